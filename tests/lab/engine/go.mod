@@ -1,0 +1,3 @@
+module kwdbstandin
+
+go 1.26.8
