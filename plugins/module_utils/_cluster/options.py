@@ -1,0 +1,145 @@
+# Copyright (c) 2026, kaiwudb.kubernetes contributors
+# SPDX-License-Identifier: Apache-2.0
+"""The one table of everything a user can ask of a cluster. PRIVATE to the collection.
+
+Module argument specs are built from it at run time; the doc fragment, the roles' argument_specs, defaults, tasks and
+README tables are generated from it (C(make generate)) and a unit test holds them to it.
+
+An option that is not given keeps what the live cluster has; C(default) applies when the cluster is created.
+"""
+from __future__ import annotations
+
+import typing as t
+from dataclasses import dataclass
+
+OPERATIONS = ("create", "initialize", "reconfigure", "scale_out", "scale_in", "upgrade", "remove")
+
+
+@dataclass(frozen=True)
+class Option:
+    """One option of C(kaiwudb_cluster), and one variable C(kaiwudb_NAME) of the roles.
+
+    name: the option's name.
+    kind: what a value must be; the key of C(_cluster.spec.COERCE).
+    text: documentation, one sentence an entry.
+    default: the value when the cluster is created; None where there is none.
+    choices: the allowed values.
+    scope: C(identity) which cluster; C(template) shapes the pods, so a change restarts them; C(object) shapes other
+      objects; C(volume) shapes volumes; C(run) is about this run only and is not remembered.
+    required: must be given when the cluster is created.
+    fixed: cannot change while the cluster lives.
+    minimum: the least number allowed.
+    """
+
+    name: str
+    kind: str
+    text: tuple[str, ...]
+    default: t.Any = None
+    choices: tuple[str, ...] = ()
+    scope: str = "run"
+    required: bool = False
+    fixed: bool = False
+    minimum: int | None = None
+
+
+OPTIONS: tuple[Option, ...] = (
+    Option("name", "dns_label", ("Name of the cluster: of its StatefulSet, its headless Service and the stem of everything else.",
+           "A DNS label of at most 40 characters."), scope="identity", required=True, fixed=True),
+    Option("namespace", "dns_label", ("Namespace that holds the cluster.",), scope="identity", required=True, fixed=True),
+    Option("create_namespace", "bool", ("Make the namespace when it does not exist.",
+           "A namespace made this way is deleted again with the cluster; one that existed before never is."), default=False),
+    Option("engine", "str", ("The database: V(kwdb) is KWDB or KaiwuDB 3.0 and later, V(kwdb2) is 2.x, V(bini) the older product of the family.",),
+           default="kwdb", choices=("kwdb", "kwdb2", "bini"), scope="template", fixed=True),
+    Option("image", "image", ("Image of the database, with a tag or a digest.", "Another image on a live cluster is an upgrade."),
+           scope="template", required=True),
+    Option("image_pull_policy", "str", ("When kubelets pull the image.",), default="IfNotPresent",
+           choices=("Always", "IfNotPresent", "Never"), scope="template"),
+    Option("image_pull_secrets", "names", ("Names of the Secrets that hold registry credentials.",), default=(), scope="template"),
+    Option("binary", "str", ("Path of the database binary in the image, where it is not the engine's usual one.",), scope="template"),
+    Option("security", "str", ("How clients and nodes prove who they are; it must be said, never assumed.",
+           "V(insecure): no TLS and no passwords; whoever reaches the port is root."),
+           choices=("insecure",), scope="template", required=True, fixed=True),
+    Option("replicas", "replicas", ("Number of database nodes, one pod each.",
+           "Three or more; V(1) only together with O(single_node=true)."), default=3, scope="object", minimum=1),
+    Option("single_node", "bool", ("One node without replication (C(start-single-node)); it can never become a cluster, nor a cluster become it.",),
+           default=False, scope="template", fixed=True),
+    Option("storage_size", "quantity", ("Size of each node's volume, a Kubernetes quantity such as V(500Gi).",),
+           default="10Gi", scope="volume"),
+    Option("storage", "str", ("V(local): a directory on a Kubernetes node, one PersistentVolume pinned to each ordinal.",
+           "V(dynamic): the storage class provisions."), default="local", choices=("local", "dynamic"), scope="volume", fixed=True),
+    Option("storage_class", "dns_name", ("Storage class of the claims; for O(storage=local) only a label that claims and volumes share.",
+           "Not given with O(storage=dynamic): the default class of the Kubernetes cluster. Not given with O(storage=local): V(kaiwudb-local)."),
+           scope="volume", fixed=True),
+    Option("local_path", "path", ("Directory on the Kubernetes nodes under which each volume gets a directory of its own.",),
+           default="/var/lib/kaiwudb", scope="volume"),
+    Option("local_nodes", "names", ("Kubernetes nodes that may hold volumes; all schedulable ones when empty.",), default=(), scope="volume"),
+    Option("local_pv_prepare", "str", ("Who makes the directories: V(pod), a short-lived pod on each node (it mounts O(local_path) from the host);",
+           "V(none), they exist already."), default="pod", choices=("pod", "none"), scope="volume"),
+    Option("volumes", "str", ("What becomes of a volume when its node leaves the cluster, or the cluster is removed.",
+           "V(retain) keeps volume and data; V(archive) keeps the data under another directory name; V(delete) deletes the API objects only; V(wipe) erases the data too.",
+           "With O(storage=dynamic) V(retain) keeps claim and volume and everything else deletes the claim."),
+           default="retain", choices=("retain", "archive", "delete", "wipe")),
+    Option("cpu", "quantity", ("CPU requested and limited for each node.",), scope="template"),
+    Option("memory", "quantity", ("Memory requested and limited for each node.",), scope="template"),
+    Option("resources", "dict", ("Resources of the database container as Kubernetes writes them; overrides O(cpu) and O(memory).",), scope="template"),
+    Option("cache", "str", ("C(--cache) of the database: bytes, or a share of the memory such as V(.25).",), default=".25", scope="template"),
+    Option("max_sql_memory", "str", ("C(--max-sql-memory) of the database.",), default=".25", scope="template"),
+    Option("extra_args", "strings", ("More arguments for the database's start command.",), default=(), scope="template"),
+    Option("env", "dict", ("Environment variables of the database container, name to value.",), scope="template"),
+    Option("sql_port", "port", ("Port for SQL and between nodes.",), default=26257, scope="template", fixed=True),
+    Option("http_port", "port", ("Port for HTTP.",), default=8080, scope="template", fixed=True),
+    Option("brpc_port", "port", ("Port of the engine's second protocol between nodes (engine V(kwdb) only).",), default=27257,
+           scope="template", fixed=True),
+    Option("cluster_domain", "dns_name", ("DNS domain of the Kubernetes cluster.",), default="cluster.local", scope="template", fixed=True),
+    Option("anti_affinity", "str", ("V(required): never two database nodes on one Kubernetes node; V(preferred): if it can be helped.",),
+           default="required", choices=("required", "preferred"), scope="template"),
+    Option("node_selector", "dict", ("Labels a Kubernetes node must have to hold a pod.",), scope="template"),
+    Option("tolerations", "list", ("Tolerations of the pods, as Kubernetes writes them.",), scope="template"),
+    Option("pod_labels", "dict", ("More labels for the pods.",), scope="template"),
+    Option("pod_annotations", "dict", ("Annotations of the pods.",), scope="template"),
+    Option("pod_security_context", "dict", ("Security context of the pods.",), scope="template"),
+    Option("container_security_context", "dict", ("Security context of the database container.",), scope="template"),
+    Option("priority_class", "dns_name", ("Priority class of the pods.",), scope="template"),
+    Option("pre_stop_seconds", "int", ("Seconds a pod waits before it is told to stop, so that Services stop sending clients to it first.",),
+           default=5, scope="template", minimum=0),
+    Option("termination_grace_period", "int", ("Seconds the database may take to drain; the database itself sets no limit.",), default=120,
+           scope="template", minimum=1),
+    Option("pod_overrides", "dict", ("Merged over the pod template at the end, for what no option covers; lists of named things merge by name.",),
+           scope="template"),
+    Option("service_type", "str", ("Type of the public Service.",), default="ClusterIP", choices=("ClusterIP", "NodePort", "LoadBalancer"), scope="object"),
+    Option("service_annotations", "dict", ("Annotations of the public Service.",), scope="object"),
+    Option("sql_node_port", "port", ("Node port for SQL with O(service_type=NodePort); Kubernetes chooses when not given.",), scope="object"),
+    Option("ui", "str", ("V(nodeport): a Service of its own, C(NAME-ui), opens the HTTP port (never SQL) on every Kubernetes node.",),
+           default="none", choices=("none", "nodeport"), scope="object"),
+    Option("ui_node_port", "port", ("The node port; Kubernetes chooses one when not given.",), scope="object"),
+    Option("deletion_protection", "bool", ("Refuse to remove a cluster that holds tables of its users.",), default=True, scope="object"),
+    Option("operations", "operations", ("What this run may do; a difference it may not make is refused before anything is touched.",
+           "A step that merely comes next (initialise after create) is returned as RV(ignore:remaining)."),
+           default=("create", "initialize", "reconfigure", "scale_out", "scale_in", "upgrade"), choices=OPERATIONS),
+    Option("confirm", "str", ("The cluster's name, typed again; needed to remove it.",)),
+    Option("waive", "gates", ("Names of gates that may fail in this run.",), default=()),
+    Option("max_runtime", "int", ("Seconds after which the run ends with RV(ignore:in_progress=true) and success; the same run again continues.",
+           "V(0) means no limit."), default=0, minimum=0),
+    Option("wait_timeout", "int", ("Seconds without any movement after which a wait is given up.",), default=600, minimum=10),
+    Option("stall_timeout", "int", ("Seconds without a replica moving after which a decommission counts as stalled.",), default=300, minimum=10),
+    Option("soak", "int", ("Seconds a restarted node must stay healthy before the next one is touched.",), default=0, minimum=0),
+)
+
+BY_NAME: dict[str, Option] = {option.name: option for option in OPTIONS}
+
+_MODULE_TYPES = {"names": "list", "strings": "list", "operations": "list", "gates": "list", "dict": "raw", "list": "raw"}
+
+
+def argument_spec(*names: str) -> dict[str, dict[str, t.Any]]:
+    """The module argument spec of the named options (all when none is named).
+
+    Scalars are strings: a survey's C("4"), C("true") and C("") (not given) must reach C(Spec), which coerces once.
+    """
+    chosen = [BY_NAME[name] for name in names] if names else OPTIONS
+    spec: dict[str, dict[str, t.Any]] = {}
+    for option in chosen:
+        kind = _MODULE_TYPES.get(option.kind, "str")
+        spec[option.name] = {"type": kind, **({"elements": "str"} if kind == "list" else {})}
+        if option.name in ("name", "namespace"):
+            spec[option.name]["required"] = True
+    return spec
