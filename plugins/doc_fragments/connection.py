@@ -50,7 +50,7 @@ options:
     aliases: [key_file]
   validate_certs:
     description:
-      - Whether the API server's certificate must be valid. What the kubeconfig says holds if this is unset, otherwise yes.
+      - Whether the API server's certificate must be valid. If this is unset, the kubeconfig decides, otherwise yes.
       - E(K8S_AUTH_VERIFY_SSL) is used if this is unset.
     type: bool
     aliases: [verify_ssl]

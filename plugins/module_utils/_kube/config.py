@@ -24,7 +24,7 @@ _OLDEST = (28, 1)
 
 
 class Settings(NamedTuple):
-    """configuration: ``kubernetes.client.Configuration``; context: name of the kubeconfig's context, if one was used."""
+    """configuration: ``kubernetes.client.Configuration``; context: the kubeconfig's context, if one was used."""
 
     configuration: Any
     context: str | None
@@ -48,7 +48,7 @@ def import_kubernetes() -> Any:
     numbers = tuple(int(x) for x in re.findall(r"\d+", kubernetes.__version__)[:3])
     if numbers in _BROKEN or numbers < _OLDEST:
         raise _fail(
-            f"the Python library kubernetes {kubernetes.__version__} in {sys.executable} cannot be used; {INSTALL_HINT}",
+            f"the Python library kubernetes {kubernetes.__version__} in {sys.executable} cannot serve; {INSTALL_HINT}",
             errors.LIBRARY,
         )
     return kubernetes

@@ -69,7 +69,7 @@ class KubeError(Exception):
                 f"{where or ' cluster-wide'}. Server: {self.message}"
             )
         if self.status == 401:
-            return f"the API server does not accept the credentials (HTTP 401) for {self.verb} {target}{where}: {self.message}"
+            return f"the API server does not accept the credentials (HTTP 401): {self.verb} {target}{where}"
         if not self.verb:
             return self.message
         status = f"HTTP {self.status}, " if self.status else ""

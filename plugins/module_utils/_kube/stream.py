@@ -57,7 +57,8 @@ def run(
     try:
         if stdin is not None:
             if _protocol(ws) != _V5:
-                raise _error(errors.STDIN_UNSUPPORTED, "this API server cannot end an input (exec protocol v4)", subject)
+                text = "this API server cannot end an input (exec protocol v4)"
+                raise _error(errors.STDIN_UNSUPPORTED, text, subject)
             data = stdin.encode()
             for start in range(0, len(data), _CHUNK):
                 ws.send_binary(bytes([_STDIN]) + data[start : start + _CHUNK])
@@ -176,7 +177,8 @@ class Relay:
     def _listen(self) -> tuple[str, int]:
         if self._bind is not None:
             self._listener = socket.create_server(self._bind)
-            address = self._listener.getsockname()[:2]
+            host, port = self._listener.getsockname()[:2]
+            address = (str(host), int(port))
         else:
             self._directory = tempfile.mkdtemp(prefix="kaiwudb-")  # mode 0700: only this user may connect
             if len(self._directory) > 80:  # a socket's path is limited to 107 bytes
