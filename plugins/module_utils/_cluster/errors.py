@@ -1,0 +1,32 @@
+# Copyright (c) 2026, kaiwudb.kubernetes contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Failures as data. PRIVATE to the collection."""
+from __future__ import annotations
+
+import typing as t
+
+
+class ClusterError(Exception):
+    """A refusal or a failure that says what, why and what to do.
+
+    msg: for a person: what was refused or failed, why, and what to do.
+    reason: stable code for a program, such as C(nodes_needed) or C(image_pull).
+    facts: further result fields (C(step), C(node), C(waited), C(evidence), C(plan), C(resumable)).
+    """
+
+    def __init__(self, msg: str, reason: str, **facts: t.Any) -> None:
+        super().__init__(msg)
+        self.msg = msg
+        self.reason = reason
+        self.facts = facts
+
+    def result(self) -> dict[str, t.Any]:
+        """What a module returns: every failure has the same fields, so that a play can rely on them."""
+        return {"msg": self.msg, "reason": self.reason, "step": None, "node": None, "resumable": True, **self.facts}
+
+
+class InputError(ClusterError):
+    """An option whose value is not allowed; raised before any request is sent."""
+
+    def __init__(self, option: str, problem: str) -> None:
+        super().__init__(f"{option}: {problem}", "invalid_option", option=option, resumable=False)

@@ -1,0 +1,52 @@
+# Copyright (c) 2026, kaiwudb.kubernetes contributors
+# SPDX-License-Identifier: Apache-2.0
+"""The cluster's own memory: a ConfigMap that explains, and decides only where the engine's answer is ambiguous. PRIVATE."""
+from __future__ import annotations
+
+import json
+import typing as t
+from dataclasses import asdict, dataclass, field, replace
+
+KEPT = 20  # finished operations
+
+
+@dataclass(frozen=True)
+class Journal:
+    """cluster_id and initialized (who, when) are written after C(init), initializing before it.
+
+    operation: the one under way (name, who, since, step, node, replicas, figures); history: the last ones done.
+    made_namespace: whether the namespace was made here and so may be deleted.
+    """
+
+    cluster_id: str | None = None
+    initializing: t.Mapping[str, t.Any] = field(default_factory=dict)
+    initialized: t.Mapping[str, t.Any] = field(default_factory=dict)
+    operation: t.Mapping[str, t.Any] = field(default_factory=dict)
+    history: tuple[t.Mapping[str, t.Any], ...] = ()
+    made_namespace: bool = False
+
+    @classmethod
+    def read(cls, configmap: t.Mapping[str, t.Any] | None) -> Journal:
+        """From the ConfigMap; empty without one, or when somebody wrote nonsense into it."""
+        try:
+            known = json.loads((configmap or {}).get("data", {}).get("journal", "{}"))
+        except ValueError:
+            known = {}
+        known = {key: value for key, value in known.items() if key in cls.__dataclass_fields__}
+        return cls(**{**known, "history": tuple(known.get("history", ()))})
+
+    def data(self) -> dict[str, str]:
+        """The ConfigMap's data."""
+        return {"journal": json.dumps({**asdict(self), "history": list(self.history)}, sort_keys=True)}
+
+    def begin(self, name: str, who: str, now: str, **facts: t.Any) -> Journal:
+        """An operation starts; the same one going on keeps its beginning."""
+        if self.operation.get("name") == name:
+            return replace(self, operation={**self.operation, "who": who, **facts})
+        return replace(self, operation={"name": name, "who": who, "since": now, **facts})
+
+    def end(self, now: str, outcome: str, **facts: t.Any) -> Journal:
+        if not self.operation:
+            return self
+        done = {**self.operation, "until": now, "outcome": outcome, **facts}
+        return replace(self, operation={}, history=(*self.history, done)[-KEPT:])

@@ -1,0 +1,267 @@
+# Copyright (c) 2026, kaiwudb.kubernetes contributors
+# SPDX-License-Identifier: Apache-2.0
+"""What is there, in one snapshot: the API server's view and the engine's, joined by address. PRIVATE to the collection.
+
+Light (one LIST a kind by label, one C(node status)) is enough for a settled cluster; C(deep) adds what gates need.
+"""
+from __future__ import annotations
+
+import json
+import re
+import typing as t
+from dataclasses import dataclass, field
+
+from . import ranges as _ranges
+from .journal import Journal
+from .names import CLUSTER_ID, OPTIONS, Names, ordinal_of, owned
+from .ranges import Range, Wholeness
+
+if t.TYPE_CHECKING:
+    from .._engine.cli import Engine
+    from .._engine.parse import NodeRow
+    from .._kube.client import Client
+
+Object = t.Mapping[str, t.Any]
+# Kinds found by the cluster's labels in its namespace; volumes are cluster-scoped and listed apart.
+KINDS = ("StatefulSet", "Service", "PodDisruptionBudget", "ServiceAccount", "ConfigMap", "Pod", "PersistentVolumeClaim")
+FREE_SHARE = 0.8  # of the free space of the nodes that stay, so that they do not end up full
+
+
+@dataclass(frozen=True)
+class Job:
+    """A job of the engine that runs or waits."""
+
+    id: str
+    kind: str
+
+
+@dataclass(frozen=True)
+class Store:
+    """One node's store, bytes."""
+
+    node: int
+    capacity: int
+    available: int
+    used: int
+
+
+@dataclass(frozen=True)
+class Deep:
+    """What only a gate needs to know."""
+
+    ranges: tuple[Range, ...]
+    jobs: tuple[Job, ...]
+    stores: tuple[Store, ...]
+
+    def wholeness(self, seen: Observed) -> Wholeness:
+        members = seen.members()
+        live = {node.id for node in members if node.is_live and node.is_available}
+        return _ranges.wholeness(self.ranges, live, len([node for node in members if not node.is_decommissioning]))
+
+    def room_without(self, node_id: int | None) -> tuple[int, int] | None:
+        """Bytes that would move and bytes the others can take; None while the stores have not reported yet."""
+        others = [store for store in self.stores if store.node != node_id]
+        if node_id is None or not others or any(not store.capacity for store in others):
+            return None
+        moved = sum(store.used for store in self.stores if store.node == node_id)
+        return moved, int(sum(store.available for store in others) * FREE_SHARE)
+
+
+@dataclass(frozen=True)
+class Observed:
+    """One look at one cluster.
+
+    objects: kind to name to object, only those with the cluster's labels.
+    nodes: rows of C(node status --decommission); None when no node answered, and C(engine_silence) says why.
+    ids: pod name to the node id the pod itself reports, where two rows share an address.
+    """
+
+    names: Names
+    namespace: Object | None
+    objects: t.Mapping[str, t.Mapping[str, Object]]
+    journal: Journal
+    sql_port: int = 26257
+    nodes: tuple[NodeRow, ...] | None = None
+    engine_silence: str = ""
+    ids: t.Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def statefulset(self) -> Object | None:
+        return self.objects["StatefulSet"].get(self.names.name)
+
+    @property
+    def pods(self) -> t.Mapping[str, Object]:
+        return self.objects["Pod"]
+
+    @property
+    def claims(self) -> t.Mapping[str, Object]:
+        return self.objects["PersistentVolumeClaim"]
+
+    @property
+    def volumes(self) -> t.Mapping[str, Object]:
+        return self.objects["PersistentVolume"]
+
+    @property
+    def replicas(self) -> int:
+        """Replicas the StatefulSet has now; 0 without one."""
+        return int(self.statefulset["spec"]["replicas"]) if self.statefulset else 0
+
+    @property
+    def image(self) -> str | None:
+        return container(self.statefulset["spec"]["template"])["image"] if self.statefulset else None
+
+    @property
+    def remembered(self) -> dict[str, t.Any] | None:
+        """The options in force; None when there is no cluster yet."""
+        if self.statefulset is None:
+            return None
+        known = json.loads((self.statefulset["metadata"].get("annotations") or {}).get(OPTIONS, "{}"))
+        leaving = self.journal.operation
+        target = leaving.get("replicas") if leaving.get("name") == "scale_in" else None
+        return {**known, "image": self.image, "replicas": target or self.replicas}
+
+    @property
+    def cluster_id(self) -> str | None:
+        """The engine's cluster id, from the journal or from any claim or volume that outlived it."""
+        stamped = [obj["metadata"].get("annotations", {}).get(CLUSTER_ID)
+                   for kind in ("PersistentVolumeClaim", "PersistentVolume") for obj in self.objects[kind].values()]
+        return self.journal.cluster_id or next((value for value in stamped if value), None)
+
+    @property
+    def initialized(self) -> bool:
+        """Ready implies initialised (503 before), but the reverse does not hold: a 503 may be a restart."""
+        return bool(self.journal.initialized or self.cluster_id or self.nodes or any(ready(pod) for pod in self.pods.values()))
+
+    def expected_pods(self) -> list[str]:
+        return [self.names.pod(ordinal) for ordinal in range(self.replicas)]
+
+    def rows_of(self, pod: str) -> list[NodeRow]:
+        """Rows with exactly the pod's advertised address; a substring would take kw-1 for kw-10."""
+        ordinal = ordinal_of(pod)
+        address = self.names.address(ordinal if ordinal is not None else -1, self.sql_port)
+        return [node for node in self.nodes or () if node.address == address]
+
+    def node_of(self, pod: str) -> NodeRow | None:
+        """The pod's node: of two rows with one address the one the live pod reports, else the live, else the newest."""
+        rows = self.rows_of(pod)
+        told = [row for row in rows if row.id == self.ids.get(pod)]
+        return max(told or rows, key=lambda row: (bool(row.is_live), row.id), default=None)
+
+    def members(self) -> list[NodeRow]:
+        """Rows that are nodes. Decommissioning, not live, without replicas and without a pod is history."""
+        return [row for row in self.nodes or () if not self._history(row)]
+
+    def _history(self, row: NodeRow) -> bool:
+        if not row.is_decommissioning or row.is_live or row.gossiped_replicas:
+            return False
+        return not any(self.node_of(pod) is row for pod in self.pods)
+
+
+def container(template: Object) -> Object:
+    """The database container of a pod template or pod."""
+    return next((item for item in template["spec"]["containers"] if item["name"] == "kaiwudb"), template["spec"]["containers"][0])
+
+
+def ready(pod: Object) -> bool:
+    """The pod's Ready condition; says nothing about the engine's health."""
+    if pod["metadata"].get("deletionTimestamp"):
+        return False
+    return any(item["type"] == "Ready" and item["status"] == "True" for item in pod.get("status", {}).get("conditions") or ())
+
+
+def look(client: Client, engine: Engine, names: Names, *, sql_port: int = 26257, volumes: bool = True) -> Observed:
+    """Take the light snapshot: one read a kind, and one exec when a pod can serve.
+
+    KubeError when the API server refuses or does not answer; an engine that is silent is an observation, not an error.
+    """
+    namespace = _namespace(client, names)
+    objects: dict[str, dict[str, Object]] = {kind: {} for kind in (*KINDS, "PersistentVolume")}
+    if namespace is not None:
+        for kind in KINDS:
+            objects[kind] = _by_name(client.list(kind, names.namespace, labels=names.pod_selector if kind == "Pod" else names.selector)[0], names)
+    if volumes:
+        objects["PersistentVolume"] = _by_name(client.list("PersistentVolume", labels=names.volume_selector)[0], names)
+    journal = Journal.read(objects["ConfigMap"].get(names.journal))
+    seen = Observed(names, namespace, objects, journal, sql_port)
+    return ask_engine(engine, seen)
+
+
+def _namespace(client: Client, names: Names) -> Object | None:
+    """The namespace; None when it is not there, empty when we may not look (then the lists tell)."""
+    from .._kube.errors import KubeError
+
+    try:
+        return client.get("Namespace", names.namespace)
+    except KubeError as error:
+        if error.status == 403:
+            return {}
+        raise
+
+
+def _by_name(items: t.Iterable[Object], names: Names) -> dict[str, Object]:
+    return {obj["metadata"]["name"]: obj for obj in items if owned(obj, names)}
+
+
+def ask_engine(engine: Engine, seen: Observed) -> Observed:
+    """The snapshot with the engine's rows. Before init SQL accepts and hangs, so only Ready pods are asked."""
+    from dataclasses import replace
+    from .._engine.errors import EngineError
+
+    serving = sorted((name for name, pod in seen.pods.items() if ready(pod)), key=lambda name: ordinal_of(name) or 0)
+    if not serving:
+        return replace(seen, nodes=None, engine_silence="no pod is ready")
+    try:
+        rows = tuple(engine.node_status(decommission=True, pods=serving))
+        found = replace(seen, nodes=rows, engine_silence="")
+        shared = [pod for pod in serving if len(found.rows_of(pod)) > 1]
+        return replace(found, ids={pod: engine.node_id(pod) for pod in shared})
+    except EngineError as error:
+        return replace(seen, nodes=None, engine_silence=str(error))
+
+
+_WANTED = re.compile(r"num_replicas = (\d+)")
+
+
+def _wanted(zones: t.Iterable[t.Mapping[str, t.Any]]) -> t.Callable[[t.Mapping[str, t.Any]], int]:
+    """From zone rows, the function that tells how many replicas a range row wants."""
+    own: dict[tuple[str, str, str], int] = {}
+    for zone in zones:
+        found = _WANTED.search(zone["raw_config_sql"] or "")
+        if found:
+            own[zone["range_name"] or "", zone["database_name"] or "", zone["table_name"] or ""] = int(found.group(1))
+    default = own.get(("default", "", ""), 3)
+
+    def wanted(row: t.Mapping[str, t.Any]) -> int:
+        database, table = row["database_name"] or "", row["table_name"] or ""
+        if database or table:
+            return own.get(("", database, table)) or own.get(("", database, "")) or default
+        start = row["start_pretty"] or ""
+        zone = ("timeseries" if start.startswith("/System/tsd") else
+                "liveness" if start.startswith("/System/NodeLiveness") and not start.endswith("Max") else
+                "system" if start.startswith("/System") else "meta" if start in ("", "/Min") or start.startswith("/Meta") else "")
+        return own.get((zone, "", "")) or default
+
+    return wanted
+
+
+def _ids(text: str | None) -> frozenset[int]:
+    return frozenset(int(part) for part in re.findall(r"\d+", text or ""))
+
+
+def look_deep(engine: Engine, seen: Observed) -> Deep | None:
+    """Ranges, jobs and stores; None when SQL does not answer."""
+    from .._engine.errors import EngineError
+
+    schema = engine.profile.virtual_schema
+    try:
+        wanted = _wanted(engine.sql_rows(f"SELECT range_name, database_name, table_name, raw_config_sql FROM {schema}.zones"))
+        rows = engine.sql_rows(f"SELECT range_id, start_pretty, database_name, table_name, replicas FROM {schema}.ranges_no_leases")
+        jobs = engine.sql_rows(f"SELECT job_id, job_type FROM {schema}.jobs WHERE status IN ('running', 'pending', 'reverting')")
+        stores = engine.sql_rows(f"SELECT node_id, capacity, available, used FROM {schema}.kv_store_status")
+    except EngineError:
+        return None
+    return Deep(
+        tuple(Range(int(row["range_id"]), ".".join(filter(None, (row["database_name"], row["table_name"]))), _ids(row["replicas"]), wanted(row))
+              for row in rows),
+        tuple(Job(row["job_id"], row["job_type"]) for row in jobs),
+        tuple(Store(*(int(float(row[key] or 0)) for key in ("node_id", "capacity", "available", "used"))) for row in stores))

@@ -1,0 +1,373 @@
+# Copyright (c) 2026, kaiwudb.kubernetes contributors
+# SPDX-License-Identifier: Apache-2.0
+"""From what is wanted and what is there, the ordered steps between. Pure: check mode, diff and the real run share it. PRIVATE.
+
+Step ids are stable: C(OPERATION/WHAT). A run that is interrupted anywhere observes, plans again and finds what is left.
+"""
+from __future__ import annotations
+
+import typing as t
+from dataclasses import dataclass, field, replace
+
+from . import compare, manifests, placement, quantity, verdict
+from .errors import ClusterError, InputError
+from .gates import Gate
+from .names import OPTIONS, RETIRED, ordinal_of
+from .observe import Observed, container, ready
+from .options import OPTIONS as TABLE
+from .placement import node_of
+from .spec import Spec
+
+if t.TYPE_CHECKING:
+    from .._engine.profiles import Profile
+
+Object = t.Mapping[str, t.Any]
+
+
+@dataclass(frozen=True)
+class Step:
+    """One thing to do.
+
+    operation: which permission of C(operations) it needs (empty: none, it only waits or tidies up).
+    asked: whether the user asked for it in this run (then it is refused when not permitted; else it remains for later).
+    disruptive: whether gates stand before it. pod: the pod it is about. facts: what the doing needs beyond the spec.
+    """
+
+    id: str
+    title: str
+    operation: str = ""
+    asked: bool = False
+    disruptive: bool = False
+    pod: str = ""
+    facts: t.Mapping[str, t.Any] = field(default_factory=dict, hash=False)
+
+    def result(self) -> dict[str, t.Any]:
+        return {"id": self.id, "title": self.title, "operation": self.operation, "pod": self.pod}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Steps in order, steps that come next but are not permitted now, and what will differ afterwards.
+
+    changes: object and field to (before, after), the source of C(changed), diff and messages alike.
+    """
+
+    headline: str
+    steps: tuple[Step, ...]
+    remaining: tuple[Step, ...] = ()
+    changes: t.Mapping[str, tuple[t.Any, t.Any]] = field(default_factory=dict, hash=False)
+    gates: tuple[Gate, ...] = ()
+
+    @property
+    def writes(self) -> bool:
+        """Whether anything is to be done; merely waiting changes nothing."""
+        return any(step.id != "settle" for step in self.steps)
+
+    def result(self) -> dict[str, t.Any]:
+        return {"headline": self.headline, "steps": [step.result() for step in self.steps],
+                "remaining": [step.result() for step in self.remaining], "gates": [gate.result() for gate in self.gates]}
+
+    def lines(self) -> list[str]:
+        """The plan as a person reads it."""
+        lines = [self.headline, *(f"  {index} {step.id:<28} {step.title}" for index, step in enumerate(self.steps, 1))]
+        if self.gates:
+            lines.append("  gates  " + " · ".join(gate.line() for gate in self.gates))
+        lines.append("  not allowed in this run: " + (", ".join(step.id for step in self.remaining) or "nothing"))
+        return lines
+
+    def diff(self) -> dict[str, str]:
+        """Ansible's diff: one line a field."""
+        def text(side: int) -> str:
+            return "".join(f"{path}: {values[side]}\n" for path, values in sorted(self.changes.items()) if values[side] is not None)
+        return {"before": text(0), "after": text(1)}
+
+
+def ordinals_to_add(spec: Spec, seen: Observed) -> range:
+    """Ordinals that get a pod they do not have yet."""
+    return range(seen.replicas, max(seen.replicas, spec.replicas))
+
+
+def present(spec: Spec, seen: Observed, profile: Profile, *, kube_nodes: t.Sequence[Object] | None, sleep_action: bool) -> Plan:
+    """What leads from C(seen) to C(spec). kube_nodes: only needed when ordinals are added; None when they may not be listed.
+
+    ClusterError or InputError when it must not be done; nothing has been touched then.
+    """
+    changes: dict[str, tuple[t.Any, t.Any]] = {}
+    fixed = _fixed_differences(spec, seen)
+    if fixed:
+        raise fixed
+    steps = _objects(spec, seen, profile, changes)
+    steps += _volumes(spec, seen, kube_nodes, changes)
+    if seen.statefulset is None:
+        steps.append(Step(f"create/StatefulSet/{spec.name}", f"{spec.replicas} pods of {spec.image}", "create", asked=True))
+        changes[f"StatefulSet/{spec.name} spec.replicas"] = (None, spec.replicas)
+        changes[f"StatefulSet/{spec.name} image"] = (None, spec.image)
+    else:
+        _refuse_pods_that_cannot_spread(spec, seen, kube_nodes)
+    if not seen.initialized and not spec.single_node:
+        steps.append(Step("initialize", f"once, at {seen.names.pod(0)}", "initialize"))
+    elif seen.statefulset is not None and not seen.journal.initialized:
+        steps.append(Step("remember", "write down the id of a cluster that was initialised before", "initialize"))
+    if seen.statefulset is not None:
+        steps += _leaving(spec, seen, changes)
+        steps += _rollout(spec, seen, changes)
+        steps += _joining(spec, seen, changes)
+        if not steps and not settled(spec, seen):
+            steps.append(Step("settle", "wait until every pod is ready and live"))
+        if not steps and seen.journal.operation:
+            steps.append(Step("close", f"note that the interrupted {seen.journal.operation.get('name')} is complete"))
+    return _permitted(Plan(_headline(spec, seen, steps), tuple(steps), changes=changes), spec)
+
+
+def settled(spec: Spec, seen: Observed) -> bool:
+    """Whether every pod that should be there is Ready and live in the engine's own view."""
+    if not all(pod in seen.pods and ready(seen.pods[pod]) for pod in seen.expected_pods()):
+        return False
+    if not seen.initialized:
+        return True
+    return all((node := seen.node_of(pod)) is not None and node.is_live and node.is_available for pod in seen.expected_pods())
+
+
+def _fixed_differences(spec: Spec, seen: Observed) -> InputError | None:
+    """Differences that no operation may make on a live cluster."""
+    live = seen.statefulset
+    if live is None:
+        return None
+    template = next(iter(live["spec"].get("volumeClaimTemplates") or ()), None)
+    if template and "storage_size" in spec.asked:
+        size = template["spec"]["resources"]["requests"]["storage"]
+        if quantity.parse(spec.storage_size) < quantity.parse(size):
+            return InputError("storage_size", f"{spec.storage_size} would shrink the volumes from {size}; allowed are {size} and more")
+        if quantity.parse(spec.storage_size) > quantity.parse(size):
+            return InputError("storage_size", f"growing volumes is not supported yet; allowed is {size}")
+    if spec.replicas == 1 and seen.replicas > 1 or seen.replicas == 1 and spec.replicas > 1:
+        return InputError("replicas", f"{seen.replicas} can never become {spec.replicas}: the start mode of a store is for ever; "
+                                      f"allowed is {'1' if seen.replicas == 1 else '3 and more'}")
+    return None
+
+
+def _objects(spec: Spec, seen: Observed, profile: Profile, changes: dict[str, tuple[t.Any, t.Any]]) -> list[Step]:
+    """Namespace, Services, budget and account that are missing or changed."""
+    steps = []
+    operation = "create" if seen.statefulset is None else "reconfigure"
+    if seen.namespace is None:
+        if not spec.create_namespace:
+            raise ClusterError(f"namespace {spec.namespace} does not exist. Nothing was changed. Make it, or set create_namespace to true.",
+                               "namespace_missing", resumable=False)
+        steps.append(Step(f"create/Namespace/{spec.namespace}", "it does not exist", "create", asked=True))
+        changes[f"Namespace/{spec.namespace}"] = (None, "created")
+    for wanted in manifests.objects(spec, profile):
+        kind, name = wanted["kind"], wanted["metadata"]["name"]
+        live = seen.objects[kind].get(name)
+        if live is None:
+            steps.append(Step(f"create/{kind}/{name}", "it does not exist", operation, facts={"object": wanted}))
+            changes[f"{kind}/{name}"] = (None, "created")
+            continue
+        found = compare.differences({key: value for key, value in wanted.items() if key not in ("apiVersion", "kind")}, live)
+        if found:
+            steps.append(Step(f"repair/{kind}/{name}", ", ".join(sorted(found)), operation,
+                              facts={"object": wanted, "patch": compare.repair(wanted, live)}))
+            changes.update({f"{kind}/{name} {path}": values for path, values in found.items()})
+    if seen.statefulset is not None:
+        live_note = (seen.statefulset["metadata"].get("annotations") or {}).get(OPTIONS)
+        shapes = _template_options(spec, seen)
+        if not shapes and live_note != manifests.annotation(spec):
+            steps.append(Step(f"repair/StatefulSet/{spec.name}", "remember the options in force", operation, facts={"note": True}))
+        if spec.ui == "none" and seen.names.ui in seen.objects["Service"] and "ui" in spec.asked:
+            steps.append(Step(f"delete/Service/{seen.names.ui}", "no node port is asked for any more", operation, asked=True))
+            changes[f"Service/{seen.names.ui}"] = ("present", None)
+    return steps
+
+
+def _template_options(spec: Spec, seen: Observed) -> list[str]:
+    """Options that shape the pods and differ from those in force. What the collection itself renders differently in a new
+    version is no difference: a new collection never restarts a database."""
+    import json
+
+    known = json.loads((seen.statefulset["metadata"].get("annotations") or {}).get(OPTIONS, "{}")) if seen.statefulset else {}
+    now = spec.remembered()
+    return [option.name for option in TABLE if option.scope == "template" and option.name in spec.asked and option.name != "image"
+            and now.get(option.name) != known.get(option.name)]
+
+
+def _volumes(spec: Spec, seen: Observed, kube_nodes: t.Sequence[Object] | None, changes: dict[str, tuple[t.Any, t.Any]]) -> list[Step]:
+    """Volumes that pods to come need, and retained ones that must be freed for their claim."""
+    if spec.storage != "local":
+        return []
+    operation = "create" if seen.statefulset is None else "scale_out"
+    have = {ordinal: volume for name, volume in seen.volumes.items() if (ordinal := ordinal_of(name)) is not None}
+    wanted = ordinals_to_add(spec, seen)
+    missing = [ordinal for ordinal in wanted if ordinal not in have or _retired(have[ordinal])]
+    kept = {name: volume for name, volume in seen.volumes.items() if not _retired(volume)}
+    steps = []
+    for ordinal, node in placement.place(spec, missing, kept, kube_nodes).items():
+        pod, old = seen.names.pod(ordinal), have.get(ordinal)
+        if old is not None:
+            since = old["metadata"]["annotations"][RETIRED]
+            if spec.volumes not in ("wipe", "archive"):
+                raise ClusterError(
+                    f"volume {old['metadata']['name']} still holds the store of a node that left ({since}); it would come back decommissioned "
+                    "and never take data. Nothing was changed. Set volumes to archive (keep it under another name) or wipe (erase it).",
+                    "store_retired", node=pod, resumable=False)
+            steps.append(Step(f"reuse/{pod}", f"{spec.volumes} the old store on {node_of(old)}", operation,
+                              facts={"ordinal": ordinal, "node": node_of(old), "action": spec.volumes}))
+        steps.append(Step(f"volume/{pod}", f"{spec.storage_size} on {node}, {manifests.directory(spec, ordinal)}", operation,
+                          facts={"ordinal": ordinal, "node": node}))
+        changes[f"PersistentVolume/{seen.names.volume(ordinal)}"] = (None, f"{spec.storage_size} on {node}")
+    for ordinal in wanted:
+        volume = have.get(ordinal)
+        if volume is not None and not _retired(volume) and volume["spec"].get("claimRef", {}).get("uid") and seen.names.claim(ordinal) not in seen.claims:
+            steps.append(Step(f"free/{seen.names.pod(ordinal)}", f"volume kept for cluster {seen.cluster_id or 'not initialised'} takes its new claim",
+                              operation, facts={"ordinal": ordinal}))
+    return steps
+
+
+def _retired(volume: Object) -> bool:
+    return RETIRED in (volume["metadata"].get("annotations") or {})
+
+
+def _refuse_pods_that_cannot_spread(spec: Spec, seen: Observed, kube_nodes: t.Sequence[Object] | None) -> None:
+    """More pods than nodes under required anti-affinity would wait for ever (local volumes are refused by placement)."""
+    if kube_nodes is None or spec.anti_affinity != "required" or spec.replicas <= seen.replicas:
+        return
+    refuse_few_nodes(spec, kube_nodes)
+
+
+def refuse_few_nodes(spec: Spec, kube_nodes: t.Sequence[Object]) -> None:
+    """ClusterError (no_node) when required anti-affinity needs more Kubernetes nodes than can be used."""
+    fit = [node for node in kube_nodes if not placement.unfit(node, spec)]
+    if spec.anti_affinity == "required" and len(fit) < spec.replicas:
+        reasons = "; ".join(f"{node['metadata']['name']} {placement.unfit(node, spec)}" for node in kube_nodes if placement.unfit(node, spec))
+        raise ClusterError(
+            f"{spec.replicas} replicas need as many Kubernetes nodes under anti_affinity=required, {len(fit)} can be used"
+            + (f" ({reasons})" if reasons else "") + ". Nothing was changed. Add nodes, or set anti_affinity to preferred.", "no_node", resumable=False)
+
+
+def _leaving(spec: Spec, seen: Observed, changes: dict[str, tuple[t.Any, t.Any]]) -> list[Step]:
+    """Nodes to put back, ordinals to take away from the highest down, and claims left by pods that are gone."""
+    steps = []
+    wanted = spec.replicas
+    going = set(seen.journal.operation.get("pods") or ()) if seen.journal.operation.get("name") == "scale_in" else set()
+    for pod in seen.expected_pods()[:wanted]:
+        node = seen.node_of(pod)
+        if node is not None and node.is_decommissioning and pod in going:
+            steps.append(Step(f"recommission/{pod}", f"node {node.id} was leaving and stays", "scale_in", asked="replicas" in spec.asked,
+                              pod=pod, facts={"id": node.id}))
+    left = sorted((ordinal for name, claim in seen.claims.items() if (ordinal := ordinal_of(name)) is not None
+                   and ordinal >= seen.replicas and RETIRED not in (claim["metadata"].get("annotations") or {})), reverse=True)
+    ordinals = [ordinal for ordinal in left if ordinal >= max(wanted, seen.replicas)] + list(range(seen.replicas - 1, wanted - 1, -1))
+    for ordinal in ordinals:
+        pod = seen.names.pod(ordinal)
+        node = seen.node_of(pod)
+        steps.append(Step(f"scale_in/{pod}", f"node {node.id if node else 'unknown'} leaves, volume {seen.names.volume(ordinal)}: {spec.volumes}"
+                          if spec.storage == "local" else f"node {node.id if node else 'unknown'} leaves, claim: {spec.volumes}",
+                          "scale_in", asked=True, disruptive=True, pod=pod, facts={"ordinal": ordinal}))
+    if wanted < seen.replicas:
+        changes[f"StatefulSet/{spec.name} spec.replicas"] = (seen.replicas, wanted)
+    return steps
+
+
+def outdated(spec: Spec, seen: Observed) -> list[str]:
+    """Pods that do not run what the StatefulSet should hold, from the highest ordinal down."""
+    if seen.statefulset is None:
+        return []
+    remaining = seen.expected_pods()[:spec.replicas]
+    status = seen.statefulset.get("status", {})
+    current = status.get("observedGeneration") == seen.statefulset["metadata"].get("generation")
+    everything = bool(_template_options(spec, seen))
+    old = []
+    for name in remaining:
+        pod = seen.pods.get(name)
+        if pod is None:
+            continue
+        revision = pod["metadata"]["labels"].get("controller-revision-hash")
+        moved = current and seen.image == spec.image and revision != status.get("updateRevision")
+        if everything or container(pod)["image"] != spec.image or moved:
+            old.append(name)
+    return list(reversed(old))
+
+
+def _rollout(spec: Spec, seen: Observed, changes: dict[str, tuple[t.Any, t.Any]]) -> list[Step]:
+    """Pods to restart with another image or other options, one at a time."""
+    options = _template_options(spec, seen)
+    pods = outdated(spec, seen)
+    assert seen.statefulset is not None
+    if not pods and not options and seen.image == spec.image:
+        return []
+    upgrade = seen.image != spec.image or any(container(seen.pods[pod])["image"] != spec.image for pod in pods)
+    operation = "upgrade" if upgrade else "reconfigure"
+    asked = "image" in spec.asked if upgrade else True
+    if seen.image != spec.image:
+        changes[f"StatefulSet/{spec.name} image"] = (seen.image, spec.image)
+    changes.update({f"StatefulSet/{spec.name} {name}": (seen.remembered.get(name), spec.values[name]) for name in options if seen.remembered is not None})
+    steps = []
+    for pod in pods:
+        node = seen.node_of(pod)
+        steps.append(Step(f"{operation}/{pod}", f"node {node.id if node else 'unknown'}: " + (f"{container(seen.pods[pod])['image']} → {spec.image}"
+                          if upgrade else ", ".join(options) or "new template"), operation, asked=asked, disruptive=True, pod=pod,
+                          facts={"ordinal": ordinal_of(pod), "options": options}))
+    return steps
+
+
+def _joining(spec: Spec, seen: Observed, changes: dict[str, tuple[t.Any, t.Any]]) -> list[Step]:
+    """Ordinals to add, one at a time: only one node joins at a time, the others would wait."""
+    steps = [Step(f"scale_out/{seen.names.pod(ordinal)}", f"replicas {ordinal} → {ordinal + 1}", "scale_out", asked=True,
+                  pod=seen.names.pod(ordinal), facts={"ordinal": ordinal}) for ordinal in ordinals_to_add(spec, seen)]
+    if steps:
+        changes[f"StatefulSet/{spec.name} spec.replicas"] = (seen.replicas, spec.replicas)
+    return steps
+
+
+def _headline(spec: Spec, seen: Observed, steps: t.Sequence[Step]) -> str:
+    if not steps:
+        return f"{spec.name}: nothing to do"
+    if seen.statefulset is None:
+        return f"{spec.name}: create {spec.replicas} nodes of {spec.image} in {spec.namespace}"
+    kinds = list(dict.fromkeys(step.operation or step.id for step in steps))
+    parts = {"upgrade": f"upgrade {seen.image} → {spec.image}", "scale_in": f"scale in {seen.replicas}→{spec.replicas}",
+             "scale_out": f"scale out {seen.replicas}→{spec.replicas}"}
+    return f"{spec.name}: " + ", ".join(parts.get(kind, kind) for kind in kinds) + f", {len(steps)} steps"
+
+
+def _permitted(plan: Plan, spec: Spec) -> Plan:
+    """The plan without what this run may not do; ClusterError when that was asked for."""
+    refused = [step for step in plan.steps if step.operation and step.operation not in spec.operations]
+    asked = [step for step in refused if step.asked]
+    if asked:
+        raise ClusterError(
+            f"{asked[0].id} is asked for, but this run may only {', '.join(spec.operations)}. Nothing was changed. "
+            f"Add {asked[0].operation} to operations, or use the playbook for it.",
+            "operation_not_allowed", step=asked[0].id, resumable=False)
+    if not refused:
+        return plan
+    # What comes after a step that may not run may depend on it, so everything from there on remains.
+    first = plan.steps.index(refused[0])
+    allowed = plan.steps[:first] + tuple(step for step in plan.steps[first:] if step not in refused and plan.steps[first].id != "initialize")
+    return replace(plan, steps=allowed, remaining=tuple(step for step in plan.steps if step not in allowed))
+
+
+def absent(spec: Spec, seen: Observed) -> Plan:
+    """Everything of the cluster that is there, in the order in which it goes."""
+    steps, kinds = [], {"StatefulSet": "statefulset", "Pod": "pods", "PersistentVolumeClaim": "claims"}
+    for kind, what in kinds.items():
+        if seen.objects[kind]:
+            steps.append(Step(f"remove/{what}", ", ".join(sorted(seen.objects[kind])), "remove", asked=True))
+    others = [f"{kind}/{name}" for kind in ("Service", "PodDisruptionBudget", "ServiceAccount") for name in sorted(seen.objects[kind])]
+    if others:
+        steps.append(Step("remove/objects", ", ".join(others), "remove", asked=True))
+    volumes = {name: volume for name, volume in seen.volumes.items() if spec.volumes != "retain"}
+    if volumes:
+        steps.append(Step("remove/volumes", f"{spec.volumes} {', '.join(sorted(volumes))}", "remove", asked=True))
+    if seen.objects["ConfigMap"]:
+        steps.append(Step("remove/journal", seen.names.journal, "remove", asked=True))
+    if seen.namespace and seen.journal.made_namespace:
+        steps.append(Step("remove/namespace", spec.namespace, "remove", asked=True))
+    changes = {f"{kind}/{name}": ("present", None) for kind, found in seen.objects.items() for name in found
+               if kind != "PersistentVolume" or spec.volumes != "retain"}
+    headline = f"{spec.name}: remove, volumes {spec.volumes}" if steps else f"{spec.name}: nothing to remove"
+    return _permitted(Plan(headline, tuple(steps), changes=changes), spec)
+
+
+def pods_verdict(seen_pods: t.Mapping[str, Object], names: t.Iterable[str], judge: t.Callable[..., verdict.Verdict]) -> verdict.Verdict:
+    """One verdict over several pods."""
+    return verdict.worst(judge(seen_pods.get(name), name) for name in names)
