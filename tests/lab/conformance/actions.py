@@ -91,7 +91,7 @@ def await_replicas(cluster: Cluster, number: str) -> None:
 @action
 def await_whole(cluster: Cluster) -> None:
     """Waits until every range has three replicas on live nodes."""
-    wait_until("every range is whole", 60, lambda: cluster.whole(3), 0.3)
+    wait_until("every range is whole", 60, lambda: cluster.whole(), 0.3)
 
 
 @action

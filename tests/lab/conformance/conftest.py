@@ -2,36 +2,21 @@
 """Options, the walks, and the closing lines of the conformance run."""
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from conformance import report, runner, transcript  # noqa: E402
-from local.cluster import Cluster, build_binary  # noqa: E402
+from conformance import report, runner, transcript
+from local.cluster import Cluster
 
 BLOCKS = transcript.load(Path(__file__).resolve().parent / "transcripts.md")
 ENV = {"KWBASE_SKIP_ENABLING_DIAGNOSTIC_REPORTING": "true"}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """--kwbase: a binary to test instead of the stand-in; --conformance-report: a Markdown file to write."""
-    parser.addoption("--kwbase", type=Path, default=None, help="kwbase binary (default: build engine/)")
+    """--conformance-report: a Markdown file to write."""
     parser.addoption("--conformance-report", type=Path, default=None, help="Markdown file to write")
-
-
-@pytest.fixture(scope="session")
-def kwbase(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The binary, in a directory that can stand first in PATH."""
-    place = tmp_path_factory.mktemp("bin") / "kwbase"
-    given: Path | None = request.config.getoption("--kwbase")
-    if given is None:
-        return build_binary(place)
-    place.symlink_to(given.resolve())
-    return place
 
 
 @pytest.fixture(scope="session")

@@ -225,46 +225,57 @@ class Workload:
         return None
 
 
-def patient(session: Session, statements: Iterable[str], seconds: float) -> Rows:
-    """Executes the statements, each repeated while it fails, all within `seconds`; rows of the last one."""
+def patient(session: Session, statements: Iterable[str], seconds: float) -> None:
+    """Executes the statements, each repeated while it fails, all within `seconds`."""
     end = time.monotonic() + seconds
-    answer: Rows = []
     for statement in statements:
         while True:
             try:
-                answer = session.execute(statement)
+                session.execute(statement)
                 break
             except psycopg.Error:
                 if time.monotonic() > end:
                     raise
                 time.sleep(0.5)
-    return answer
 
 
 def search(expected: Iterable[tuple[int, str, str]], session: Session, seconds: float) -> Found:
-    """Reads every table that holds acknowledged rows (table, key, checksum) and compares; `seconds` in all."""
-    by_table: dict[int, dict[str, str]] = {}
+    """Reads every table that holds acknowledged rows (table, key, checksum) and compares.
+
+    A table that cannot be read is tried again after the others, until `seconds` are over; each is tried once at least.
+    """
+    pending: dict[int, dict[str, str]] = {}
     for table, key, checksum in expected:
-        by_table.setdefault(table, {})[key] = checksum
-    found = Found(acknowledged=sum(map(len, by_table.values())))
+        pending.setdefault(table, {})[key] = checksum
+    found = Found(acknowledged=sum(map(len, pending.values())))
     end = time.monotonic() + seconds
-    for table, wanted in sorted(by_table.items()):
-        try:
-            answer = patient(session, [rows.select_all(table)], end - time.monotonic())
-        except psycopg.Error as error:
-            found.unreadable[rows.table_name(table)] = explain(error)
-            found.unreadable_rows += len(wanted)
-            continue
-        there = {str(row[0]): row for row in answer}
-        for key, checksum in wanted.items():
-            if key not in there:
-                found.missing.append(key)
-            elif rows.sound(there[key], checksum):  # type: ignore[arg-type]
-                found.sound += 1
+    while pending:
+        for table, wanted in list(pending.items()):
+            try:
+                compare(wanted, session.execute(rows.select_all(table)), found)
+            except psycopg.Error as error:
+                found.unreadable[rows.table_name(table)] = explain(error)
             else:
-                found.wrong.append(key)
+                found.unreadable.pop(rows.table_name(table), None)
+                del pending[table]
+        if time.monotonic() > end:
+            break
+        time.sleep(0.5 if pending else 0)
+    found.unreadable_rows = sum(map(len, pending.values()))
     session.drop()
     return found
+
+
+def compare(wanted: dict[str, str], answer: Rows, found: Found) -> None:
+    """Counts one table's rows as sound, wrong or missing. `wanted`: checksums by key."""
+    there = {str(row[0]): row for row in answer}
+    for key, checksum in wanted.items():
+        if key not in there:
+            found.missing.append(key)
+        elif rows.sound(there[key], checksum):  # type: ignore[arg-type]
+            found.sound += 1
+        else:
+            found.wrong.append(key)
 
 
 def verify_ledger(ledger: Path, options: Options) -> Found:
