@@ -1,0 +1,279 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) 2026, kaiwudb.kubernetes contributors
+"""The stages of ``make test``: what each runs and what it counts. A stage whose subject does not exist yet is skipped."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import workspace as ws
+from summary import FAILED, PASSED, SKIPPED, Check, from_go, from_junit
+
+SCENARIOS = ("local_pv", "deploy", "article_bini", "sql", "scale", "upgrade", "remove", "fleet")
+ENGINE = ws.REPO / "tests" / "lab" / "engine"
+IMAGES = ("kwdb-standin:3.2.1", "kwdb-standin:3.2.2", "kwdb-standin:3.2.3-crash", "bini-standin:release2.0")
+
+
+@dataclass(frozen=True)
+class Stage:
+    """``work(log, echo)`` runs the stage; ``cluster`` says that it needs the lab, ``newer`` that it uses the newer Python."""
+
+    name: str
+    work: Callable[[Path, bool], list[Check]]
+    cluster: bool = False
+    newer: bool = False
+
+
+def first() -> ws.Python:
+    environment = ws.python("first")
+    assert environment is not None  # `venv first` fails rather than say that there is none
+    return environment
+
+
+def _checked(name: str, argv: Sequence[object], log: Path, echo: bool, **options: object) -> Check:
+    """A command that is one check: exit code 0 passes."""
+    code = ws.run(argv, log, echo=echo, **options)
+    return Check(name, PASSED) if code == 0 else Check(name, FAILED, f"exit code {code}: {ws.tail_of(log, 6)}")
+
+
+def _pytest(
+    log: Path, echo: bool, targets: Sequence[Path], *, environment: ws.Python, cwd: Path, path: Sequence[Path] = (),
+    options: Sequence[str] = (), env: dict[str, str] | None = None, seconds: float = 1200,
+) -> list[Check]:  # fmt: skip
+    """pytest over the targets that exist, with its own count; ``path`` is what Python finds beside them."""
+    there = [target for target in targets if target.exists()]
+    if not there:
+        return [Check(str(targets[0].name), SKIPPED, "does not exist yet")]
+    junit = log.with_suffix(".xml")
+    junit.unlink(missing_ok=True)
+    variables = {
+        **ws.ansible_env(environment),
+        "PYTHONPATH": os.pathsep.join(map(str, path)),
+        "KAIWUDB_LAB_BIN": str(ws.BIN),
+        **(env or {}),
+    }
+    argv = [environment.venv / "bin" / "python", "-m", "pytest", "-q", "-p", "no:cacheprovider", "--color=no", f"--junitxml={junit}"]
+    code = ws.run([*argv, *options, *there], log, cwd=cwd, env=variables, echo=echo, seconds=seconds)
+    checks = from_junit([junit]) if junit.exists() else []
+    if code not in (0, 1, 5) or (code == 1 and not any(check.outcome == FAILED for check in checks)):
+        checks.append(Check("pytest", FAILED, f"exit code {code}: {ws.tail_of(log, 6)}"))
+    return checks or [Check("pytest", SKIPPED, "no tests were collected")]
+
+
+def lint(log: Path, echo: bool) -> list[Check]:
+    environment, tree = first(), ws.sync_tree()
+    tool = environment.venv / "bin"
+    options = {"env": ws.ansible_env(environment, ws.TREE)}
+    ruff = [tool / "ruff", "check", "--no-cache", "--output-format=concise"]
+    if not any((ws.REPO / name).exists() for name in ("ruff.toml", ".ruff.toml", "pyproject.toml")):
+        # E402: a module's imports stand below its documentation, as ansible-test wants it.
+        ruff += ["--line-length=120", "--target-version=py310", "--select=E,F,W,I,B,UP", "--ignore=E402"]
+    checks = [
+        _checked("ruff", [*ruff, ws.REPO], log, echo),
+        _checked("ansible-lint (production)", [tool / "ansible-lint", "--offline", "--profile=production"], log, echo, cwd=tree, **options),
+    ]
+    if (tree / "changelogs" / "config.yaml").exists():
+        checks.append(_checked("antsibull-changelog lint", [tool / "antsibull-changelog", "lint"], log, echo, cwd=tree, **options))
+    docs = [tool / "antsibull-docs", "lint-collection-docs", "--plugin-docs", "--skip-rstcheck", "."]
+    checks.append(_checked("antsibull-docs lint", docs, log, echo, cwd=tree, **options))
+    checks.append(_importer(environment, log, echo))
+    generator = ws.REPO / "tests" / "tools" / "generate.py"
+    if generator.exists():
+        checks.append(_checked("generated files are current", [tool / "python", generator, "--check"], log, echo, **options))
+    return checks
+
+
+def _importer(environment: ws.Python, log: Path, echo: bool) -> Check:
+    """galaxy-importer on the tarball: what Galaxy and Automation Hub would say to it."""
+    name = "galaxy-importer"
+    try:
+        tarball = ws.build(environment, log)
+    except ws.StageError as error:
+        return Check(name, FAILED, str(error))
+    config = ws.LAB / "galaxy-importer.cfg"
+    config.write_text(
+        "[galaxy-importer]\nCHECK_REQUIRED_TAGS = True\nCHECK_CHANGELOG = True\nRUN_ANSIBLE_LINT = True\n"
+        "RUN_ANSIBLE_TEST = False\nANSIBLE_LOCAL_TMP = ~/.ansible/tmp\n",
+        encoding="utf-8",
+    )
+    env = {**ws.ansible_env(environment), "GALAXY_IMPORTER_CONFIG": str(config)}
+    work = ws.LAB / "importer"
+    work.mkdir(exist_ok=True)
+    before = len(log.read_text(encoding="utf-8", errors="replace"))
+    check = _checked(name, [environment.venv / "bin" / "python", "-m", "galaxy_importer.main", tarball], log, echo, cwd=work, env=env)
+    said = log.read_text(encoding="utf-8", errors="replace")[before:]
+    if check.outcome == PASSED and "ERROR: " in said:
+        return Check(name, FAILED, said[said.index("ERROR: ") :][:300])
+    return check
+
+
+def typing(log: Path, echo: bool) -> list[Check]:
+    environment = first()
+    ws.sync_tree()
+    target = Path("ansible_collections/kaiwudb/kubernetes/plugins/module_utils")
+    if not any((ws.TREE / target).rglob("*.py")):
+        return [Check("mypy", SKIPPED, "plugins/module_utils does not exist yet")]
+    argv = [
+        environment.venv / "bin" / "mypy", "--strict", "--namespace-packages", "--explicit-package-bases", "--ignore-missing-imports",
+        "--python-version=3.10", f"--cache-dir={ws.LAB / 'mypy'}", target,
+    ]  # fmt: skip
+    return [_checked("mypy --strict plugins/module_utils", argv, log, echo, cwd=ws.TREE, env=ws.ansible_env(environment))]
+
+
+def units(log: Path, echo: bool, which: str = "first") -> list[Check]:
+    environment = ws.python(which)
+    if environment is None:
+        return [Check("units", SKIPPED, "no second, newer Python was found")]
+    tree = ws.sync_tree()
+    checks = _pytest(
+        log, echo, [tree / "tests" / "unit"], environment=environment, cwd=tree, path=[ws.TREE],
+        options=["-n", "2", "--import-mode=importlib"], seconds=600,
+    )  # fmt: skip
+    if which == "first" and (tree / "tests" / "unit" / "plugins").exists():
+        checks.append(_ansible_test("units", environment, log, echo))
+    return checks
+
+
+def _ansible_test(command: str, environment: ws.Python, log: Path, echo: bool) -> Check:
+    """``ansible-test units`` as one check: the same tests by the official runner."""
+    shutil.rmtree(ws.COLLECTION / "tests" / "output", ignore_errors=True)
+    argv = [environment.venv / "bin" / "ansible-test", command, "--local", f"--python={environment.venv.name.removeprefix('venv-')}"]
+    return _checked(f"ansible-test {command}", argv, log, echo, cwd=ws.COLLECTION, env=ws.ansible_test_env(environment))
+
+
+def sanity(log: Path, echo: bool, which: str = "first") -> list[Check]:
+    environment = ws.python(which)
+    if environment is None:
+        return [Check("sanity", SKIPPED, "no second, newer Python was found")]
+    tree = ws.sync_tree()
+    output = tree / "tests" / "output"
+    shutil.rmtree(output, ignore_errors=True)
+    version = environment.venv.name.removeprefix("venv-")
+    argv = [environment.venv / "bin" / "ansible-test", "sanity", "--local", f"--python={version}", "--junit", "--color=no"]
+    code = ws.run(argv, log, cwd=tree, env=ws.ansible_test_env(environment), echo=echo, seconds=1500)
+    checks = from_junit((output / "junit").glob("*.xml"))
+    shutil.rmtree(output, ignore_errors=True)  # a rest of it would fail the next run
+    if code and not any(check.outcome == FAILED for check in checks):
+        checks.append(Check("ansible-test sanity", FAILED, f"exit code {code}: {ws.tail_of(log, 6)}"))
+    return checks
+
+
+def engine(log: Path, echo: bool) -> list[Check]:
+    """go vet and the Go tests of the database's stand-in."""
+    if not (ENGINE / "go.mod").exists():
+        return [Check("engine", SKIPPED, "tests/lab/engine does not exist yet")]
+    if not shutil.which("go"):
+        return [Check("engine", FAILED, "Go is needed (https://go.dev)")]
+    vet = _checked("go vet", ["go", "vet", "./..."], log, echo, cwd=ENGINE)
+    events = log.with_suffix(".json")
+    events.unlink(missing_ok=True)
+    code = ws.run(["go", "test", "-json", "./..."], events, cwd=ENGINE, seconds=900)
+    checks = from_go(events.read_text(encoding="utf-8", errors="replace").splitlines())
+    if code and not any(check.outcome == FAILED for check in checks):
+        checks.append(Check("go test", FAILED, f"exit code {code}: {ws.tail_of(events, 6)}"))
+    return [vet, *checks]
+
+
+def harness(log: Path, echo: bool) -> list[Check]:
+    """The lab's own tests: API server, counter, summary, workload."""
+    lab = ws.REPO / "tests" / "lab"
+    return _pytest(
+        log, echo, [lab / "apiserver", lab / "env", lab / "workload"], environment=first(), cwd=ws.REPO,
+        path=[ws.REPO, lab, lab / "apiserver", lab / "env"], options=["-p", "plain_api", "--import-mode=importlib"],
+    )  # fmt: skip
+
+
+def _lab_tests(directory: str) -> Callable[[Path, bool], list[Check]]:
+    def work(log: Path, echo: bool) -> list[Check]:
+        lab = ws.REPO / "tests" / "lab"
+        return _pytest(log, echo, [lab / directory], environment=first(), cwd=ws.REPO, path=[ws.REPO, lab], seconds=1500)
+
+    return work
+
+
+def modules(log: Path, echo: bool, which: str = "first") -> list[Check]:
+    """The modules, installed from the tarball, against a kube-apiserver without nodes."""
+    environment = ws.python(which)
+    if environment is None:
+        return [Check("modules", SKIPPED, "no second, newer Python was found")]
+    tests = ws.REPO / "tests" / "integration"
+    if not tests.exists():
+        return [Check("modules", SKIPPED, "tests/integration does not exist yet")]
+    ws.install(first(), log)
+    lab = ws.REPO / "tests" / "lab"
+    return _pytest(
+        log, echo, [tests], environment=environment, cwd=ws.REPO, path=[ws.COLLECTIONS, lab / "apiserver"],
+        options=["-p", "plain_api", "--import-mode=importlib"],
+    )  # fmt: skip
+
+
+def lab_up(log: Path, echo: bool) -> list[Check]:
+    """The cluster, and the images in it."""
+    return [_checked("cluster", [ws.KIND / "up"], log, echo, seconds=2400), *images(log, echo)]
+
+
+def images(log: Path, echo: bool) -> list[Check]:
+    """Builds (or, for the real product, pulls) the database's images and loads them into the nodes."""
+    named = [os.environ[name] for name in ("KAIWUDB_IMAGE", "KAIWUDB_UPGRADE_IMAGE") if os.environ.get(name)]
+    wanted = list(dict.fromkeys(named))
+    if len(named) < 2:  # what is not the product is the stand-in
+        build = ENGINE / "image" / "build.sh"
+        if not build.exists():
+            return [Check("images", SKIPPED, "tests/lab/engine/image/build.sh does not exist yet")]
+        built = _checked("build the stand-in's images", [build], log, echo, seconds=1200, env={"DOCKER_BUILDKIT": "0"})
+        if built.outcome == FAILED:
+            return [built]
+        wanted += IMAGES
+    for image in named:
+        if ws.run(["docker", "image", "inspect", "-f", "{{.Id}}", image], log):
+            pulled = _checked(f"pull {image}", ["docker", "pull", "-q", image], log, echo, seconds=900)
+            if pulled.outcome == FAILED:
+                return [pulled]
+    return [_checked("load the images", [ws.KIND / "load", *wanted], log, echo, seconds=300)]
+
+
+def molecule(scenario: str) -> Callable[[Path, bool], list[Check]]:
+    """One Molecule scenario with the installed collection: converge, idempotence, verify."""
+
+    def work(log: Path, echo: bool) -> list[Check]:
+        if not (ws.REPO / "extensions" / "molecule" / scenario).is_dir():
+            return [Check(scenario, SKIPPED, f"extensions/molecule/{scenario} does not exist yet")]
+        environment = first()
+        env = {**ws.ansible_env(environment), **ws.cluster_env(), "MOLECULE_PROJECT_DIRECTORY": str(ws.REPO)}
+        argv = [environment.venv / "bin" / "molecule", "test", "-s", scenario]
+        return [_checked(scenario, argv, log, echo, env=env, seconds=1500)]
+
+    return work
+
+
+def demo(log: Path, echo: bool) -> list[Check]:
+    """The article from its first line to its last."""
+    script = ws.REPO / "tests" / "lab" / "demo" / "run"
+    if not script.exists():
+        return [Check("demo", SKIPPED, "tests/lab/demo/run does not exist yet")]
+    environment = first()
+    return [_checked("demo", [script], log, echo, env={**ws.ansible_env(environment), **ws.cluster_env()}, seconds=2400)]
+
+
+# The cheap ones first; what needs the cluster (or an undisturbed machine) after it is there.
+STAGES = (
+    Stage("lint", lint),
+    Stage("typing", typing),
+    Stage("units", units),
+    Stage("units-newer", lambda log, echo: units(log, echo, "newer"), newer=True),
+    Stage("engine", engine),
+    Stage("sanity", sanity),
+    Stage("sanity-newer", lambda log, echo: sanity(log, echo, "newer"), newer=True),
+    Stage("lab", lab_up, cluster=True),
+    Stage("harness", harness, cluster=True),
+    Stage("modules", modules, cluster=True),
+    Stage("modules-newer", lambda log, echo: modules(log, echo, "newer"), cluster=True, newer=True),
+    Stage("conformance", _lab_tests("conformance"), cluster=True),
+    Stage("careless", _lab_tests("careless"), cluster=True),
+    *(Stage(f"molecule-{scenario}", molecule(scenario), cluster=True) for scenario in SCENARIOS),
+)
+ON_DEMAND = (Stage("lab-images", images), Stage("demo", demo, cluster=True))
