@@ -68,12 +68,8 @@ def lint(log: Path, echo: bool) -> list[Check]:
     environment, tree = first(), ws.sync_tree()
     tool = environment.venv / "bin"
     options = {"env": ws.ansible_env(environment, ws.TREE)}
-    ruff = [tool / "ruff", "check", "--no-cache", "--output-format=concise"]
-    if not any((ws.REPO / name).exists() for name in ("ruff.toml", ".ruff.toml", "pyproject.toml")):
-        # E402: a module's imports stand below its documentation, as ansible-test wants it.
-        ruff += ["--line-length=120", "--target-version=py310", "--select=E,F,W,I,B,UP", "--ignore=E402"]
     checks = [
-        _checked("ruff", [*ruff, ws.REPO], log, echo),
+        _checked("ruff", [tool / "ruff", "check", "--no-cache", "--output-format=concise", ws.REPO], log, echo),
         _checked("ansible-lint (production)", [tool / "ansible-lint", "--offline", "--profile=production"], log, echo, cwd=tree, **options),
     ]
     if (tree / "changelogs" / "config.yaml").exists():
@@ -118,8 +114,8 @@ def typing(log: Path, echo: bool) -> list[Check]:
     if not any((ws.TREE / target).rglob("*.py")):
         return [Check("mypy", SKIPPED, "plugins/module_utils does not exist yet")]
     argv = [
-        environment.venv / "bin" / "mypy", "--strict", "--namespace-packages", "--explicit-package-bases", "--ignore-missing-imports",
-        "--python-version=3.10", f"--cache-dir={ws.LAB / 'mypy'}", target,
+        environment.venv / "bin" / "mypy", "--strict", "--config-file", ws.REPO / "pyproject.toml",
+        f"--cache-dir={ws.LAB / 'mypy'}", target,
     ]  # fmt: skip
     return [_checked("mypy --strict plugins/module_utils", argv, log, echo, cwd=ws.TREE, env=ws.ansible_env(environment))]
 
@@ -179,10 +175,10 @@ def engine(log: Path, echo: bool) -> list[Check]:
 
 
 def harness(log: Path, echo: bool) -> list[Check]:
-    """The lab's own tests: API server, counter, summary, workload."""
+    """The lab's own tests: API server, counter, summary, workload, and the stand-in's honesty about data."""
     lab = ws.REPO / "tests" / "lab"
     return _pytest(
-        log, echo, [lab / "apiserver", lab / "env", lab / "workload"], environment=first(), cwd=ws.REPO,
+        log, echo, [lab / name for name in ("apiserver", "env", "workload", "honesty")], environment=first(), cwd=ws.REPO,
         path=[ws.REPO, lab, lab / "apiserver", lab / "env"], options=["-p", "plain_api", "--import-mode=importlib"],
     )  # fmt: skip
 

@@ -86,7 +86,7 @@ def from_go(lines: Iterable[str]) -> list[Check]:
 def duration(seconds: float) -> str:
     """``75`` as ``1 min 15 s``."""
     whole = round(seconds)
-    return f"{whole // 60} min {whole % 60:02d} s" if whole >= 60 else f"{seconds:.1f} s"
+    return f"{seconds:.1f} s" if seconds < 59.95 else f"{whole // 60} min {whole % 60:02d} s"
 
 
 def totals(results: Sequence[Result]) -> tuple[int, int, int]:
