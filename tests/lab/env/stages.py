@@ -239,7 +239,7 @@ def molecule(scenario: str) -> Callable[[Path, bool], list[Check]]:
         if not (ws.REPO / "extensions" / "molecule" / scenario).is_dir():
             return [Check(scenario, SKIPPED, f"extensions/molecule/{scenario} does not exist yet")]
         environment = first()
-        env = {**ws.ansible_env(environment), **ws.cluster_env(), "MOLECULE_PROJECT_DIRECTORY": str(ws.REPO)}
+        env = {**ws.ansible_env(environment), **ws.cluster_env()}
         argv = [environment.venv / "bin" / "molecule", "test", "-s", scenario]
         return [_checked(scenario, argv, log, echo, env=env, seconds=1500)]
 

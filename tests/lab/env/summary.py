@@ -53,7 +53,7 @@ def from_junit(paths: Iterable[Path]) -> list[Check]:
             broken = next((child for child in case if child.tag in ("failure", "error")), None)
             skipped = case.find("skipped")
             if broken is not None:
-                checks.append(Check(name, FAILED, (broken.get("message") or broken.text or "")[:500]))
+                checks.append(Check(name, FAILED, f"{broken.get('message') or ''} {broken.text or ''}".strip()[:500]))
             elif skipped is not None:
                 checks.append(Check(name, SKIPPED, (skipped.get("message") or "")[:200]))
             else:
@@ -103,7 +103,7 @@ def render(results: Sequence[Result], ran_on: Sequence[str], seconds: float) -> 
             for check in result.checks:
                 if check.outcome == outcome:
                     why = " ".join(check.why.split())
-                    lines.append(f"{outcome.upper():8}{result.stage}: {check.name}{f' ({why[:220]})' if why else ''}")
+                    lines.append(f"{outcome.upper():8}{result.stage}: {check.name}{f' ({why[:300]})' if why else ''}")
     lines += ["", f"{'stage':<24}{'passed':>8}{'failed':>8}{'skipped':>9}   took"]
     for result in results:
         counts = [result.count(outcome) for outcome in (PASSED, FAILED, SKIPPED)]
