@@ -88,9 +88,11 @@ def template(spec: Spec, profile: Profile, *, sleep_action: bool) -> Manifest:
         cache=spec.cache, max_sql_memory=spec.max_sql_memory, extra=list(spec.extra_args))
     wait = {"sleep": {"seconds": spec.pre_stop_seconds}} if sleep_action else {"exec": {"command": ["sleep", str(spec.pre_stop_seconds)]}}
     resources = _resources(spec)
+    security = dict(spec.container_security_context or {}) or ({"privileged": True} if profile.privileged else {})
     database = {
         "name": CONTAINER, "image": spec.image, "imagePullPolicy": spec.image_pull_policy, "command": command,
         "env": [{"name": "POD_NAME", "valueFrom": {"fieldRef": {"apiVersion": "v1", "fieldPath": "metadata.name"}}},
+                *([{"name": "LD_LIBRARY_PATH", "value": profile.library_path}] if profile.library_path else []),
                 *({"name": key, "value": str(value)} for key, value in (spec.env or {}).items())],
         "ports": [{"name": name, "containerPort": port, "protocol": "TCP"} for name, port in ports],
         # Not ready=1: pods wait there for init, and a startup probe would kill them. Recovery of a large store takes its time.
@@ -100,7 +102,7 @@ def template(spec: Spec, profile: Profile, *, sleep_action: bool) -> Manifest:
         "volumeMounts": [{"name": CLAIM, "mountPath": profile.store}],
         **({"lifecycle": {"preStop": wait}} if spec.pre_stop_seconds else {}),
         **({"resources": resources} if resources else {}),
-        **({"securityContext": dict(spec.container_security_context)} if spec.container_security_context else {})}
+        **({"securityContext": security} if security else {})}
     pod = {
         "serviceAccountName": names.name, "automountServiceAccountToken": False,
         "enableServiceLinks": False,  # a Service's variables must not reach the database's own (KWBASE_PORT)

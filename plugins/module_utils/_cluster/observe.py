@@ -169,11 +169,8 @@ def ready(pod: Object) -> bool:
     return any(item["type"] == "Ready" and item["status"] == "True" for item in pod.get("status", {}).get("conditions") or ())
 
 
-def look(client: Client, engine: Engine, names: Names, *, sql_port: int = 26257, volumes: bool = True) -> Observed:
-    """Take the light snapshot: one read a kind, and one exec when a pod can serve.
-
-    KubeError when the API server refuses or does not answer; an engine that is silent is an observation, not an error.
-    """
+def look_at_objects(client: Client, names: Names, *, sql_port: int = 26257, volumes: bool = True) -> Observed:
+    """The API server's half of the light snapshot: one read a kind. KubeError when it refuses or does not answer."""
     namespace = _namespace(client, names)
     objects: dict[str, dict[str, Object]] = {kind: {} for kind in (*KINDS, "PersistentVolume")}
     if namespace is not None:
@@ -182,8 +179,7 @@ def look(client: Client, engine: Engine, names: Names, *, sql_port: int = 26257,
     if volumes:
         objects["PersistentVolume"] = _by_name(client.list("PersistentVolume", labels=names.volume_selector)[0], names)
     journal = Journal.read(objects["ConfigMap"].get(names.journal))
-    seen = Observed(names, namespace, objects, journal, sql_port)
-    return ask_engine(engine, seen)
+    return Observed(names, namespace, objects, journal, sql_port)
 
 
 def _namespace(client: Client, names: Names) -> Object | None:

@@ -1,0 +1,195 @@
+# Copyright (c) 2026, kaiwudb.kubernetes contributors
+# SPDX-License-Identifier: Apache-2.0
+"""What a step works with: the two edges, time, waits that know when to give up, and the journal. PRIVATE to the collection."""
+from __future__ import annotations
+
+import time
+import typing as t
+from datetime import datetime, timezone
+
+from . import gates as _gates
+from . import manifests, observe, verdict
+from .._engine.cli import Engine
+from .._kube.client import runner
+from .errors import ClusterError
+from .journal import Journal
+from .names import CONTAINER, Names
+from .observe import Deep, Observed
+from .spec import Spec
+
+if t.TYPE_CHECKING:
+    from .._engine.profiles import Profile
+    from .._kube.client import Client
+    from .plan import Step
+
+POLL = 2.0  # seconds between two questions to the engine, which offers nothing to watch
+Pods = t.Mapping[str, t.Mapping[str, t.Any]]
+
+
+class Paused(Exception):
+    """The slice's time is over; the work is where it stands and goes on with the next one."""
+
+
+def utc(moment: float | None = None) -> str:
+    return datetime.fromtimestamp(time.time() if moment is None else moment, timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+class Context:
+    """One slice of one run on one cluster.
+
+    deadline: monotonic time at which the slice ends, None for never. lines: what moved, for a person.
+    """
+
+    def __init__(self, client: Client, spec: Spec, profile: Profile, who: str, *, seconds: float | None = None) -> None:
+        self.client, self.spec, self.profile, self.who = client, spec, profile, who
+        self.names: Names = manifests.names_of(spec)
+        self.seen: Observed = None  # type: ignore[assignment]  # set by look(), which every run begins with
+        self.engine = Engine(profile, runner(client, spec.namespace, CONTAINER), self._serving, binary=spec.binary, sql_port=spec.sql_port)
+        self.lines: list[str] = []
+        self.figures: dict[str, t.Any] = {}
+        self.deadline = None if seconds is None else time.monotonic() + seconds
+        self.lost: t.Callable[[], str] = lambda: ""
+        self._first_seen: dict[str, float] = {}
+        self._version = ""  # of the last list of pods; empty when it is used up
+
+    def _serving(self) -> list[str]:
+        """Ready pods, those of low ordinals first."""
+        return [name for name in sorted(self.seen.pods, key=lambda name: observe.ordinal_of(name) or 0) if observe.ready(self.seen.pods[name])]
+
+    # ---- looking
+
+    def look(self) -> Observed:
+        """Both views, fresh."""
+        self.seen = observe.look_at_objects(self.client, self.names, sql_port=self.spec.sql_port, volumes=self.spec.storage == "local")
+        self.seen = observe.ask_engine(self.engine, self.seen)
+        return self.seen
+
+    def look_at_pods(self) -> Pods:
+        """Only the pods, fresh."""
+        from dataclasses import replace
+
+        items, self._version = self.client.list("Pod", self.spec.namespace, labels=self.names.pod_selector)
+        pods = {item["metadata"]["name"]: item for item in items}
+        if self.seen is not None:
+            self.seen = replace(self.seen, objects={**self.seen.objects, "Pod": pods})
+        return pods
+
+    def ask_engine(self) -> Observed:
+        """Pods and engine rows, fresh."""
+        self.look_at_pods()
+        self.seen = observe.ask_engine(self.engine, self.seen)
+        return self.seen
+
+    def deep(self) -> Deep | None:
+        return observe.look_deep(self.engine, self.seen)
+
+    # ---- time
+
+    def check_time(self) -> None:
+        """Paused when the slice is over; ClusterError when another run took the lock."""
+        taker = self.lost()
+        if taker:
+            raise ClusterError(f"the lock of {self.spec.name} was taken over by {taker}; this run stops where it is.", "lock_lost", resumable=True)
+        if self.deadline is not None and time.monotonic() >= self.deadline:
+            raise Paused
+
+    def pause(self, seconds: float = POLL) -> None:
+        """Until a pod of the cluster changes, at most so long: the engine has nothing to watch, so it is asked again."""
+        self.check_time()
+        if self.deadline is not None:
+            seconds = min(seconds, max(0.05, self.deadline - time.monotonic()))
+        from .._kube.errors import KubeError
+
+        if not self._version:
+            self._version = self.client.list("Pod", self.spec.namespace, labels=self.names.selector)[1]
+        try:
+            for _event in self.client.watch("Pod", self.spec.namespace, labels=self.names.selector, resource_version=self._version, timeout=seconds):
+                break
+        except KubeError as error:
+            if error.status != 410:
+                raise
+        self._version = ""
+
+    def say(self, text: str) -> None:
+        """A line for a person, when something moved."""
+        if not self.lines or self.lines[-1] != text:
+            self.lines.append(text)
+
+    # ---- waiting
+
+    def wait(self, judge: t.Callable[[], verdict.Verdict], step: str, *, limit: float | None = None, poll: float = POLL) -> None:
+        """Until C(judge) says done. A hopeless cause that persists ends it with the evidence; so does no change for C(limit) s."""
+        limit = self.spec.wait_timeout if limit is None else limit
+        moved, last = time.monotonic(), ""
+        while True:
+            found = judge()
+            if found.done:
+                return
+            if found.why != last:
+                moved, last = time.monotonic(), found.why
+            self._give_up_if_hopeless(found, step)
+            if time.monotonic() - moved > limit:
+                raise ClusterError(f"{found.why}, unchanged for {limit:.0f} s. The run stopped where it is; run it again to continue.",
+                                   "timeout", step=step, node=found.pod, waited=round(limit), evidence=self._evidence(found))
+            self.pause(min(poll, 1.0) if found.never else poll)
+
+    def _give_up_if_hopeless(self, found: verdict.Verdict, step: str) -> None:
+        if not found.never:
+            self._first_seen.clear()
+            return
+        key = f"{found.never}/{found.pod}"
+        since = self._first_seen.setdefault(key, time.monotonic())
+        if time.monotonic() - since < found.patience:
+            return
+        evidence = self._evidence(found)
+        raise ClusterError(
+            f"{found.why} ({time.monotonic() - since:.0f} s). {_REMEDY.get(found.never, 'Look at the evidence, mend it and run again.')}"
+            + (f" Last events: {'; '.join(evidence['events'][-3:])}." if evidence["events"] else "")
+            + (f" Last log: {evidence['log'][-1]}" if evidence["log"] else ""),
+            found.never, step=step, node=found.pod, waited=round(time.monotonic() - since), evidence=evidence)
+
+    def _evidence(self, found: verdict.Verdict) -> dict[str, list[str]]:
+        """The pod's events and last log lines, as far as they may be read."""
+        from .._kube.errors import KubeError
+
+        events: list[str] = []
+        log: list[str] = []
+        if found.pod:
+            try:
+                events = [f"{event.get('reason')}: {event.get('message')}" for event in self.client.events(self.spec.namespace, found.pod)][-8:]
+                for previous in (True, False):
+                    log = log or self.client.logs(self.spec.namespace, found.pod, found.container or None, tail=20, previous=previous).strip().splitlines()
+            except KubeError as error:
+                events.append(f"could not be read: {error}")
+        return {"events": events, "log": log}
+
+    # ---- journal and gates
+
+    def write_journal(self, journal: Journal) -> None:
+        """Keep it, where it differs from what is kept."""
+        from dataclasses import replace
+
+        if journal == self.seen.journal and self.names.journal in self.seen.objects["ConfigMap"]:
+            return
+        kept = self.client.apply(manifests.configmap(self.names, journal.data()))
+        self.seen = replace(self.seen, journal=journal, objects={**self.seen.objects, "ConfigMap": {**self.seen.objects["ConfigMap"], self.names.journal: kept}})
+
+    def prove(self, found: t.Sequence[_gates.Gate], step: Step, *, changed: bool = False) -> None:
+        """ClusterError for the first gate that refuses."""
+        judged = _gates.judge(found, self.spec.waive)
+        refusing = _gates.failed(judged)
+        if refusing:
+            gate = refusing[0]
+            raise ClusterError(
+                f"refused {step.id}: gate {gate.name}: {gate.sentence} " + ("" if changed else "Nothing was changed."), gate.name, step=step.id,
+                node=step.pod, gates=[item.result() for item in judged], resumable=gate.name not in ("nodes_needed", "version_path"))
+
+
+_REMEDY = {
+    "image_pull": "Correct image (or the registry, or image_pull_secrets) and run again; on a live cluster the other pods serve on, and setting image "
+                  "back to what it was undoes the change.",
+    "unschedulable": "Give the pod a node it can run on (volume, taints, resources, anti_affinity) and run again.",
+    "container_crash": "The database's own words are below; correct what they name and run again.",
+    "container_config": "Correct the pod's configuration (env, pod_overrides, secrets) and run again.",
+    "volume_not_empty": "Nothing in it was touched. Move the data away, choose another local_path, or set volumes to archive or wipe.",
+}

@@ -1,0 +1,125 @@
+# Copyright (c) 2026, kaiwudb.kubernetes contributors
+# SPDX-License-Identifier: Apache-2.0
+"""One run at a time for each cluster: a Lease, taken by compare-and-swap, renewed beside the work. PRIVATE to the collection."""
+from __future__ import annotations
+
+import threading
+import time
+import typing as t
+from datetime import datetime, timezone
+
+from . import manifests
+from .._kube.errors import KubeError
+from .errors import ClusterError
+from .names import Names
+
+if t.TYPE_CHECKING:
+    from .._kube.client import Client
+
+DURATION = 20  # seconds a renew time may stand still before the run that holds it counts as dead
+RENEW = 5.0
+
+
+def now() -> str:
+    """The time as a Lease writes it (MicroTime, UTC)."""
+    return datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+class Lock:
+    """holder: C(who/run id); the same run coming back with its next slice holds it still.
+
+    Whether another's renew time moves is watched, not compared with this machine's clock, which may be wrong by minutes.
+    """
+
+    def __init__(self, client: Client, names: Names, holder: str) -> None:
+        self._client, self._names, self._holder = client, names, holder
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+        self.lost: str = ""
+
+    def take(self, describe: t.Callable[[], str], say: t.Callable[[str], None]) -> None:
+        """Hold the lock, or raise ClusterError (locked) that names its holder and what C(describe) knows of its work."""
+        lease = self._get() or self._create()
+        seen = time.monotonic()
+        renewed = lease["spec"].get("renewTime")
+        other = self._other(lease)
+        while other:
+            if time.monotonic() - seen > DURATION:
+                say(f"took over the lock of {other}, which has not moved for {DURATION} s")
+                break
+            self._watch(lease)
+            lease = self._get() or self._create()
+            if self._other(lease) != other or lease["spec"].get("renewTime") != renewed:
+                if not self._other(lease):
+                    break
+                raise self._refusal(lease, describe())
+        self._swap(lease, self._holder)
+        self._thread = threading.Thread(target=self._renew, daemon=True)
+        self._thread.start()
+
+    def hold(self) -> None:
+        """Keep the lock for the next slice of this run: stop renewing, do not give it up."""
+        self._stop.set()
+        if self._thread:
+            self._thread.join(RENEW)
+
+    def release(self) -> None:
+        """Give it up; a lock that somebody else holds by now is left alone."""
+        self.hold()
+        lease = self._get()
+        if lease and lease["spec"].get("holderIdentity") == self._holder:
+            try:
+                self._swap(lease, "")
+            except (ClusterError, KubeError):
+                pass  # taken over in this moment, or deleted with its namespace
+
+    def _other(self, lease: t.Mapping[str, t.Any]) -> str:
+        holder = lease["spec"].get("holderIdentity") or ""
+        return "" if holder == self._holder else holder
+
+    def _get(self) -> dict[str, t.Any] | None:
+        return self._client.get("Lease", self._names.lock, self._names.namespace)
+
+    def _create(self) -> dict[str, t.Any]:
+        try:
+            return self._client.create(manifests.lease(self._names, self._holder, now(), DURATION))
+        except KubeError as error:
+            if error.status != 409:
+                raise
+            return self._get() or self._create()
+
+    def _swap(self, lease: t.Mapping[str, t.Any], holder: str) -> None:
+        stamp = now()
+        body = {"metadata": {"resourceVersion": lease["metadata"]["resourceVersion"]},
+                "spec": {"holderIdentity": holder, "renewTime": stamp, **({"acquireTime": stamp} if self._other(lease) or not holder else {})}}
+        try:
+            self._client.patch("Lease", self._names.lock, self._names.namespace, body)
+        except KubeError as error:
+            if error.status == 409:
+                raise self._refusal(self._get() or lease, "") from error
+            raise
+
+    def _refusal(self, lease: t.Mapping[str, t.Any], work: str) -> ClusterError:
+        spec = lease["spec"]
+        holder = (spec.get("holderIdentity") or "somebody").split("/")[0]
+        return ClusterError(
+            f"another run holds this cluster: {holder}, since {spec.get('acquireTime', '?')[:19]}{f' ({work})' if work else ''}. "
+            f"It renewed its lock at {spec.get('renewTime', '?')[:19]}. Nothing was changed. Wait for it, or cancel it there.",
+            "locked", holder=holder, resumable=True)
+
+    def _watch(self, lease: t.Mapping[str, t.Any]) -> None:
+        """Until the Lease changes, two seconds at most."""
+        for _event in self._client.watch("Lease", self._names.namespace, fields={"metadata.name": self._names.lock},
+                                         resource_version=lease["metadata"]["resourceVersion"], timeout=2):
+            return
+
+    def _renew(self) -> None:
+        while not self._stop.wait(RENEW):
+            try:
+                lease = self._get()
+                if lease is None or self._other(lease):
+                    self.lost = (lease or {}).get("spec", {}).get("holderIdentity", "") or "nobody (it was deleted)"
+                    return
+                self._swap(lease, self._holder)
+            except (KubeError, ClusterError):
+                continue  # an API server that is away for a moment: the duration allows for it

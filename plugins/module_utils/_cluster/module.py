@@ -1,0 +1,75 @@
+# Copyright (c) 2026, kaiwudb.kubernetes contributors
+# SPDX-License-Identifier: Apache-2.0
+"""What the cluster modules share with Ansible: arguments in, one result or one failure out. PRIVATE to the collection."""
+from __future__ import annotations
+
+import getpass
+import os
+import socket
+import time
+import typing as t
+
+from ansible.module_utils.basic import AnsibleModule
+
+from .._kube.auth import AUTH_ARGS, connection_of
+from .._kube.client import Client
+from .._kube.errors import KubeError
+from . import options
+from .errors import ClusterError
+from .operations.remove import refuse_unconfirmed
+from .run import Run
+from .spec import parse_asked
+
+# Set by the action plugin, which cuts long work into slices.
+SLICE_ARGS: dict[str, t.Any] = {"run_id": {"type": "str"}, "slice": {"type": "float"}}
+
+
+def build(spec: t.Mapping[str, t.Any], **kwargs: t.Any) -> AnsibleModule:
+    """An AnsibleModule with the connection options added."""
+    return AnsibleModule(argument_spec={**AUTH_ARGS, **spec}, supports_check_mode=True, **kwargs)
+
+
+def who() -> str:
+    """Who runs this, for the lock and the journal: an AWX job, or a user on a machine."""
+    job = os.environ.get("AWX_JOB_ID") or os.environ.get("JOB_ID")
+    host = socket.gethostname()
+    if job:
+        return f"awx-job-{job} on {host}"
+    try:
+        return f"{getpass.getuser()} on {host}"
+    except (KeyError, OSError):  # a container's user without a name
+        return f"uid {os.getuid()} on {host}"
+
+
+def finish(module: AnsibleModule, work: t.Callable[[], dict[str, t.Any]]) -> t.NoReturn:
+    """Exit with the result of C(work), or fail with the error's fields; every failure has msg and reason."""
+    try:
+        result = work()
+    except ClusterError as error:
+        module.fail_json(**error.result())
+    except KubeError as error:
+        module.fail_json(msg=f"{error} What had been done until then stays; run again to continue.", reason=f"api_{error.reason}".lower(),
+                         step=None, node=None, resumable=True, status=error.status)
+    if not module._diff:
+        result.pop("diff", None)
+    module.exit_json(**result)
+
+
+def cluster_main(names: t.Sequence[str] = (), *, volumes_only: bool = False) -> t.NoReturn:
+    """C(kaiwudb_cluster), and C(kaiwudb_local_volume) as its part that plans volumes only. names: options, all when none."""
+    module = build({**options.argument_spec(*names), **SLICE_ARGS,
+                    "state": {"type": "str", "default": "present", "choices": ["present", "absent"]}})
+    state = module.params["state"]
+
+    def work() -> dict[str, t.Any]:
+        asked = parse_asked(module.params)
+        if state == "absent":
+            refuse_unconfirmed(asked)
+        if volumes_only:
+            asked.setdefault("security", "insecure")  # nothing of it concerns volumes, and a first run must not ask for it
+        limits = [float(value) for value in (module.params["slice"], asked.get("max_runtime")) if value]
+        run = Run(Client(connection_of(module)), asked, state=state, check=module.check_mode, who=who(), volumes_only=volumes_only,
+                  run_id=module.params["run_id"] or f"{os.getpid()}-{time.time():.0f}", seconds=min(limits) if limits else None)
+        return run.go()
+
+    finish(module, work)

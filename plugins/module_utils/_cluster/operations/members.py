@@ -1,0 +1,120 @@
+# Copyright (c) 2026, kaiwudb.kubernetes contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Nodes that join, leave and come back. PRIVATE to the collection."""
+from __future__ import annotations
+
+import time
+import typing as t
+
+from .. import gates, observe, verdict
+from ..context import POLL, utc
+from ..errors import ClusterError
+from . import create, volumes
+
+if t.TYPE_CHECKING:
+    from ..context import Context
+    from ..plan import Step
+
+
+def scale_out(ctx: Context, step: Step) -> None:
+    """One pod more: Ready, and counted as live by the engine."""
+    ordinal = step.facts["ordinal"]
+    if ctx.seen.replicas <= ordinal:
+        set_replicas(ctx, ordinal + 1)
+    pod = ctx.names.pod(ordinal)
+    ctx.wait(lambda: joined(ctx, pod), step.id)
+    volumes.stamp(ctx)
+    node = ctx.seen.node_of(pod)
+    ctx.say(f"pod {pod} joined as node {node.id if node else '?'}")
+
+
+def joined(ctx: Context, pod: str) -> verdict.Verdict:
+    found = create.all_serving(ctx)
+    if not found.done and found.pod not in ("", pod):
+        return found
+    node = ctx.seen.node_of(pod)
+    if found.done and node is not None and node.is_decommissioning:
+        return verdict.Verdict(False, f"pod {pod} came back with the store of node {node.id}, which was decommissioned; it will never take data",
+                               "store_retired", 10.0, pod)
+    return found
+
+
+def set_replicas(ctx: Context, count: int) -> None:
+    """The StatefulSet's size, only if it is still the object that was observed."""
+    live = ctx.seen.statefulset
+    assert live is not None
+    ctx.client.patch("StatefulSet", ctx.names.name, ctx.names.namespace, [
+        {"op": "test", "path": "/metadata/uid", "value": live["metadata"]["uid"]},
+        {"op": "test", "path": "/spec/replicas", "value": ctx.seen.replicas},
+        {"op": "replace", "path": "/spec/replicas", "value": count}], type="json")
+    ctx.look()
+
+
+def recommission(ctx: Context, step: Step) -> None:
+    ctx.engine.recommission([step.facts["id"]])
+    ctx.say(f"node {step.facts['id']} ({step.pod}) is active again")
+    ctx.write_journal(ctx.seen.journal.end(utc(), "undone"))
+
+
+def scale_in(ctx: Context, step: Step) -> None:
+    """The highest ordinal leaves: decommissioned, its replicas moved, then the pod, then its volume by policy."""
+    pod, ordinal = step.pod, step.facts["ordinal"]
+    if ctx.seen.replicas > ordinal:
+        node = ctx.seen.node_of(pod)
+        if node is None and ctx.seen.initialized:
+            raise ClusterError(f"no node has the address of {pod} ({ctx.names.address(ordinal, ctx.spec.sql_port)}); whose replicas would move is not "
+                               "known. Nothing was changed. Wait until it has joined.", "node_unknown", step=step.id, node=pod)
+        if node is not None:
+            decommission(ctx, step, node.id)
+        set_replicas(ctx, ordinal)
+    elif (row := ctx.seen.node_of(pod)) is not None and not (row.is_decommissioning and not row.gossiped_replicas):
+        # Somebody took the pod away first: its replicas must still be moved before its volume is touched.
+        decommission(ctx, step, row.id)
+    ctx.wait(lambda: _gone(ctx, pod), step.id, poll=5.0)
+    ctx.say(f"pod {pod} gone   {volumes.retire(ctx, ordinal, step.id)}")
+
+
+def _gone(ctx: Context, pod: str) -> verdict.Verdict:
+    return verdict.Verdict(False, f"pod {pod} is draining", pod=pod) if pod in ctx.look_at_pods() else verdict.DONE
+
+
+def decommission(ctx: Context, step: Step, node_id: int) -> None:
+    """Mark the node as leaving and wait until it holds nothing, read twice. Pauses are normal; a stall is not.
+
+    ClusterError (stalled) names the ranges that do not move; the node stays marked, so that the next run continues.
+    """
+    others = [name for name, pod in ctx.seen.pods.items() if name != step.pod and observe.ready(pod)]
+    row = next((node for node in ctx.seen.nodes or () if node.id == node_id), None)
+    if row is None or not row.is_decommissioning:
+        ctx.prove(gates.scale_in(ctx.seen, ctx.deep(), node_id, step.pod), step)
+    started = moved = time.monotonic()
+    first = last = None
+    confirmed = 0
+    while True:
+        report = ctx.engine.decommission([node_id], pods=others or None)
+        left = report.replicas
+        first = left if first is None else first
+        if left != last:
+            rate = (first - left) / max(time.monotonic() - started, 0.1)
+            ctx.say(f"node {node_id} ({step.pod})   {left} of {first} replicas left"
+                    + (f"   {rate:.1f}/s   about {left / rate:.0f} s left" if 0 < left < first else ""))
+            ctx.figures = {"node": node_id, "replicas_left": left, "replicas_at_start": first, "per_second": round(rate, 2)}
+            moved, last = time.monotonic(), left
+        confirmed = confirmed + 1 if report.done and left == 0 else 0
+        if confirmed == 2:
+            ctx.say(f"node {node_id} ({step.pod})   0 replicas, confirmed twice")
+            return
+        if time.monotonic() - moved > ctx.spec.stall_timeout:
+            raise _stalled(ctx, step, node_id, left)
+        ctx.pause(0.5 if confirmed else POLL)
+
+
+def _stalled(ctx: Context, step: Step, node_id: int, left: int) -> ClusterError:
+    from ..ranges import named
+
+    deep = ctx.deep()
+    blocking = [item for item in deep.ranges if node_id in item.replicas] if deep else []
+    return ClusterError(
+        f"node {node_id} ({step.pod}) keeps {left} replicas; none has moved for {ctx.spec.stall_timeout} s. Blocking: range {named(blocking)}. "
+        "It is still leaving: mend what blocks and run again, or set replicas back to put it back.", "stalled", step=step.id, node=step.pod,
+        waited=ctx.spec.stall_timeout, ranges=[item.id for item in blocking])

@@ -1,0 +1,86 @@
+# Copyright (c) 2026, kaiwudb.kubernetes contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Taking a cluster away, whole. No drain: pods that stop together have no quorum to drain to. PRIVATE to the collection."""
+from __future__ import annotations
+
+import typing as t
+
+from .. import verdict
+from ..errors import ClusterError, InputError
+from ..placement import node_of, ordinals_of
+from . import volumes
+
+if t.TYPE_CHECKING:
+    from ..context import Context
+    from ..observe import Observed
+    from ..plan import Step
+    from ..spec import Spec
+
+
+def refuse_unconfirmed(asked: t.Mapping[str, t.Any]) -> None:
+    """InputError unless the cluster's name was typed again; costs no request."""
+    if asked.get("confirm") != asked["name"]:
+        raise InputError("confirm", f"must repeat the cluster's name to remove it; allowed is {asked['name']!r}")
+
+
+def refuse_protected(ctx: Context, seen: Observed, spec: Spec) -> None:
+    """ClusterError (protected) for a cluster that holds tables, or of which nobody can tell, unless protection is off."""
+    if not spec.deletion_protection or not seen.initialized:
+        return
+    deep = ctx.deep() if seen.nodes else None
+    tables = None if deep is None else sorted({item.name for item in deep.ranges if "." in item.name and not item.name.startswith("system.")})
+    if tables == []:
+        return
+    holds = "nobody can tell whether it holds tables, for no node answers" if tables is None else \
+        f"it holds {len(tables)} tables ({', '.join(tables[:3])}{' …' if len(tables) > 3 else ''})"
+    raise ClusterError(f"cluster {spec.name} is protected: {holds}. Nothing was changed. Set deletion_protection to false to remove it all the same.",
+                       "protected", resumable=False)
+
+
+def _all(ctx: Context, kind: str, **how: t.Any) -> None:
+    for name in ctx.seen.objects[kind]:
+        ctx.client.delete(kind, name, ctx.names.namespace, **how)
+
+
+def statefulset(ctx: Context, step: Step) -> None:
+    """Orphaned, so that its pods are ours to end without the grace period."""
+    _all(ctx, "StatefulSet", propagation="Orphan")
+    volumes.wait_gone(ctx, "StatefulSet", ctx.names.name, step.id)
+
+
+def pods(ctx: Context, step: Step) -> None:
+    for name in ctx.look_at_pods():
+        ctx.client.delete("Pod", name, ctx.names.namespace, grace=1)
+    ctx.wait(lambda: verdict.Verdict(False, f"{len(left)} pods are ending") if (left := ctx.look_at_pods()) else verdict.DONE, step.id, poll=5.0)
+    ctx.say("pods gone")
+
+
+def objects(ctx: Context, step: Step) -> None:
+    for kind in ("PodDisruptionBudget", "Service", "ServiceAccount"):
+        _all(ctx, kind)
+
+
+def claims(ctx: Context, step: Step) -> None:
+    if ctx.spec.storage == "dynamic" and ctx.spec.volumes == "retain":
+        ctx.say("claims kept (policy retain)")
+        return
+    _all(ctx, "PersistentVolumeClaim")
+    for name in ctx.seen.claims:
+        volumes.wait_gone(ctx, "PersistentVolumeClaim", name, step.id)
+    ctx.say("claims gone" + ("   volumes kept (policy retain)" if ctx.spec.volumes == "retain" else ""))
+
+
+def local_volumes(ctx: Context, step: Step) -> None:
+    places = [(ordinal, node_of(ctx.seen.volumes[ctx.names.volume(ordinal)]) or "") for ordinal in sorted(ordinals_of(ctx.seen.volumes))]
+    volumes.clear(ctx, places, ctx.spec.volumes, step.id)
+    ctx.say(f"{len(places)} volumes: {ctx.spec.volumes}")
+
+
+def journal(ctx: Context, step: Step) -> None:
+    """Last of all: until here a run that was killed knows what it was doing."""
+    _all(ctx, "ConfigMap")
+
+
+def namespace(ctx: Context, step: Step) -> None:
+    """Only one that was made here, and only when nothing of anybody else's lies in it."""
+    ctx.client.delete("Namespace", ctx.names.namespace, propagation="Background")

@@ -1,0 +1,243 @@
+# Copyright (c) 2026, kaiwudb.kubernetes contributors
+# SPDX-License-Identifier: Apache-2.0
+"""One slice of a run: observe, plan, lock, observe and plan again, then step by step. PRIVATE to the collection."""
+from __future__ import annotations
+
+import time
+import typing as t
+from dataclasses import replace
+
+from . import gates, lock, observe, plan as planning, rights
+from .._engine.profiles import PROFILES
+from .._kube.errors import KubeError
+from .context import Context, Paused, utc
+from .errors import ClusterError
+from .manifests import names_of
+from .names import Names
+from .observe import Observed
+from .operations import create, initialize, members, remove, rollout, volumes
+from .plan import Plan, Step
+from .spec import Spec, resolve
+
+if t.TYPE_CHECKING:
+    from .._kube.client import Client
+
+
+def _close(ctx: Context, step: Step) -> None:
+    """The end of an operation whose run was killed right after its last step; the journal is written by the run itself."""
+
+
+DO: dict[str, t.Callable[[Context, Step], None]] = {
+    "create": create.create, "repair": create.mend, "delete": create.delete, "settle": create.settle, "close": _close,
+    "reuse": volumes.reuse, "free": volumes.free, "initialize": initialize.initialize, "remember": initialize.remember,
+    "scale_out": members.scale_out, "scale_in": members.scale_in, "recommission": members.recommission,
+    "upgrade": rollout.roll, "reconfigure": rollout.roll,
+    "remove/statefulset": remove.statefulset, "remove/pods": remove.pods, "remove/objects": remove.objects, "remove/claims": remove.claims,
+    "remove/volumes": remove.local_volumes, "remove/journal": remove.journal, "remove/namespace": remove.namespace,
+}
+
+
+class Run:
+    """What a module asks for, on one cluster.
+
+    asked: coerced options. state: present or absent. who: for the journal and the lock; run_id: the same for all slices
+    of one run. seconds: how long this slice may take, None for as long as it takes. volumes_only: plan nothing else.
+    """
+
+    def __init__(self, client: Client, asked: t.Mapping[str, t.Any], *, state: str = "present", check: bool = False, who: str = "somebody",
+                 run_id: str = "", seconds: float | None = None, volumes_only: bool = False) -> None:
+        self.client, self.asked, self.state, self.check = client, asked, state, check
+        self.who, self.run_id, self.seconds, self.volumes_only = who, run_id, seconds, volumes_only
+        self.started = time.monotonic()
+        self.done: list[str] = []
+        self.whole: bool | None = None  # whether all ranges were whole when the work was done; not asked when there was none
+
+    # ---- the way through
+
+    def go(self) -> dict[str, t.Any]:
+        """The module's result. ClusterError and KubeError carry what the module fails with."""
+        ctx = self._context()
+        plan = self._plan(ctx)
+        if self.check or not plan.steps:
+            return self._result(ctx, plan, plan, finished=True)
+        if not plan.writes:
+            return self._work(ctx, plan, plan)
+        held = lock.Lock(self.client, ctx.names, f"{self.who}/{self.run_id}")
+        if ctx.seen.namespace is None:
+            # The lock needs its namespace; making it is the one step that must come first.
+            create.create(ctx, plan.steps[0])
+            ctx.look()
+        held.take(lambda: _describe(ctx.seen), ctx.say)
+        ctx.lost = lambda: held.lost
+        first = plan
+        try:
+            ctx.look()
+            plan = self._plan(ctx, look=False)
+            result = self._work(ctx, plan, first)
+        except Exception:
+            held.release()
+            raise
+        if result["in_progress"] and self.run_id:
+            held.hold()
+        elif any(step.id == "remove/journal" for step in plan.steps):
+            held.hold()
+            self.client.delete("Lease", ctx.names.lock, ctx.names.namespace)
+        else:
+            held.release()
+        return result
+
+    def _context(self) -> Context:
+        """Look once, then lay what was asked over what is remembered."""
+        names = Names(self.asked["name"], self.asked["namespace"], self.asked.get("cluster_domain", "cluster.local"))
+        seen = observe.look_at_objects(self.client, names, volumes=self.asked.get("storage") != "dynamic")
+        remembered = seen.remembered
+        if remembered is None and self.state == "absent":
+            remembered = {}
+        spec = resolve(self.asked, remembered)
+        if self.state == "absent" and "operations" not in self.asked:
+            spec = replace(spec, values={**spec.values, "operations": ("remove",)})
+        ctx = Context(self.client, spec, PROFILES[spec.engine], self.who, seconds=self.seconds)
+        ctx.seen = replace(seen, names=names_of(spec), sql_port=spec.sql_port)
+        ctx.seen = observe.ask_engine(ctx.engine, ctx.seen)
+        return ctx
+
+    def _plan(self, ctx: Context, *, look: bool = True) -> Plan:
+        """The plan with the gates of its first disruptive step; refuses what must not be done before anything is touched."""
+        spec, seen = ctx.spec, ctx.seen
+        if self.state == "absent":
+            plan = planning.absent(spec, seen)
+            if plan.steps and seen.statefulset is not None:
+                remove.refuse_protected(ctx, seen, spec)
+            if plan.steps and look:
+                rights.refuse_missing(self.client, plan, spec.namespace)
+            return plan
+        adding = planning.ordinals_to_add(spec, seen)
+        nodes = self._kube_nodes(spec) if adding else None
+        if nodes is not None and not self.volumes_only and spec.storage == "dynamic":
+            planning.refuse_few_nodes(spec, nodes)
+        plan = planning.present(spec, seen, ctx.profile, kube_nodes=nodes, sleep_action=True)
+        if self.volumes_only:
+            kept = tuple(step for step in plan.steps if step.id.split("/")[0] in ("volume", "reuse", "free", "create") and
+                         (step.id.startswith("create/Namespace") or not step.id.startswith("create/")))
+            plan = replace(plan, steps=kept, remaining=(), headline=f"{spec.name}: {len(kept)} volumes to make" if kept else f"{spec.name}: nothing to do",
+                           changes={key: value for key, value in plan.changes.items() if key.startswith(("PersistentVolume/", "Namespace/"))})
+        if plan.steps and look:
+            for step in plan.steps:
+                if step.id.startswith("create/") and not step.id.startswith("create/Namespace"):
+                    create.refuse_foreign(ctx, step.facts.get("object") or {"kind": "StatefulSet", "metadata": {"name": spec.name, "namespace": spec.namespace}})
+                elif step.id.startswith("volume/"):
+                    create.refuse_foreign(ctx, {"kind": "PersistentVolume", "metadata": {"name": ctx.names.volume(step.facts["ordinal"])}})
+            if seen.namespace is not None:
+                rights.refuse_missing(self.client, plan, spec.namespace)
+        return self._gated(ctx, plan)
+
+    def _gated(self, ctx: Context, plan: Plan) -> Plan:
+        """The plan with the gates of its first disruptive step judged on what was just seen."""
+        step = next((step for step in plan.steps if step.disruptive), None)
+        if step is None or ctx.seen.nodes is None and not ctx.seen.initialized:
+            return plan
+        node = ctx.seen.node_of(step.pod)
+        going_on = node is not None and node.is_decommissioning and step.operation == "scale_in"
+        if step.operation == "scale_in":
+            found = gates.scale_in(ctx.seen, ctx.deep(), node.id if node else None, step.pod)
+        else:
+            down = step.pod not in ctx.seen.pods or not observe.ready(ctx.seen.pods[step.pod])
+            found = rollout.version_path(ctx) if down else gates.common(ctx.seen, ctx.deep(), None) + rollout.version_path(ctx)
+        judged = gates.judge(found, ctx.spec.waive)
+        ahead = plan.steps[:plan.steps.index(step)]
+        if not going_on and all(item.id.split("/")[0] in ("create", "repair", "delete", "remember") for item in ahead):
+            ctx.prove(judged, step)
+        return replace(plan, gates=tuple(judged))
+
+    def _kube_nodes(self, spec: Spec) -> list[dict[str, t.Any]] | None:
+        """Kubernetes nodes; None when they may not be listed but local_nodes names them."""
+        try:
+            return self.client.list("Node")[0]
+        except KubeError as error:
+            if error.status == 403 and (spec.local_nodes or spec.storage == "dynamic"):
+                return None
+            raise
+
+    def _work(self, ctx: Context, plan: Plan, first: Plan) -> dict[str, t.Any]:
+        """Execute the steps; a slice that ends early says so."""
+        operation = next((step.operation for step in plan.steps if step.operation), "")
+        queue = list(plan.steps)
+        if first is not plan:
+            self.done += [step.id for step in first.steps if step.id.startswith("create/Namespace") and step.id not in {item.id for item in queue}]
+        step = None
+        try:
+            while queue:
+                step = queue[0]
+                ctx.check_time()
+                batch = [step]
+                if step.id.startswith("volume/"):
+                    batch = [item for item in queue if item.id.startswith("volume/")]
+                if plan.writes and self.state == "present" and not self.volumes_only:
+                    self._note(ctx, plan, step)
+                if step.id.startswith("volume/"):
+                    volumes.make(ctx, batch)
+                else:
+                    (DO.get(step.id) or DO[step.id.split("/")[0]])(ctx, step)
+                self.done += [item.id for item in batch]
+                queue = [item for item in queue if item not in batch]
+                if queue and queue[0].operation in ("initialize", "scale_out", "scale_in", "upgrade", "reconfigure"):
+                    ctx.look()
+        except Paused:
+            return self._result(ctx, plan, first, finished=False, at=step)
+        except ClusterError as error:
+            error.facts.setdefault("step", step.id if step else None)
+            error.facts.update(steps=self.done, plan=first.result(), progress=ctx.lines)
+            raise
+        if operation and self.state == "present" and not self.volumes_only:
+            ctx.write_journal(ctx.seen.journal.end(utc(), "done", took=round(time.monotonic() - self.started, 1)))
+        if self.state == "present":
+            ctx.look()
+            deep = ctx.deep() if ctx.seen.nodes else None
+            self.whole = deep.wholeness(ctx.seen).whole if deep else None
+        return self._result(ctx, plan, first, finished=True)
+
+    def _note(self, ctx: Context, plan: Plan, step: Step) -> None:
+        """Intent before the deed: what this run is about to do, and where it stands."""
+        facts: dict[str, t.Any] = {"step": step.id, "image": ctx.spec.image, "replicas": ctx.spec.replicas}
+        if step.operation == "scale_in":
+            facts["pods"] = sorted({item.pod for item in plan.steps if item.operation == "scale_in"} | set(ctx.seen.journal.operation.get("pods") or ()))
+        name = step.operation or ctx.seen.journal.operation.get("name") or "settle"
+        if step.id == "close" or not step.operation:
+            return
+        journal = ctx.seen.journal
+        if journal.operation and journal.operation.get("name") != name:
+            journal = journal.end(utc(), "done")
+        ctx.write_journal(journal.begin(name, self.who, utc(), **facts))
+
+    # ---- the answer
+
+    def _result(self, ctx: Context, plan: Plan, first: Plan, *, finished: bool, at: Step | None = None) -> dict[str, t.Any]:
+        steps = [step.id for step in plan.steps] if self.check else self.done
+        did = "nothing to do" if not first.steps else ("would: " if self.check else "") + ", ".join(_shorten(steps)) if steps else "waiting"
+        return {
+            "changed": any(step != "settle" for step in steps), "steps": steps, "plan": first.result(), "plan_lines": first.lines(),
+            "remaining": [step.id for step in first.remaining], "in_progress": not finished, "at": at.id if at else None, "progress": ctx.lines,
+            "figures": ctx.figures, "cluster": {**summary(ctx), "ranges_whole": self.whole}, "did": did, "diff": first.diff(), "server": self.client.server,
+            "context": self.client.context, "requests": dict(self.client.counts), "seconds": round(time.monotonic() - self.started, 1),
+            "msg": f"{ctx.spec.name}: {did}" + ("" if finished else f"; still at {at.id if at else '?'}, run again to continue")}
+
+
+def _shorten(steps: t.Sequence[str]) -> list[str]:
+    """Step ids for one line: C(create ×5, initialize, upgrade ×3)."""
+    verbs = [step.split("/")[0] for step in steps]
+    return [verb if verbs.count(verb) == 1 else f"{verb} ×{verbs.count(verb)}" for verb in dict.fromkeys(verbs)]
+
+
+def _describe(seen: Observed) -> str:
+    """The operation under way, for whoever is refused because of it."""
+    operation = seen.journal.operation
+    return " ".join(str(operation[key]) for key in ("name", "step") if operation.get(key))
+
+
+def summary(ctx: Context) -> dict[str, t.Any]:
+    """The cluster in a few words; small, and without secrets."""
+    seen = ctx.seen
+    live = [node for node in seen.members() if node.is_live and node.is_available] if seen.nodes is not None else None
+    return {"name": ctx.spec.name, "namespace": ctx.spec.namespace, "replicas": seen.replicas, "image": seen.image,
+            "ready": sum(observe.ready(pod) for pod in seen.pods.values()), "nodes_live": None if live is None else len(live),
+            "version": live[0].build if live else None, "initialized": seen.initialized, "cluster_id": seen.cluster_id}

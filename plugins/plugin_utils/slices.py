@@ -1,0 +1,81 @@
+# Copyright (c) 2026, kaiwudb.kubernetes contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Long work in slices: a killed job loses nothing, and a person sees it move."""
+from __future__ import annotations
+
+import time
+import typing as t
+import uuid
+
+from ansible.plugins.action import ActionBase
+from ansible.utils.display import Display
+
+# Short at first, so that a line appears soon; then longer, since every slice pays the module's start.
+SLICES = (5.0, 10.0, 20.0, 30.0)
+
+
+class SlicedAction(ActionBase):
+    """An action that calls the module of its own name again while it answers C(in_progress), as one run."""
+
+    _supports_check_mode = True
+    _supports_diff = True
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
+        result = super().run(tmp, task_vars)
+        args = dict(self._task.args)
+        run_id, started = uuid.uuid4().hex[:8], time.monotonic()
+        limit = _seconds(args.get("max_runtime"))
+        total: dict[str, t.Any] = {}
+        name = args.get("name", "")
+        for turn in range(10**9):
+            seconds = SLICES[min(turn, len(SLICES) - 1)]
+            if limit:
+                seconds = max(0.1, min(seconds, limit - (time.monotonic() - started)))
+            answer = self._execute_module(module_args={**args, "run_id": run_id, "slice": seconds}, task_vars=task_vars)
+            total = merge(total, answer)
+            for line in answer.get("progress") or ():
+                Display().display(f"{name}    {line}")
+            out_of_time = bool(limit) and time.monotonic() - started >= limit
+            if answer.get("failed") or not answer.get("in_progress") or out_of_time:
+                break
+        total["seconds"] = round(time.monotonic() - started, 1)
+        total["took"] = took(total["seconds"])
+        result.update(total)
+        return result
+
+
+def _seconds(value: t.Any) -> float:
+    """The run's limit; what is no number is the module's to refuse."""
+    try:
+        return float(value or 0)
+    except (TypeError, ValueError):
+        return 0.0
+
+
+def took(seconds: float) -> str:
+    """A duration for a person: C(3 min 12 s)."""
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def merge(total: dict[str, t.Any], answer: dict[str, t.Any]) -> dict[str, t.Any]:
+    """The result of all slices so far: the newest answer, the first plan and diff, and everything done."""
+    if not total:
+        return dict(answer)
+    merged = {**answer, "changed": bool(total.get("changed") or answer.get("changed")),
+              "steps": [*total.get("steps", ()), *answer.get("steps", ())], "progress": [*total.get("progress", ()), *answer.get("progress", ())]}
+    for key in ("plan", "plan_lines", "diff", "remaining"):
+        if key in total:
+            merged[key] = total[key]
+    merged["requests"] = {key: total.get("requests", {}).get(key, 0) + answer.get("requests", {}).get(key, 0)
+                          for key in {**total.get("requests", {}), **answer.get("requests", {})}}
+    if "msg" in merged and not answer.get("failed") and total.get("steps"):
+        merged["did"] = answer.get("did") if answer.get("steps") is None else _did(merged["steps"]) or answer.get("did")
+        merged["msg"] = f"{answer['msg'].split(':', 1)[0]}: {merged['did']}"
+    return merged
+
+
+def _did(steps: t.Sequence[str]) -> str:
+    verbs = [step.split("/")[0] for step in steps]
+    return ", ".join(verb if verbs.count(verb) == 1 else f"{verb} ×{verbs.count(verb)}" for verb in dict.fromkeys(verbs))
