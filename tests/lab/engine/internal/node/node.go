@@ -54,7 +54,7 @@ type Timing struct {
 // taken every 10 s.
 func DefaultTiming() Timing {
 	return Timing{Expiration: 15 * time.Second, Gossip: time.Second, GossipLive: 8 * time.Second, Metrics: 10 * time.Second,
-		Refresh: 3 * time.Second, Scan: 300 * time.Millisecond, Repair: 300 * time.Millisecond, Move: 2500 * time.Millisecond}
+		Refresh: 3 * time.Second, Scan: 300 * time.Millisecond, Repair: 200 * time.Millisecond, Move: 2500 * time.Millisecond}
 }
 
 // Config is what the command line says.
@@ -596,3 +596,6 @@ func (n *Node) usedBytes() int64 {
 	}
 	return 0
 }
+
+// Context ends when the node closes.
+func (n *Node) Context() context.Context { return n.ctx }

@@ -255,11 +255,10 @@ func (s *Service) Nodes(_ struct{}, r *NodesReply) (err error) {
 	return err
 }
 
-// DecommissionArgs marks nodes, or with Query only asks.
+// DecommissionArgs marks nodes, or takes the mark away.
 type DecommissionArgs struct {
 	IDs             []int
 	Decommissioning bool
-	Query           bool
 }
 
 // DecommissionStatus is one node's row.
@@ -277,15 +276,13 @@ func (s *Service) Decommission(a *DecommissionArgs, r *[]DecommissionStatus) err
 	if !n.operational.Load() {
 		return errWaiting("/kwbase.server.serverpb.Admin/Decommission")
 	}
-	if n.cfg.StartMode == "start-single-replica" && !a.Query {
+	if n.cfg.StartMode == "start-single-replica" && a.Decommissioning {
 		return errors.New("node cannot be decommissioned in mpp mode")
 	}
 	ctx := n.ctx
-	if !a.Query {
-		for _, id := range a.IDs {
-			if err := n.setDecommissioning(ctx, id, a.Decommissioning); err != nil {
-				return err
-			}
+	for _, id := range a.IDs {
+		if err := n.setDecommissioning(ctx, id, a.Decommissioning); err != nil {
+			return err
 		}
 	}
 	counts := map[int]int{}
