@@ -62,10 +62,12 @@ def hosts(text: str) -> str:
 
 @normaliser
 def builds(text: str) -> str:
-    """Build tag, commit, compilers. A tag's length changes the width of a table: its padding goes with it."""
+    """Build tag, commit, compilers, the storage library. A tag's length changes the width of a table: its padding goes with it."""
     tagged = re.sub(r"V\d+\.\d+\.\d+(-[\w.]+)*", "<build>", text)
     if tagged != text and re.search(r"(?m)^-+\+-", tagged):
         tagged = re.sub(r"-{2,}", "-", re.sub(r" {2,}", " ", tagged))
+    tagged = re.sub(r"(?m)^(C Compiler|Build SHA-1|storage engine|ts storage engine): .*$", r"\1: <build>", tagged)
+    tagged = re.sub(r'"(cgoCompiler|revision)": ".*"', r'"\1": "<build>"', tagged)
     tagged = re.sub(r"\bgo1\.\d+(\.\d+)?", "<go>", tagged)
     tagged = re.sub(r"\bgcc \d+\.\d+\.\d+", "<compiler>", tagged)
     tagged = re.sub(r"\bcgo disabled\b", "<compiler>", tagged)

@@ -47,8 +47,9 @@ def free_ports(count: int) -> list[int]:
     raise ClusterError(f"fewer than {count} free ports in {PORT_RANGE}")
 
 
-def build_binary(target: Path, package: str = "./cmd/kwbase") -> Path:
+def build_binary(target: Path) -> Path:
     """Builds the stand-in with `go build` (caches and proxies as the caller's environment says); returns its path."""
+    package = "." if (ENGINE_DIR / "main.go").exists() else "./cmd/kwbase"
     command = ["go", "build", "-o", str(target), package]
     done = subprocess.run(command, cwd=ENGINE_DIR, capture_output=True, text=True, timeout=900, check=False)
     if done.returncode:
