@@ -3,8 +3,8 @@
 """The one place that runs the engine's command line, inside its pods.
 
 Every call is bounded there by ``timeout -s KILL N``: closing an exec stream kills nothing, and an orphaned ``init``
-that loops may initialise later. ``node status``, ``sql`` and ``drain`` hang without quorum and before init, so a call that
-does not answer is ended and, where that is safe, asked again at another pod.
+that loops may initialise later. ``node status``, ``sql`` and ``drain`` hang without quorum and before init, so a call
+that does not answer is ended and, where that is safe, asked again at another pod.
 """
 
 from __future__ import annotations

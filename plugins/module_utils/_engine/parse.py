@@ -35,6 +35,11 @@ def csv_rows(text: str) -> list[Row]:
     return _rows(lines[0], [line for line in lines[1:] if line])
 
 
+def csv_header(text: str) -> list[str]:
+    """The column names of a result, also of one without rows."""
+    return next(csv.reader(io.StringIO(text)), [])
+
+
 def _rows(header: list[str], lines: Iterable[list[str]]) -> list[Row]:
     rows = []
     for line in lines:

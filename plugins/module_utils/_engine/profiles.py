@@ -2,8 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The engines as data: binary, ports, start arguments, views, version rules.
 
-Pure: imports neither kubernetes nor Ansible. Facts come from the public sources KWDB/KWDB (tags V2.2.2 to V3.2.1) and KWDB/docs (branch 3.2.1), and for ``bini`` from
-its closest public relative, Yangjxxxxx/ZNBase; what is only inferred says so.
+Pure: imports neither kubernetes nor Ansible. Facts come from the public sources KWDB/KWDB (tags V2.2.2 to V3.2.1) and
+KWDB/docs (branch 3.2.1), and for ``bini`` from its closest public relative, Yangjxxxxx/ZNBase; what is only inferred
+says so.
 """
 
 from __future__ import annotations
@@ -97,10 +98,11 @@ class Profile:
     ) -> list[str]:
         """The container's ``command``: one list entry an argument, no shell, so that SIGTERM reaches the engine.
 
-        advertise: host[:port] that other nodes dial; may hold Kubernetes' ``$(POD_NAME)``. join: host:port of first nodes;
-        it stays ONE argument (a comma list split by YAML ends in ``unknown command``). certs_dir: None is ``--insecure``.
-        cache, max_sql_memory: part of the memory (``.25``) or a size. Every address is 0.0.0.0 and not empty: brpc takes its
-        bind host from --listen-addr and refuses an empty one (engine addr_validation.go, br_mgr.cpp).
+        advertise: host[:port] that other nodes dial; may hold Kubernetes' ``$(POD_NAME)``. join: host:port of first
+        nodes; it stays ONE argument (a comma list split by YAML ends in ``unknown command``). certs_dir: None is
+        ``--insecure``. cache, max_sql_memory: part of the memory (``.25``) or a size. Every address is 0.0.0.0 and not
+        empty: brpc takes its bind host from --listen-addr and refuses an empty one (engine addr_validation.go,
+        br_mgr.cpp).
         """
         sql = sql_port or self.sql_port
         http = http_port or self.http_port
@@ -201,7 +203,7 @@ _SYNC = Needs("ts.raft_log.sync_period", "0s", 300)
 RULES: tuple[VersionRule, ...] = (
     VersionRule((None, (3, 0)), ((3, 0), None), False, "2.x to 3.x is not possible in place: export and import"),
     VersionRule(((3, 0), None), (None, (3, 0)), False, "3.x to 2.x is not possible: export and import"),
-    VersionRule((None, (2, 1)), ((2, 1), (3, 0)), False, "2.0 to later 2.x is not possible in place: export and import"),
+    VersionRule((None, (2, 1)), ((2, 1), (3, 0)), False, "2.0 to later 2.x: export and import only"),
     VersionRule(((3, 0), (3, 2)), ((3, 2), None), True, "needs ts.raft_log.sync_period = 0s for 5 minutes", (_SYNC,)),
 )
 

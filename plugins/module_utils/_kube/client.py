@@ -13,7 +13,6 @@ import json
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
 from typing import Any, Literal
 from urllib.parse import urlencode
 
@@ -315,7 +314,7 @@ class Client:
         *,
         bind: tuple[str, int] | None = ("127.0.0.1", 0),
         max_connections: int | None = None,
-    ) -> AbstractContextManager[tuple[str, int]]:
+    ) -> stream.Relay:
         """Context manager: (address, port) of a local relay to a pod's port; each connection gets its own stream.
 
         bind: TCP address to listen on (port 0: a free one). None: a Unix socket in a new directory that only this user

@@ -165,8 +165,12 @@ class Relay:
         self._start(self._accept, ())
         return address
 
-    def __exit__(self, *_exc: object) -> None:
+    def cut(self) -> None:
+        """Ends all connections and the listener; from any thread."""
         self._stopping.set()
+
+    def __exit__(self, *_exc: object) -> None:
+        self.cut()
         for thread in list(self._threads):
             thread.join(2)
         self._listener.close()
@@ -294,7 +298,7 @@ def _connect(
     header = [f"Sec-WebSocket-Protocol: {protocols}"]
     if authorization:
         header.append(f"Authorization: {authorization}")
-    ws = websocket.WebSocket(sslopt=_tls(configuration, base), enable_multithread=False)
+    ws: Any = websocket.WebSocket(sslopt=_tls(configuration, base), enable_multithread=False)
     try:
         ws.connect(
             address,
