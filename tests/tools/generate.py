@@ -88,13 +88,9 @@ class Task:
 
 ALL = tuple(OPTIONS.BY_NAME)
 BUT_OPERATIONS = tuple(name for name in ALL if name not in ("operations", "confirm"))
-REMOVE = ("name", "namespace", "volumes", "confirm", "waive", "max_runtime", "wait_timeout")
+REMOVE = ("name", "namespace", "image", "volumes", "confirm", "deletion_protection", "max_runtime", "wait_timeout")
 UI = ("name", "namespace", "ui", "ui_node_port", "wait_timeout")
-VOLUMES = (
-    *("name", "namespace", "create_namespace", "image", "image_pull_policy", "image_pull_secrets", "binary", "engine"),
-    *("replicas", "storage_size", "storage_class", "local_path", "local_nodes", "local_pv_prepare", "volumes"),
-    *("anti_affinity", "node_selector", "tolerations", "wait_timeout"),
-)
+VOLUMES = OPTIONS.VOLUME_OPTIONS
 
 STATE = Variable("state", ("V(present) or V(absent). V(absent) needs O(confirm).",), default="present")
 UI_ADDRESS = Variable("ui_address", ("Address that the port-forward listens on.",), default="127.0.0.1")
@@ -225,7 +221,9 @@ TASKS: tuple[Task, ...] = (
         ("name", "namespace"),
         {
             "query": "{{ kaiwudb_query | default(omit, true) }}",
-            "file": "{{ kaiwudb_sql_file | default(omit, true) }}",
+            "src": "{{ kaiwudb_sql_file | default(omit, true) }}",
+            "unless": "{{ kaiwudb_sql_unless | default(omit, true) }}",
+            "transport": "{{ kaiwudb_sql_transport | default(omit, true) }}",
             "database": "{{ kaiwudb_database | default(omit, true) }}",
         },
     ),
