@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""`python -m careless careless|careful --kwbase BINARY`: the workload's exit code is the verdict (1: rows lost)."""
+"""`python -m careless careless|careful [--kwbase BINARY | --image IMAGE]`: exit code 1 when rows were lost.
+
+Local processes, or with --image pods of the cluster that KUBECONFIG names, in a namespace that is deleted afterwards.
+"""
 from __future__ import annotations
 
 import argparse
@@ -10,6 +13,7 @@ from pathlib import Path
 if not __package__:
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
+from careless.kind_driver import KindDriver
 from careless.local_driver import LocalDriver
 from careless.scenarios import SCENARIOS, Driver
 from local.cluster import Cluster, build_binary
@@ -40,18 +44,34 @@ def measure(driver: Driver, scenario: str, rows: int = 300) -> Summary:
     return summary
 
 
+def play_local(scenario: str, binary: Path | None) -> Summary:
+    """With four processes of this binary, or of the stand-in as it is built now."""
+    with tempfile.TemporaryDirectory() as place:
+        binary = binary or build_binary(Path(place) / "kwbase")
+        with Cluster(binary.resolve(), Path(place) / "data") as cluster:
+            driver = LocalDriver(cluster)
+            driver.form()
+            return measure(driver, scenario)
+
+
+def play_pods(scenario: str, image: str) -> Summary:
+    """With four pods; their namespace is deleted whatever happens."""
+    driver = KindDriver(image, namespace=f"lab-{scenario}")
+    try:
+        driver.form()
+        return measure(driver, scenario)
+    finally:
+        driver.close()
+
+
 def main() -> int:
     """0 nothing lost; 1 rows lost."""
     parser = argparse.ArgumentParser(prog="careless", description=__doc__)
     parser.add_argument("scenario", choices=sorted(SCENARIOS))
     parser.add_argument("--kwbase", type=Path, help="binary (default: the stand-in, built from engine/)")
+    parser.add_argument("--image", help="play it with pods of this image instead of processes")
     given = parser.parse_args()
-    with tempfile.TemporaryDirectory() as place:
-        binary = given.kwbase or build_binary(Path(place) / "kwbase")
-        with Cluster(binary.resolve(), Path(place) / "data") as cluster:
-            driver = LocalDriver(cluster)
-            driver.form()
-            summary = measure(driver, given.scenario)
+    summary = play_pods(given.scenario, given.image) if given.image else play_local(given.scenario, given.kwbase)
     print("\n".join(summary.lines()))
     for table, error in summary.rows.unreadable.items():
         print(f"{table}: {error}")

@@ -17,4 +17,5 @@ def test_block(block: runner.Block, walks: dict[str, runner.Walk]) -> None:
     report.COLLECTED[block.id] = outcome
     if block.id in EXCLUSIONS and not outcome.passed:
         pytest.skip(f"excluded: {EXCLUSIONS[block.id].reason}")
-    assert outcome.passed, f"{block.command or block.prose or block.stdout.splitlines()[0]}\n{outcome.detail}"
+    if not outcome.passed:
+        pytest.fail(f"{block.command or block.prose or block.stdout.splitlines()[0]}\n{outcome.detail}", pytrace=False)
