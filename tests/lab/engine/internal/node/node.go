@@ -326,7 +326,7 @@ func (n *Node) identify() error {
 		case <-n.identified:
 			return nil
 		case <-n.ctx.Done():
-			return nil
+			return n.ctx.Err()
 		case <-waiting:
 			if n.cfg.OnNoContact != nil {
 				n.cfg.OnNoContact()
