@@ -62,7 +62,7 @@ def hosts(text: str) -> str:
 
 @normaliser
 def builds(text: str) -> str:
-    """Build tag, commit, compilers, the storage library. A tag's length changes the width of a table: its padding goes with it."""
+    """Build tag, commit, compilers, the storage library; a tag's length changes a table's widths: padding goes too."""
     tagged = re.sub(r"V\d+\.\d+\.\d+(-[\w.]+)*", "<build>", text)
     if tagged != text and re.search(r"(?m)^-+\+-", tagged):
         tagged = re.sub(r"-{2,}", "-", re.sub(r" {2,}", " ", tagged))
