@@ -11,6 +11,7 @@ lab=$repo/.lab                                    # everything the lab makes in 
 bin=$lab/bin                                      # kube (one binary, many names) and the links to it
 cluster=${KAIWUDB_LAB_CLUSTER:-kaiwudb}
 kubeconfig=$lab/kubeconfig                        # the lab's own; ~/.kube/config is never touched
+engine_dir=/var/lib/kaiwudb-lab                   # what a Docker engine started by the lab needs on the host
 label=kaiwudb.lab=1                               # on every image the lab builds, so that `down` finds them
 kubernetes=1.34.4                                 # newest line that runs on cgroup v1 hosts without a flag
 pulled_image=${KAIWUDB_LAB_NODE_IMAGE:-kindest/node:v1.34.0}
@@ -56,7 +57,8 @@ docker_engine() {
   packages dockerd=docker.io docker=docker.io containerd=containerd runc=runc iptables=iptables python3=python3
   docker_answers && return 0                      # where an init system runs, the package has started its service
   say "no Docker engine answers: starting Debian's dockerd (KAIWUDB_LAB_NO_DOCKER=1 forbids it; log: .lab/log/dockerd.log)"
-  setsid nohup dockerd --add-runtime capped="$kind_dir/runc-capped" --default-runtime capped \
+  install -D -m 755 "$kind_dir/runc-capped" "$engine_dir/runc-capped"   # the engine may outlive this checkout
+  setsid nohup dockerd --add-runtime capped="$engine_dir/runc-capped" --default-runtime capped \
     >"$lab/log/dockerd.log" 2>&1 </dev/null 9>&- &
   echo $! >"$lab/dockerd.pid"
   local _
