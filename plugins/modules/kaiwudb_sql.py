@@ -531,7 +531,8 @@ def sentence(report: Report, check: bool) -> str:
         return "nothing was run, unless returned a row"
     parts = []
     for outcome in report.outcomes[:5]:
-        parts.append(f"{outcome.count} rows" if outcome.rows is not None else outcome.tag or "done")
+        rows = f"{outcome.count} row{'' if outcome.count == 1 else 's'}"
+        parts.append(rows if outcome.rows is not None else outcome.tag or "done")
     if len(report.outcomes) > 5:
         parts.append(f"and {len(report.outcomes) - 5} more")
     if check:

@@ -6,6 +6,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from .resources import KINDS
+
 # Reasons that this collection adds to those of the API server (NotFound, Conflict, Forbidden, Invalid, Expired, ...).
 CONNECTION = "ConnectionFailed"  # no answer: refused, reset, name unknown, or cut while an answer was expected
 TIMEOUT = "Timeout"  # the API server did not answer in time
@@ -64,9 +66,12 @@ class KubeError(Exception):
         where = f" in namespace {self.namespace}" if self.namespace else ""
         if self.status == 403:
             # The person who reads this writes a Role: verb, resource and namespace are what they need.
+            entry = KINDS.get(self.kind)
+            resource = f"{entry.plural}.{entry.group}".rstrip(".") if entry else self.kind
+            named = f" {self.name}" if self.name else ""
             return (
-                f"not allowed to {self.verb} {target}{where} (HTTP 403). Grant verb '{self.verb}' on this resource"
-                f"{where or ' cluster-wide'}. Server: {self.message}"
+                f"not allowed to {self.verb} {resource}{named}{where} (HTTP 403): a Role needs verb '{self.verb}' on "
+                f"resource '{resource}'{where or ', cluster-wide'}. Server: {self.message}"
             )
         if self.status == 401:
             return f"the API server does not accept the credentials (HTTP 401): {self.verb} {target}{where}"

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -18,7 +19,6 @@ from .values import argument, column_names, iso_time, jsonable
 INSTALL_HINT = "pip install 'psycopg[binary]>=3.1', or use transport: exec"
 # Kept as the text that the server sends: no rounding, no limits of Python's own types.
 _TEXT_TYPES = ("numeric", "interval", "uuid", "inet", "time", "timetz")
-_LOGIN = ("password", "login privilege", "authentication rejected", "host_based_authentication")  # without SQLSTATE
 _SILENCE = 15  # seconds beyond the server's own limit
 _TIME_TYPES = ("date", "timestamp", "timestamptz")
 
@@ -127,7 +127,7 @@ class WireSession:
             "autocommit": True,
             "prepare_threshold": None,
             # Nothing from the environment or ~/.pgpass decides who logs in where.
-            "passfile": "/dev/null",
+            "passfile": "/nonexistent/passfile",
             "gssencmode": "disable",
             "sslmode": "disable" if self._target.insecure else login.tls_mode,
         }
@@ -140,15 +140,24 @@ class WireSession:
         try:
             return self._psycopg.connect(**options)
         except self._psycopg.Error as error:
-            text = _one_line(error)
-            behind = self._relay.error
-            sqlstate = getattr(error, "sqlstate", None) or getattr(getattr(error, "diag", None), "sqlstate", None)
-            reason = reason_of(sqlstate, text)
+            raise self._refusal(_one_line(error)) from None
+
+    def _refusal(self, text: str) -> SqlError:
+        """psycopg gives only a text here, in which the server's own follows FATAL or ERROR."""
+        said = re.search(r"(?:FATAL|ERROR): +(.*)", text)
+        if said:
+            message = said[1]
+            reason = reason_of(None, message)
             if reason == "sql":
-                reason = "login" if any(needle in text for needle in _LOGIN) else "connection"
-            if behind is not None:
-                text = f"{text} ({behind})"
-            raise SqlError(reason, f"no connection: {text}", sqlstate=sqlstate, pod=self._target.pod) from None
+                reason = "not_found" if "does not exist" in message and "role" not in message else "login"
+            return SqlError(reason, f"{self._target.pod} refuses the login: {message}", pod=self._target.pod)
+        behind = self._relay.error.message if self._relay.error else ""
+        if "connection refused" in behind:
+            message = f"nothing listens on port {self._target.port} of {self._target.pod} (connection refused)"
+        else:
+            cause = behind or re.sub(r"^.*? failed: (?=\S)", "", re.sub(r"^connection failed: ", "", text))
+            message = f"no SQL connection to {self._target.pod}: {cause}"
+        return SqlError("connection", message, pod=self._target.pod)
 
     def _outcome(self, statement: Statement, cursor: Any) -> Outcome:
         tag = cursor.statusmessage
