@@ -1,0 +1,506 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+
+package sql
+
+import (
+	"context"
+	"time"
+
+	"github.com/auxten/postgresql-parser/pkg/sql/parser"
+	"github.com/auxten/postgresql-parser/pkg/sql/pgwire/pgcode"
+	"github.com/auxten/postgresql-parser/pkg/sql/pgwire/pgerror"
+	"github.com/auxten/postgresql-parser/pkg/sql/sem/tree"
+	"github.com/auxten/postgresql-parser/pkg/sql/types"
+)
+
+// col is one column of a relation, with the names it can be reached by.
+type col struct {
+	name, table, schema, db string
+	typ                     *types.T
+	hidden                  bool // left out by `*`
+	merged                  bool // the right twin of a USING column: reachable only with its table's name
+}
+
+// relation is a typed row source; rows runs it. A compiled relation of a prepared statement is never run twice.
+type relation struct {
+	cols []col
+	rows func() ([]tree.Datums, error)
+	base *tableDesc // set when it is a plain table, so that WHERE can be used to find rows
+	tag  string     // command tag of statements that are no SELECT
+}
+
+func (r *relation) types() []*types.T {
+	out := make([]*types.T, len(r.cols))
+	for i, c := range r.cols {
+		out[i] = c.typ
+	}
+	return out
+}
+
+// rowBox feeds one row at a time to compiled expressions.
+type rowBox struct {
+	cols []col
+	row  tree.Datums
+}
+
+func (b *rowBox) IndexedVarEval(i int, _ *tree.EvalContext) (tree.Datum, error) { return b.row[i], nil }
+func (b *rowBox) IndexedVarResolvedType(i int) *types.T                         { return b.cols[i].typ }
+func (b *rowBox) IndexedVarNodeFormatter(i int) tree.NodeFormatter {
+	n := tree.Name(b.cols[i].name)
+	return &n
+}
+
+// subplan is a compiled, uncorrelated subquery; its value is computed once.
+type subplan struct {
+	rel      *relation
+	multiRow bool
+	value    tree.Datum
+}
+
+// planner compiles and runs one statement.
+type planner struct {
+	sess *session
+	ctx  context.Context
+	cat  *catalog
+	txn  *txn
+	eval *tree.EvalContext
+	sema *tree.SemaContext
+	ctes map[string]*relation
+	subs []*subplan
+	warn []string
+}
+
+func (p *planner) boxed(b *rowBox, fn func() error) error {
+	p.eval.PushIVarContainer(b)
+	defer p.eval.PopIVarContainer()
+	return fn()
+}
+
+// resolver replaces names by columns, subqueries by plans.
+type resolver struct {
+	p   *planner
+	box *rowBox
+	err error
+}
+
+func (v *resolver) VisitPost(e tree.Expr) tree.Expr { return e }
+
+func (v *resolver) VisitPre(e tree.Expr) (bool, tree.Expr) {
+	if v.err != nil {
+		return false, e
+	}
+	switch t := e.(type) {
+	case *tree.UnresolvedName:
+		vn, err := t.NormalizeVarName()
+		if err != nil {
+			v.err = err
+			return false, e
+		}
+		return v.VisitPre(vn)
+	case *tree.ColumnItem:
+		i, err := v.box.find(t)
+		if err != nil {
+			v.err = err
+			return false, e
+		}
+		return false, tree.NewTypedOrdinalReference(i, v.box.cols[i].typ)
+	case *tree.FuncExpr:
+		if t.WindowDef != nil {
+			v.err = refuse("window functions")
+			return false, e
+		}
+		if len(t.Exprs) == 1 && isStar(t.Exprs[0]) {
+			if def, err := t.Func.Resolve(v.p.sema.SearchPath); err != nil || def.Name != "count" {
+				v.err = pgerror.Newf(pgcode.Syntax, `cannot use "*" in this context`)
+				return false, e
+			}
+			c := *t
+			c.Func, c.Exprs = tree.WrapFunction("count_rows"), nil
+			return true, &c
+		}
+	case *tree.ComparisonExpr:
+		switch t.Operator {
+		case tree.In, tree.NotIn, tree.Any, tree.Some, tree.All:
+			if sub, ok := t.Right.(*tree.Subquery); ok {
+				c := *t
+				c.Right, v.err = v.p.subquery(sub, true)
+				return true, &c
+			}
+		}
+	case *tree.Subquery:
+		if t.Idx > 0 {
+			return false, t // already planned by the comparison above
+		}
+		sub, err := v.p.subquery(t, false)
+		v.err = err
+		return false, sub
+	}
+	return true, e
+}
+
+func isStar(e tree.Expr) bool {
+	switch t := e.(type) {
+	case tree.UnqualifiedStar:
+		return true
+	case *tree.UnresolvedName:
+		return t.Star && t.NumParts == 1
+	}
+	return false
+}
+
+func (b *rowBox) find(c *tree.ColumnItem) (int, error) {
+	found, source := -1, c.TableName == nil
+	for i, k := range b.cols {
+		if c.TableName != nil {
+			if !matches(c.TableName, k) {
+				continue
+			}
+			source = true
+		} else if k.merged {
+			continue
+		}
+		if k.name != string(c.ColumnName) {
+			continue
+		}
+		if found >= 0 {
+			return 0, pgerror.Newf(pgcode.AmbiguousColumn, "column reference %q is ambiguous (candidates: %s.%s, %s.%s)", c.ColumnName,
+				b.cols[found].table, c.ColumnName, k.table, c.ColumnName)
+		}
+		found = i
+	}
+	switch {
+	case !source:
+		return 0, pgerror.Newf(pgcode.UndefinedTable, "no data source matches prefix: %s", c.TableName)
+	case found < 0:
+		return 0, pgerror.Newf(pgcode.UndefinedColumn, "column %q does not exist", tree.ErrString(c))
+	}
+	return found, nil
+}
+
+func matches(n *tree.UnresolvedObjectName, c col) bool {
+	if n.Parts[0] != c.table {
+		return false
+	}
+	switch n.NumParts {
+	case 2:
+		return n.Parts[1] == c.schema || n.Parts[1] == c.db
+	case 3:
+		return n.Parts[1] == c.schema && n.Parts[2] == c.db
+	}
+	return true
+}
+
+// typed resolves, types and checks an expression over the box's columns.
+func (p *planner) typed(e tree.Expr, box *rowBox, want *types.T) (tree.TypedExpr, error) {
+	v := &resolver{p: p, box: box}
+	e, _ = tree.WalkExpr(v, e)
+	if v.err != nil {
+		return nil, v.err
+	}
+	old := p.sema.IVarContainer
+	p.sema.IVarContainer = box
+	defer func() { p.sema.IVarContainer = old }()
+	return tree.TypeCheck(e, p.sema, want)
+}
+
+// require is typed for places that accept one type only.
+func (p *planner) require(e tree.Expr, box *rowBox, want *types.T, where string) (tree.TypedExpr, error) {
+	t, err := p.typed(e, box, want)
+	if err != nil {
+		return nil, err
+	}
+	if got := t.ResolvedType(); got.Family() != types.UnknownFamily && !got.Equivalent(want) {
+		return nil, pgerror.Newf(pgcode.DatatypeMismatch, "argument of %s must be type %s, not type %s", where, want, got)
+	}
+	return t, nil
+}
+
+// constant evaluates an expression without columns.
+func (p *planner) constant(e tree.Expr, want *types.T) (tree.Datum, error) {
+	box := &rowBox{}
+	t, err := p.typed(e, box, want)
+	if err != nil {
+		return nil, err
+	}
+	var d tree.Datum
+	err = p.boxed(box, func() (err error) { d, err = t.Eval(p.eval); return })
+	return d, err
+}
+
+func (p *planner) subquery(s *tree.Subquery, multiRow bool) (*tree.Subquery, error) {
+	rel, err := p.statement(&tree.ParenSelect{Select: &tree.Select{Select: s.Select}})
+	if err != nil {
+		if c := codeOf(err); c == pgcode.UndefinedColumn || c == pgcode.UndefinedTable {
+			if _, isTable := err.(*missingTable); !isTable && c == pgcode.UndefinedTable {
+				err = refuse("correlated subqueries (%v)", err)
+			}
+		}
+		return nil, err
+	}
+	p.subs = append(p.subs, &subplan{rel: rel, multiRow: multiRow && !s.Exists})
+	out := &tree.Subquery{Select: s.Select, Exists: s.Exists, Idx: len(p.subs)}
+	ts := rel.types()
+	switch {
+	case s.Exists:
+		out.SetType(types.Bool)
+	case multiRow && len(ts) == 1:
+		out.SetType(tupleOf(ts))
+	case multiRow:
+		out.SetType(tupleOf([]*types.T{tupleOf(ts)}))
+	case len(ts) == 1:
+		out.SetType(ts[0])
+	default:
+		out.SetType(tupleOf(ts))
+	}
+	return out, nil
+}
+
+// missingTable lets a subquery tell an unknown table from an outer column.
+type missingTable struct{ error }
+
+func (m *missingTable) Unwrap() error { return m.error }
+func (m *missingTable) Cause() error  { return m.error }
+
+// evalPlanner is what the evaluator asks of its planner.
+type evalPlanner struct{ p *planner }
+
+func (e evalPlanner) EvalSubquery(s *tree.Subquery) (tree.Datum, error) {
+	sub := e.p.subs[s.Idx-1]
+	if sub.value != nil {
+		return sub.value, nil
+	}
+	rows, err := sub.rel.rows()
+	if err != nil {
+		return nil, err
+	}
+	one := func(r tree.Datums) tree.Datum {
+		if len(r) == 1 {
+			return r[0]
+		}
+		return tree.NewDTuple(tupleOf(sub.rel.types()), r...)
+	}
+	switch {
+	case s.Exists:
+		sub.value = tree.MakeDBool(tree.DBool(len(rows) > 0))
+	case sub.multiRow:
+		t := tree.NewDTupleWithLen(s.ResolvedType(), 0)
+		for _, r := range rows {
+			t.D = append(t.D, one(r))
+		}
+		t.Normalize(e.p.eval)
+		sub.value = t
+	case len(rows) == 0:
+		sub.value = tree.DNull
+	case len(rows) == 1:
+		sub.value = one(rows[0])
+	default:
+		return nil, pgerror.Newf(pgcode.CardinalityViolation, "more than one row returned by a subquery used as an expression")
+	}
+	return sub.value, nil
+}
+
+func (evalPlanner) ParseQualifiedTableName(string) (*tree.TableName, error) {
+	return nil, refuse("casts to object identifiers")
+}
+
+func (evalPlanner) ResolveTableName(context.Context, *tree.TableName) (tree.ID, error) {
+	return 0, refuse("casts to object identifiers")
+}
+
+func (evalPlanner) LookupSchema(context.Context, string, string) (bool, tree.SchemaMeta, error) {
+	return false, nil, refuse("schemas")
+}
+
+func (evalPlanner) ParseType(sql string) (*types.T, error) { return parser.ParseType(sql) }
+
+// aggregation rewrites typed expressions over input rows into ones over [group keys..., aggregates...].
+type aggregation struct {
+	p       *planner
+	in      *rowBox
+	keys    []tree.TypedExpr
+	keyText map[string]int
+	calls   []aggCall
+	out     *rowBox
+	err     error
+}
+
+type aggCall struct {
+	text   string
+	fn     *tree.FuncExpr
+	args   []tree.TypedExpr
+	filter tree.TypedExpr
+	typ    *types.T
+}
+
+func (a *aggregation) VisitPost(e tree.Expr) tree.Expr { return e }
+
+func (a *aggregation) VisitPre(e tree.Expr) (bool, tree.Expr) {
+	if a.err != nil {
+		return false, e
+	}
+	if i, ok := a.keyText[tree.AsStringWithFlags(e, tree.FmtCheckEquivalence)]; ok {
+		return false, tree.NewTypedOrdinalReference(i, a.keys[i].ResolvedType())
+	}
+	switch t := e.(type) {
+	case *tree.FuncExpr:
+		def, ok := t.Func.FunctionReference.(*tree.FunctionDefinition)
+		if !ok || def.Class != tree.AggregateClass {
+			break
+		}
+		if t.OrderBy != nil {
+			a.err = refuse("ORDER BY inside aggregates")
+			return false, e
+		}
+		text := tree.AsStringWithFlags(t, tree.FmtCheckEquivalence)
+		for i, c := range a.calls {
+			if c.text == text {
+				return false, tree.NewTypedOrdinalReference(len(a.keys)+i, c.typ)
+			}
+		}
+		c := aggCall{text: text, fn: t, typ: t.ResolvedType()}
+		for _, x := range t.Exprs {
+			c.args = append(c.args, x.(tree.TypedExpr))
+		}
+		if t.Filter != nil {
+			c.filter = t.Filter.(tree.TypedExpr)
+		}
+		a.calls = append(a.calls, c)
+		return false, tree.NewTypedOrdinalReference(len(a.keys)+len(a.calls)-1, c.typ)
+	case *tree.IndexedVar:
+		a.err = pgerror.Newf(pgcode.Grouping, "column %q must appear in the GROUP BY clause or be used in an aggregate function", a.in.cols[t.Idx].name)
+		return false, e
+	}
+	return true, e
+}
+
+func (a *aggregation) rewrite(e tree.TypedExpr) (tree.TypedExpr, error) {
+	out, _ := tree.WalkExpr(a, e)
+	if a.err != nil {
+		return nil, a.err
+	}
+	return out.(tree.TypedExpr), nil
+}
+
+// run groups the input rows; without GROUP BY there is exactly one group.
+func (a *aggregation) run(rows []tree.Datums) ([]tree.Datums, error) {
+	type group struct {
+		keys tree.Datums
+		aggs []tree.AggregateFunc
+		seen []map[string]bool
+	}
+	groups, order := map[string]*group{}, []*group{}
+	open := func(hash string, keys tree.Datums) *group {
+		g := &group{keys: keys, seen: make([]map[string]bool, len(a.calls))}
+		for i, c := range a.calls {
+			g.aggs = append(g.aggs, c.fn.ResolvedOverload().AggregateFunc(nil, a.p.eval, nil))
+			if c.fn.Type == tree.DistinctFuncType {
+				g.seen[i] = map[string]bool{}
+			}
+		}
+		groups[hash] = g
+		order = append(order, g)
+		return g
+	}
+	if len(a.keys) == 0 {
+		open("", nil)
+	}
+	err := a.p.boxed(a.in, func() error {
+		for _, r := range rows {
+			a.in.row = r
+			keys := make(tree.Datums, len(a.keys))
+			for i, k := range a.keys {
+				d, err := k.Eval(a.p.eval)
+				if err != nil {
+					return err
+				}
+				keys[i] = d
+			}
+			h := hashRow(keys)
+			g := groups[h]
+			if g == nil {
+				g = open(h, keys)
+			}
+			for i, c := range a.calls {
+				if c.filter != nil {
+					if d, err := c.filter.Eval(a.p.eval); err != nil {
+						return err
+					} else if d != tree.DBoolTrue {
+						continue
+					}
+				}
+				vals := make(tree.Datums, len(c.args))
+				for k, x := range c.args {
+					d, err := x.Eval(a.p.eval)
+					if err != nil {
+						return err
+					}
+					vals[k] = d
+				}
+				if g.seen[i] != nil {
+					h := hashRow(vals)
+					if g.seen[i][h] {
+						continue
+					}
+					g.seen[i][h] = true
+				}
+				var first tree.Datum
+				if len(vals) > 0 {
+					first, vals = vals[0], vals[1:]
+				}
+				if err := g.aggs[i].Add(a.p.ctx, first, vals...); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	out := make([]tree.Datums, len(order))
+	for i, g := range order {
+		out[i] = append(out[i], g.keys...)
+		for _, f := range g.aggs {
+			d, err := f.Result()
+			if err != nil {
+				return nil, err
+			}
+			out[i] = append(out[i], d)
+		}
+	}
+	return out, nil
+}
+
+// hashRow maps equal rows to equal strings (1.0 and 1.00 are one decimal).
+func hashRow(ds tree.Datums) string {
+	var b []byte
+	for _, d := range ds {
+		if d == tree.DNull {
+			b = append(b, 0)
+			continue
+		}
+		b = append(b, 1)
+		if k, err := encodeKey(b, d); err == nil {
+			b = k
+		} else {
+			t := textValue(d)
+			b = append(append(b, byte(len(t)>>24), byte(len(t)>>16), byte(len(t)>>8), byte(len(t))), t...)
+		}
+	}
+	return string(b)
+}
+
+func (s *session) evalContext(ctx context.Context, txnTime time.Time) *tree.EvalContext {
+	c := &tree.EvalContext{SessionData: s.data, NodeID: tree.NodeID(s.srv.store.NodeID()), Context: context.WithValue(ctx, backendKey{}, backend(s))}
+	c.SetTxnTimestamp(txnTime)
+	c.SetStmtTimestamp(time.Now().UTC())
+	return c
+}
+
+func tupleOf(ts []*types.T) *types.T {
+	out := make([]types.T, len(ts))
+	for i, t := range ts {
+		out[i] = *t
+	}
+	return types.MakeTuple(out)
+}

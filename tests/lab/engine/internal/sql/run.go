@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+
+package sql
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"kwdbstandin/internal/kv"
+)
+
+// storeMetrics is the metrics column of kv_store_status: refreshed every ten seconds, all zero until the first time. Gates that trust it
+// are fooled for as long, by the real engine as well.
+type storeMetrics struct {
+	store kv.Store
+	mu    sync.Mutex
+	nodes map[int]kv.Node
+}
+
+const metricsPeriod = 10 * time.Second
+
+func newStoreMetrics(store kv.Store) *storeMetrics {
+	return &storeMetrics{store: store, nodes: map[int]kv.Node{}}
+}
+
+func (m *storeMetrics) refresh(ctx context.Context) {
+	nodes, err := m.store.Nodes(ctx)
+	if err != nil {
+		return
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, n := range nodes {
+		if n.Live {
+			m.nodes[n.ID] = n
+		}
+	}
+}
+
+func (m *storeMetrics) get(id int) (kv.Node, bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	n, ok := m.nodes[id]
+	return n, ok
+}
+
+// Run does the SQL layer's background work until ctx ends: metrics, the automatic finalising of a version, and telling the node's store
+// and ranges what settings and zones say (so that a node that was away learns it).
+func (s *Server) Run(ctx context.Context) {
+	metrics, checks := time.NewTicker(metricsPeriod), time.NewTicker(5*time.Second)
+	defer metrics.Stop()
+	defer checks.Stop()
+	pushed := map[string]string{}
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-metrics.C:
+			s.stats.refresh(ctx)
+		case <-checks.C:
+			bounded, cancel := context.WithTimeout(ctx, 4*time.Second)
+			if cat, err := s.cat.get(bounded, 0); err == nil {
+				for i := range clusterSettings {
+					d := &clusterSettings[i]
+					if v := cat.setting(d); pushed[d.name] != v && s.store.SetSetting(bounded, d.name, v) == nil {
+						pushed[d.name] = v
+					}
+				}
+				s.finalize(bounded, cat)
+			}
+			cancel()
+		}
+	}
+}
+
+// finalize raises the cluster version to the binaries' once every node that stays runs one, unless cluster.preserve_downgrade_option holds it.
+func (s *Server) finalize(ctx context.Context, cat *catalog) {
+	active := cat.settings["version"]
+	if active == "" || !versionLess(active, s.opt.Version) || cat.settings["cluster.preserve_downgrade_option"] != "" {
+		return
+	}
+	nodes, err := s.store.Nodes(ctx)
+	if err != nil {
+		return
+	}
+	for _, n := range nodes {
+		if n.Decommissioning {
+			continue
+		}
+		if !n.Live || n.ServerVersion != s.opt.Version {
+			return
+		}
+	}
+	_ = s.cat.change(ctx, func(c *catalog) ([]kv.Write, error) {
+		if c.settings["version"] != active || c.settings["cluster.preserve_downgrade_option"] != "" {
+			return nil, nil
+		}
+		return []kv.Write{c.put(keySetting+"version", s.opt.Version)}, nil
+	})
+}
+
+// applyZones tells every range the replication factor its zone asks for.
+func (s *Server) applyZones(ctx context.Context) error {
+	cat, err := s.cat.get(ctx, 0)
+	if err != nil {
+		return err
+	}
+	ranges, err := s.store.Ranges(ctx)
+	if err != nil {
+		return err
+	}
+	byRange := map[kv.RangeID]*tableDesc{}
+	for _, t := range cat.tables {
+		byRange[t.Range] = t
+	}
+	for _, r := range ranges {
+		chain := systemZone(r)
+		if t := byRange[r.ID]; t != nil {
+			chain = []string{"TABLE " + t.full(), "DATABASE " + t.Database, "RANGE default"}
+		}
+		if want := cat.wanted(chain...); want != r.Wanted {
+			if err := s.store.SetWanted(ctx, r.ID, want); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// systemZone guesses a system range's zone by its name; all of them want five replicas unless somebody says otherwise.
+func systemZone(r kv.Descriptor) []string {
+	switch r.Name {
+	case "meta", "liveness", "system":
+		return []string{"RANGE " + r.Name, "RANGE default"}
+	}
+	if r.Database == "system" || r.TableID == 0 {
+		return []string{"DATABASE system", "RANGE default"}
+	}
+	return []string{"TABLE " + r.Database + ".public." + r.Table, "DATABASE " + r.Database, "RANGE default"}
+}

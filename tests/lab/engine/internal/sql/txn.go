@@ -1,0 +1,219 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+
+package sql
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/auxten/postgresql-parser/pkg/sql/pgwire/pgcode"
+	"github.com/auxten/postgresql-parser/pkg/sql/pgwire/pgerror"
+	"github.com/auxten/postgresql-parser/pkg/sql/sem/tree"
+
+	"kwdbstandin/internal/kv"
+)
+
+// txn is a snapshot of each table it touched, with its own writes on top. COMMIT sends the writes of its one written table, each with the
+// version it was based on, so that a concurrent change of the same key refuses the whole transaction (snapshot isolation).
+type txn struct {
+	srv      *Server
+	explicit bool
+	readOnly bool
+	failed   bool
+	wrote    bool
+	at       time.Time
+	tables   map[kv.RangeID]*txnTable
+	saves    []savepoint
+}
+
+type savepoint struct {
+	name   string
+	tables map[kv.RangeID]*txnTable
+}
+
+type txnTable struct {
+	desc    *tableDesc
+	rows    *rowSet
+	unique  *uniqueSet
+	pending map[string]kv.Write
+}
+
+func (s *Server) begin(explicit, readOnly bool) *txn {
+	return &txn{srv: s, explicit: explicit, readOnly: readOnly, at: time.Now().UTC(), tables: map[kv.RangeID]*txnTable{}}
+}
+
+// table is the transaction's view of a table, read when first touched.
+func (t *txn) table(ctx context.Context, d *tableDesc) (*txnTable, error) {
+	if tt := t.tables[d.Range]; tt != nil && tt.desc.version == d.version {
+		return tt, nil
+	}
+	rows, unique, err := t.srv.data.snapshot(ctx, d)
+	if err != nil {
+		return nil, err
+	}
+	tt := &txnTable{desc: d, rows: rows, unique: unique, pending: map[string]kv.Write{}}
+	t.tables[d.Range] = tt
+	return tt, nil
+}
+
+// writable is table for a write; a second written table is refused, for its range could not be committed together with the first.
+func (t *txn) writable(ctx context.Context, d *tableDesc) (*txnTable, error) {
+	for id, tt := range t.tables {
+		if id != d.Range && len(tt.pending) > 0 {
+			return nil, refuse("one transaction that writes two tables (%s and %s)", tt.desc.full(), d.full())
+		}
+	}
+	return t.table(ctx, d)
+}
+
+func (tt *txnTable) write(key string, value []byte, base uint64) {
+	if w, ok := tt.pending[key]; ok {
+		base = w.Expect // the version this transaction first saw
+	}
+	if value == nil && base == 0 {
+		delete(tt.pending, key) // inserted and deleted here: nothing to tell
+		return
+	}
+	tt.pending[key] = kv.Write{Key: key, Value: value, Expect: base}
+}
+
+func duplicate(t *tableDesc, index string, ids []int, vals tree.Datums) error {
+	names, texts := "", ""
+	for n, id := range ids {
+		if n > 0 {
+			names, texts = names+",", texts+","
+		}
+		o := t.ordinal(id)
+		names, texts = names+t.Columns[o].Name, texts+tree.AsStringWithFlags(vals[o], tree.FmtParsable)
+	}
+	return pgerror.Newf(pgcode.UniqueViolation, "duplicate key value (%s)=(%s) violates unique constraint %q", names, texts, index)
+}
+
+// put inserts vals, or replaces old by it; every unique constraint is checked.
+func (tt *txnTable) put(old *row, vals tree.Datums) error {
+	t := tt.desc
+	key, err := rowKey(t, vals)
+	if err != nil {
+		return err
+	}
+	if old == nil || old.key != key {
+		if _, taken := tt.rows.Get(&row{key: key}); taken {
+			return duplicate(t, t.PKName, t.Primary, vals)
+		}
+	}
+	if old != nil {
+		if err := tt.unindex(old); err != nil {
+			return err
+		}
+		if old.key != key {
+			tt.remove(old)
+			old = nil
+		}
+	}
+	entries, err := uniqueKeys(t, vals)
+	if err != nil {
+		return err
+	}
+	for i, k := range entries {
+		if k == "" {
+			continue
+		}
+		if _, taken := tt.unique.Get(uniqueEntry{key: k}); taken {
+			return duplicate(t, t.Unique[i].Name, t.Unique[i].Columns, vals)
+		}
+		tt.unique.Set(uniqueEntry{key: k, rowKey: key})
+		tt.writeUnique(k, []byte(key))
+	}
+	var base uint64
+	if old != nil {
+		base = old.version
+	}
+	tt.rows.Set(&row{key: key, version: base, vals: vals})
+	tt.write(key, encodeRow(t, vals), base)
+	return nil
+}
+
+// writeUnique keeps the version the range has for an index entry; one that this transaction freed first is in pending already.
+func (tt *txnTable) writeUnique(key string, value []byte) { tt.write(key, value, 0) }
+
+func (tt *txnTable) unindex(r *row) error {
+	entries, err := uniqueKeys(tt.desc, r.vals)
+	if err != nil {
+		return err
+	}
+	for _, k := range entries {
+		if e, ok := tt.unique.Get(uniqueEntry{key: k}); k != "" && ok {
+			tt.unique.Delete(e)
+			tt.write(k, nil, e.version)
+		}
+	}
+	return nil
+}
+
+func (tt *txnTable) remove(r *row) {
+	tt.rows.Delete(r)
+	tt.write(r.key, nil, r.version)
+}
+
+func (tt *txnTable) delete(r *row) error {
+	if err := tt.unindex(r); err != nil {
+		return err
+	}
+	tt.remove(r)
+	return nil
+}
+
+// commit sends the writes; nothing to write is nothing to wait for.
+func (t *txn) commit(ctx context.Context) error {
+	for id, tt := range t.tables {
+		if len(tt.pending) == 0 {
+			continue
+		}
+		writes := make([]kv.Write, 0, len(tt.pending))
+		for _, w := range tt.pending {
+			writes = append(writes, w)
+		}
+		err := commitRange(ctx, t.srv.store, id, writes)
+		if err != nil && errors.Is(err, kv.ErrConflict) && !t.explicit {
+			return errRetry
+		}
+		return err // writable lets only one table have writes
+	}
+	return nil
+}
+
+var errRetry = errors.New("conflict in an implicit transaction")
+
+func copyTables(in map[kv.RangeID]*txnTable) map[kv.RangeID]*txnTable {
+	out := make(map[kv.RangeID]*txnTable, len(in))
+	for id, tt := range in {
+		n := &txnTable{desc: tt.desc, rows: tt.rows.Copy(), unique: tt.unique.Copy(), pending: make(map[string]kv.Write, len(tt.pending))}
+		for k, w := range tt.pending {
+			n.pending[k] = w
+		}
+		out[id] = n
+	}
+	return out
+}
+
+func (t *txn) savepoint(name string) {
+	t.saves = append(t.saves, savepoint{name, copyTables(t.tables)})
+}
+
+// release forgets a savepoint and later ones; rollbackTo also restores what was then.
+func (t *txn) release(name string, restore bool) error {
+	for i := len(t.saves) - 1; i >= 0; i-- {
+		if t.saves[i].name != name {
+			continue
+		}
+		if restore {
+			t.tables, t.failed = copyTables(t.saves[i].tables), false
+			t.saves = t.saves[:i+1]
+		} else {
+			t.saves = t.saves[:i]
+		}
+		return nil
+	}
+	return pgerror.Newf(pgcode.InvalidSavepointSpecification, "savepoint %s does not exist", name)
+}
