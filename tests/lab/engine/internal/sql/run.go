@@ -45,9 +45,9 @@ func (m *storeMetrics) get(id int) (kv.Node, bool) {
 	return n, ok
 }
 
-// Run does the SQL layer's background work until ctx ends: metrics, the automatic finalising of a version, and telling the node's store
+// run does the SQL layer's background work until ctx ends: metrics, the automatic finalising of a version, and telling the node's store
 // and ranges what settings and zones say (so that a node that was away learns it).
-func (s *Server) Run(ctx context.Context) {
+func (s *Server) run(ctx context.Context) {
 	metrics, checks := time.NewTicker(metricsPeriod), time.NewTicker(5*time.Second)
 	defer metrics.Stop()
 	defer checks.Stop()
