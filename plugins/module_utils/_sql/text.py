@@ -92,10 +92,11 @@ def split(text: str, first: int = 1) -> list[Statement]:
     """
     statements: list[Statement] = []
     start = position = 0
+    meant = False  # whether there is more than blanks and comments since the last semicolon
 
     def take(end: int) -> None:
         piece = text[start:end]
-        if _without_comments(piece).strip():
+        if meant:
             lead = len(piece) - len(piece.lstrip())
             line = text.count("\n", 0, start + lead) + 1
             statements.append(Statement(first + len(statements), piece.strip(), line))
@@ -106,6 +107,7 @@ def split(text: str, first: int = 1) -> list[Statement]:
             continue
         match = _PIECE.match(text, position)
         if match:
+            meant = meant or not match[0].startswith("--")
             position = match.end()
             continue
         character = text[position]
@@ -113,7 +115,9 @@ def split(text: str, first: int = 1) -> list[Statement]:
             raise SplitError(text.count("\n", 0, position) + 1, "string" if character == "'" else "name in quotes")
         if character == ";":
             take(position)
-            start = position + 1
+            start, meant = position + 1, False
+        elif not character.isspace():
+            meant = True
         position += 1
     take(len(text))
     return statements
@@ -128,10 +132,6 @@ def _comment_end(text: str, start: int) -> int:
         if depth == 0:
             return position
     raise SplitError(text.count("\n", 0, start) + 1, "comment")
-
-
-def _without_comments(piece: str) -> str:
-    return re.sub(r"--[^\n]*|/\*.*?\*/", "", piece, flags=re.DOTALL)
 
 
 def changed_by(tag: str | None) -> bool:

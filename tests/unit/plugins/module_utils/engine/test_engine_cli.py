@@ -97,7 +97,8 @@ def test_an_answer_that_is_an_error_is_not_asked_again() -> None:
     pods = Pods(kw_0=ExecResult(1, "", "ERROR: node 9 doesn't exist\nFailed running\n"), kw_1=ok(STATUS))
     with pytest.raises(EngineError) as caught:
         engine(pods).decommission([9])
-    assert (caught.value.reason, caught.value.pod, caught.value.command) == ("unknown_node", "kw-0", "node decommission")
+    error = caught.value
+    assert (error.reason, error.pod, error.command) == ("unknown_node", "kw-0", "node decommission")
     assert pods.asked == ["kw-0"]
 
 
@@ -163,7 +164,8 @@ def test_questions(ask: Callable[[Engine], object], stdout: str, answer: object)
 
 
 @pytest.mark.parametrize(
-    "ask", [lambda e: e.node_id("kw-0"), lambda e: e.cluster_id(), lambda e: e.version("kw-0"), lambda e: e.node_status()]
+    "ask",
+    [lambda e: e.node_id("kw-0"), lambda e: e.cluster_id(), lambda e: e.version("kw-0"), lambda e: e.node_status()],
 )
 def test_an_answer_that_cannot_be_read_is_an_error(ask: Callable[[Engine], object]) -> None:
     with pytest.raises(EngineError) as caught:
