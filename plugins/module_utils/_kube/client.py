@@ -335,7 +335,8 @@ class Client:
 
     def _authorization(self) -> str | None:
         """The current Authorization header; asking for it renews expired exec credentials."""
-        value = self._configuration.get_api_key_with_prefix("BearerToken", alias="authorization")
+        # The one way that every release of the library has; the name of the key has changed between them.
+        value = self._configuration.auth_settings().get("BearerToken", {}).get("value")
         return str(value) if value else None
 
     def _write(
