@@ -98,7 +98,6 @@ server:
 import time
 
 from ansible.module_utils.basic import AnsibleModule
-
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.names import CONTAINER, Names
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._kube.auth import AUTH_ARGS, connection_of
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._kube.client import Client
