@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"runtime"
 	"runtime/debug"
 	"strconv"
 	"strings"
@@ -371,20 +372,29 @@ func (o *startOptions) serve(cfg node.Config) error {
 	}
 }
 
+// bannerWidth is the column of a banner line's value; the product's build line is one off.
+func bannerWidth(name string) int {
+	if name == "build:" {
+		return 22
+	}
+	return 21
+}
+
 func (o *startOptions) banner(log func(string), cfg node.Config, n *node.Node, status string, began time.Time) {
 	clusterID, id := n.ClusterInfo()
 	now := time.Now().UTC()
 	text := ""
 	for _, line := range [][2]string{
-		{"build:", fmt.Sprintf("%s @ %s (%s)", build.Tag, build.Time, "go")},
+		{"build:", fmt.Sprintf("%s @ %s (%s)", build.Tag, build.Time, runtime.Version())},
 		{"sql:", "postgresql://root@" + cfg.AdvertiseSQL + "?sslmode=disable"},
 		{"RPC client flags:", os.Args[0] + " <client cmd> --host=" + cfg.Advertise + " --insecure"},
 		{"logs:", filepath.Join(cfg.Store, "logs")}, {"temp dir:", cfg.Store},
 		{"external I/O path:", filepath.Join(cfg.Store, "extern")}, {"store[0]:", "path=" + cfg.Store},
-		{"storage engine:", "bbolt (lab stand-in)"}, {"status:", status}, {"clusterID:", clusterID},
+		{"storage engine:", "bbolt (lab stand-in)"}, {"ts storage engine:", "none (lab stand-in)"},
+		{"status:", status}, {"clusterID:", clusterID},
 		{"nodeID:", strconv.Itoa(id)},
 	} {
-		text += fmt.Sprintf("%-21s%s\n", line[0], line[1])
+		text += fmt.Sprintf("%-*s%s\n", bannerWidth(line[0]), line[0], line[1])
 	}
 	text = fmt.Sprintf("KWDB node starting at %s (took %0.1fs)\n", now.Format("2006-01-02 15:04:05.999999999 -0700 MST"),
 		time.Since(began).Seconds()) + text

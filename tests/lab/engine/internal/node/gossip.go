@@ -34,7 +34,13 @@ type Metrics struct {
 	Unavailable, Underreplicated          int
 	Capacity, Available, Used, Logical    int64
 	LiveBytes, KeyBytes, ValueBytes, Keys int64
-	Writes                                float64
+	Applied                               []RangeIndex
+}
+
+// RangeIndex is how far one replica has come.
+type RangeIndex struct {
+	ID    kv.RangeID
+	Index uint64
 }
 
 type gossip struct {

@@ -8,9 +8,11 @@ import (
 	"fmt"
 	"html/template"
 	"net/http"
+	"regexp"
 	"runtime"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"kwdbstandin/internal/kv"
@@ -110,6 +112,9 @@ func (o object) MarshalJSON() ([]byte, error) {
 	return append(b, '}'), nil
 }
 
+// emptyList finds empty lists: the product's gateway closes them on a line of their own.
+var emptyList = regexp.MustCompile(`(?m)^( *)(.*)\[\](,?)$`)
+
 func writeJSON(w http.ResponseWriter, v any) {
 	raw, err := json.Marshal(v)
 	if err != nil {
@@ -120,7 +125,7 @@ func writeJSON(w http.ResponseWriter, v any) {
 	_ = json.Indent(&out, raw, "", "  ")
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Grpc-Metadata-Content-Type", "application/grpc")
-	_, _ = w.Write(out.Bytes())
+	_, _ = w.Write(emptyList.ReplaceAll(out.Bytes(), []byte("$1$2[\n$1]$3")))
 }
 
 // Liveness states as the product numbers them.
@@ -185,7 +190,8 @@ func (n *Node) nodeJSON(v kv.Node) object {
 			{"locality", object{{"tiers", []object{{{"key", key}, {"value", value}}}}}},
 			{"ServerVersion", object{{"majorVal", 20}, {"minorVal", 1}, {"patch", 0}, {"unstable", 3}}},
 			{"buildTag", v.Build}, {"startedAt", nanos(v.StartedAt)}, {"localityAddress", []string{}}, {"clusterName", ""},
-			{"sqlAddress", address(v.SQLAddress)}, {"startMode", v.StartMode}, {"nodeStatus", 0}}},
+			{"sqlAddress", address(v.SQLAddress)}, {"startMode", v.StartMode}, {"nodeStatus", 0},
+			{"rangeIndex", rangeIndex(m)}}},
 		{"buildInfo", n.buildJSON(v.Build)},
 		{"startedAt", nanos(v.StartedAt)}, {"updatedAt", nanos(m.At)},
 		{"metrics", object{{"exec.error", 0}}},
@@ -194,6 +200,16 @@ func (n *Node) nodeJSON(v kv.Node) object {
 				{"used", strconv.FormatInt(m.Used, 10)}, {"logicalBytes", strconv.FormatInt(m.Logical, 10)},
 				{"rangeCount", m.Ranges}, {"leaseCount", m.Leases}}}}}, {"metrics", figures}}}},
 	}
+}
+
+// rangeIndex lists a store's replicas with what they had applied when its figures were taken.
+func rangeIndex(m Metrics) []object {
+	out := []object{}
+	for _, r := range m.Applied {
+		out = append(out, object{{"rangeId", strconv.FormatUint(uint64(r.ID), 10)},
+			{"applyIndex", strconv.FormatUint(r.Index, 10)}})
+	}
+	return out
 }
 
 func (n *Node) buildJSON(tag string) object {
@@ -244,7 +260,27 @@ func (n *Node) statusDetails(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	writeJSON(w, object{{"nodeId", v.ID}, {"address", address(v.Address)}, {"buildInfo", n.buildJSON(v.Build)},
-		{"systemInfo", object{{"systemInfo", runtime.GOOS}, {"kernelInfo", ""}}}, {"sqlAddress", address(v.SQLAddress)}})
+		{"systemInfo", object{{"systemInfo", uname()}, {"kernelInfo", ""}}}, {"sqlAddress", address(v.SQLAddress)}})
+}
+
+// uname describes the host as `uname -a` does.
+func uname() string {
+	var u syscall.Utsname
+	if syscall.Uname(&u) != nil {
+		return runtime.GOOS
+	}
+	var words []string
+	for _, f := range [][65]int8{u.Sysname, u.Nodename, u.Release, u.Version, u.Machine} {
+		word := []byte{}
+		for _, c := range f {
+			if c == 0 {
+				break
+			}
+			word = append(word, byte(c))
+		}
+		words = append(words, string(word))
+	}
+	return strings.Join(words, " ")
 }
 
 func (n *Node) vars(w http.ResponseWriter, _ *http.Request) {
@@ -262,6 +298,9 @@ func (n *Node) vars(w http.ResponseWriter, _ *http.Request) {
 	runtime.ReadMemStats(&mem)
 	store := fmt.Sprintf("{store=\"%d\"}", n.id)
 	w.Header().Set("Content-Type", "text/plain")
+	if f, ok := w.(http.Flusher); ok {
+		f.Flush() // the length is not known before: chunked, as in the product
+	}
 	gauge := func(name, labels, help string, value float64) {
 		text := strconv.FormatFloat(value, 'f', -1, 64)
 		if !strings.Contains(text, ".") {

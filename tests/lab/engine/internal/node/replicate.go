@@ -305,6 +305,7 @@ func (n *Node) measure() Metrics {
 			continue
 		}
 		m.Ranges++
+		m.Applied = append(m.Applied, RangeIndex{s.ID, s.Applied})
 		m.Logical += s.Bytes
 		m.Keys += int64(s.Keys)
 		live, lowest := 0, 0
@@ -329,6 +330,7 @@ func (n *Node) measure() Metrics {
 			}
 		}
 	}
+	slices.SortFunc(m.Applied, func(a, b RangeIndex) int { return cmp.Compare(a.ID, b.ID) })
 	m.LiveBytes = m.Logical
 	m.KeyBytes = m.Logical / 4
 	m.ValueBytes = m.Logical - m.KeyBytes
