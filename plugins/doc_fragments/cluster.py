@@ -417,6 +417,10 @@ options:
       - One of V(retain), V(archive), V(delete), V(wipe).
       - V(retain) when not given.
     type: str
+  confirm:
+    description:
+      - The cluster's name, typed again; needed to remove it.
+    type: str
   anti_affinity:
     description:
       - 'V(required): never two database nodes on one Kubernetes node; V(preferred): if it can be helped.'

@@ -23,6 +23,7 @@ if t.TYPE_CHECKING:
     from .plan import Step
 
 POLL = 2.0  # seconds between two questions to the engine, which offers nothing to watch
+QUIET = 10.0  # seconds a wait may last before it says what it waits for
 Pods = t.Mapping[str, t.Mapping[str, t.Any]]
 
 
@@ -44,7 +45,8 @@ class Context:
         self.client, self.spec, self.profile, self.who = client, spec, profile, who
         self.names: Names = manifests.names_of(spec)
         self.seen: Observed = None  # type: ignore[assignment]  # set by look(), which every run begins with
-        self.engine = Engine(profile, runner(client, spec.namespace, CONTAINER), self._serving, binary=spec.binary, sql_port=spec.sql_port)
+        self.engine = Engine(profile, runner(client, spec.namespace, CONTAINER), self._serving, binary=spec.binary, sql_port=spec.sql_port,
+                             timeout=8.0, budget=16.0)  # a healthy node answers within a second
         self.lines: list[str] = []
         self.figures: dict[str, t.Any] = {}
         self.deadline = None if seconds is None else time.monotonic() + seconds
@@ -120,13 +122,16 @@ class Context:
     def wait(self, judge: t.Callable[[], verdict.Verdict], step: str, *, limit: float | None = None, poll: float = POLL) -> None:
         """Until C(judge) says done. A hopeless cause that persists ends it with the evidence; so does no change for C(limit) s."""
         limit = self.spec.wait_timeout if limit is None else limit
-        moved, last = time.monotonic(), ""
+        moved, last, said = time.monotonic(), "", False
         while True:
             found = judge()
             if found.done:
                 return
             if found.why != last:
-                moved, last = time.monotonic(), found.why
+                moved, last, said = time.monotonic(), found.why, False
+            elif not said and time.monotonic() - moved > QUIET:
+                said = True
+                self.say(f"{step}   {found.why}")
             self._give_up_if_hopeless(found, step)
             if time.monotonic() - moved > limit:
                 raise ClusterError(f"{found.why}, unchanged for {limit:.0f} s. The run stopped where it is; run it again to continue.",
@@ -156,7 +161,7 @@ class Context:
         log: list[str] = []
         if found.pod:
             try:
-                events = [f"{event.get('reason')}: {event.get('message')}" for event in self.client.events(self.spec.namespace, found.pod)][-8:]
+                events = [] if found.never == "volume_not_empty" else [f"{event.get('reason')}: {event.get('message')}" for event in self.client.events(self.spec.namespace, found.pod)][-8:]
                 for previous in (True, False):
                     log = log or self.client.logs(self.spec.namespace, found.pod, found.container or None, tail=20, previous=previous).strip().splitlines()
             except KubeError as error:

@@ -180,9 +180,9 @@ SCRIPTS = {
 }
 
 
-def preparer(spec: Spec, ordinal: int, node: str, action: str, suffix: str = "") -> Manifest:
+def preparer(spec: Spec, ordinal: int, node: str, path: str, action: str, suffix: str = "") -> Manifest:
     """A short-lived pod that makes, archives or wipes one volume's directory on one node; from the cluster's own image."""
-    names = names_of(spec)
+    names, parent = names_of(spec), path.rsplit("/", 1)[0]
     return {
         "apiVersion": "v1", "kind": "Pod",
         "metadata": _meta(names, names.preparer(ordinal)) | {"labels": {**names.labels, COMPONENT: "volume"}},
@@ -193,11 +193,11 @@ def preparer(spec: Spec, ordinal: int, node: str, action: str, suffix: str = "")
             **({"imagePullSecrets": [{"name": name} for name in spec.image_pull_secrets]} if spec.image_pull_secrets else {}),
             "containers": [{
                 "name": "volume", "image": spec.image, "imagePullPolicy": spec.image_pull_policy,
-                "command": ["/bin/sh", "-c", SCRIPTS[action], "sh", directory(spec, ordinal), suffix],
+                "command": ["/bin/sh", "-c", SCRIPTS[action], "sh", path, suffix],
                 "securityContext": {"runAsUser": 0},
                 "terminationMessagePolicy": "FallbackToLogsOnError",
-                "volumeMounts": [{"name": "host", "mountPath": spec.local_path}]}],
-            "volumes": [{"name": "host", "hostPath": {"path": spec.local_path, "type": "DirectoryOrCreate"}}]}}
+                "volumeMounts": [{"name": "host", "mountPath": parent}]}],
+            "volumes": [{"name": "host", "hostPath": {"path": parent, "type": "DirectoryOrCreate"}}]}}
 
 
 def configmap(names: Names, data: t.Mapping[str, str]) -> Manifest:

@@ -14,9 +14,10 @@ from ansible.module_utils.basic import AnsibleModule
 from .._kube.auth import AUTH_ARGS, connection_of
 from .._kube.client import Client
 from .._kube.errors import KubeError
-from . import options
+from . import options, status
 from .errors import ClusterError
 from .operations.remove import refuse_unconfirmed
+from .node_run import NodeRun
 from .run import Run
 from .spec import parse_asked
 
@@ -65,11 +66,37 @@ def cluster_main(names: t.Sequence[str] = (), *, volumes_only: bool = False) -> 
         asked = parse_asked(module.params)
         if state == "absent":
             refuse_unconfirmed(asked)
-        if volumes_only:
-            asked.setdefault("security", "insecure")  # nothing of it concerns volumes, and a first run must not ask for it
         limits = [float(value) for value in (module.params["slice"], asked.get("max_runtime")) if value]
         run = Run(Client(connection_of(module)), asked, state=state, check=module.check_mode, who=who(), volumes_only=volumes_only,
                   run_id=module.params["run_id"] or f"{os.getpid()}-{time.time():.0f}", seconds=min(limits) if limits else None)
+        return run.go()
+
+    finish(module, work)
+
+
+def info_main(spec: t.Mapping[str, t.Any]) -> t.NoReturn:
+    """C(kaiwudb_cluster_info)."""
+    module = build(spec)
+
+    def work() -> dict[str, t.Any]:
+        client = Client(connection_of(module))
+        return {"changed": False, **status.info(client, parse_asked(module.params), who()), "server": client.server, "context": client.context,
+                "requests": dict(client.counts)}
+
+    finish(module, work)
+
+
+def decommission_main() -> t.NoReturn:
+    """C(kaiwudb_node_decommission)."""
+    module = build({**options.argument_spec("name", "namespace", "waive", "max_runtime", "wait_timeout", "stall_timeout"), **SLICE_ARGS,
+                    "node": {"type": "str", "required": True},
+                    "state": {"type": "str", "default": "decommissioned", "choices": ["decommissioned", "active"]}})
+
+    def work() -> dict[str, t.Any]:
+        asked = parse_asked(module.params)
+        limits = [float(value) for value in (module.params["slice"], asked.get("max_runtime")) if value]
+        run = NodeRun(Client(connection_of(module)), asked, node=module.params["node"].strip(), state=module.params["state"], check=module.check_mode,
+                      who=who(), run_id=module.params["run_id"] or f"{os.getpid()}-{time.time():.0f}", seconds=min(limits) if limits else None)
         return run.go()
 
     finish(module, work)

@@ -121,6 +121,12 @@ class Observed:
         return {**known, "image": self.image, "replicas": target or self.replicas}
 
     @property
+    def removed_options(self) -> dict[str, t.Any]:
+        """The options of a cluster whose removal was interrupted after its StatefulSet had gone; {} otherwise."""
+        operation = self.journal.operation
+        return dict(operation.get("options") or {}) if operation.get("name") == "remove" else {}
+
+    @property
     def cluster_id(self) -> str | None:
         """The engine's cluster id, from the journal or from any claim or volume that outlived it."""
         stamped = [obj["metadata"].get("annotations", {}).get(CLUSTER_ID)

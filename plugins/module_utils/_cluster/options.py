@@ -127,6 +127,11 @@ OPTIONS: tuple[Option, ...] = (
 
 BY_NAME: dict[str, Option] = {option.name: option for option in OPTIONS}
 
+# What concerns volumes alone: the options of kaiwudb_local_volume.
+VOLUME_OPTIONS = ("name", "namespace", "create_namespace", "image", "image_pull_policy", "image_pull_secrets", "binary", "engine",
+                  "replicas", "storage_size", "storage_class", "local_path", "local_nodes", "local_pv_prepare", "volumes", "confirm",
+                  "anti_affinity", "node_selector", "tolerations", "wait_timeout")
+
 _MODULE_TYPES = {"names": "list", "strings": "list", "operations": "list", "gates": "list", "dict": "raw", "list": "raw"}
 
 

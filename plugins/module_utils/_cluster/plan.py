@@ -346,8 +346,13 @@ def _permitted(plan: Plan, spec: Spec) -> Plan:
     return replace(plan, steps=allowed, remaining=tuple(step for step in plan.steps if step not in allowed))
 
 
-def absent(spec: Spec, seen: Observed) -> Plan:
-    """Everything of the cluster that is there, in the order in which it goes."""
+def absent(spec: Spec, seen: Observed, *, volumes_only: bool = False) -> Plan:
+    """Everything of the cluster that is there, in the order in which it goes; or its volumes alone, when nothing uses them."""
+    if volumes_only:
+        if seen.claims or seen.statefulset is not None:
+            raise ClusterError(f"the volumes of {spec.name} are in use: {', '.join(sorted(seen.claims)) or 'its StatefulSet exists'}. Nothing was changed. "
+                               "Remove the cluster first.", "volumes_in_use", resumable=False)
+        seen = replace(seen, objects={kind: found if kind == "PersistentVolume" else {} for kind, found in seen.objects.items()}, namespace={})
     steps, kinds = [], {"StatefulSet": "statefulset", "Pod": "pods", "PersistentVolumeClaim": "claims"}
     for kind, what in kinds.items():
         if seen.objects[kind]:

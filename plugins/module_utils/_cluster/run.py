@@ -92,8 +92,10 @@ class Run:
         seen = observe.look_at_objects(self.client, names, volumes=self.asked.get("storage") != "dynamic")
         remembered = seen.remembered
         if remembered is None and self.state == "absent":
-            remembered = {}
-        spec = resolve(self.asked, remembered)
+            remembered = seen.removed_options
+        # Volumes alone need an image only for the pods that make their directories.
+        required = (("image",) if self.asked.get("local_pv_prepare", "pod") == "pod" else ()) if self.volumes_only else None
+        spec = resolve(self.asked, remembered, required)
         if self.state == "absent" and "operations" not in self.asked:
             spec = replace(spec, values={**spec.values, "operations": ("remove",)})
         ctx = Context(self.client, spec, PROFILES[spec.engine], self.who, seconds=self.seconds)
@@ -105,7 +107,7 @@ class Run:
         """The plan with the gates of its first disruptive step; refuses what must not be done before anything is touched."""
         spec, seen = ctx.spec, ctx.seen
         if self.state == "absent":
-            plan = planning.absent(spec, seen)
+            plan = planning.absent(spec, seen, volumes_only=self.volumes_only)
             if plan.steps and seen.statefulset is not None:
                 remove.refuse_protected(ctx, seen, spec)
             if plan.steps and look:

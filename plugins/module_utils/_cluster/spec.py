@@ -205,17 +205,17 @@ def _plain(value: t.Any) -> t.Any:
     return list(value) if isinstance(value, tuple) else value
 
 
-def resolve(asked: t.Mapping[str, t.Any], remembered: t.Mapping[str, t.Any] | None) -> Spec:
+def resolve(asked: t.Mapping[str, t.Any], remembered: t.Mapping[str, t.Any] | None, required: t.Collection[str] | None = None) -> Spec:
     """Lay what was asked over what the live cluster has (None: there is none) over the defaults.
 
-    InputError when a new cluster lacks a required option, or something fixed would change.
+    required: what a new cluster cannot do without; all options marked so when None. InputError when a new cluster lacks a required option, or something fixed would change.
     """
     values = {option.name: option.default for option in OPTIONS}
     if asked.get("single_node"):
         values["replicas"] = 1
     if remembered is None:
         for option in OPTIONS:
-            if option.required and option.name not in asked:
+            if option.name not in asked and (option.required if required is None else option.name in required):
                 allowed = f": {', '.join(option.choices)}" if option.choices else ""
                 raise InputError(option.name, f"must be given to create a cluster{allowed}")
     else:

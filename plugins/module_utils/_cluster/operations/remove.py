@@ -6,8 +6,9 @@ from __future__ import annotations
 import typing as t
 
 from .. import verdict
+from ..context import utc
 from ..errors import ClusterError, InputError
-from ..placement import node_of, ordinals_of
+from ..placement import ordinals_of
 from . import volumes
 
 if t.TYPE_CHECKING:
@@ -43,9 +44,10 @@ def _all(ctx: Context, kind: str, **how: t.Any) -> None:
 
 
 def statefulset(ctx: Context, step: Step) -> None:
-    """Orphaned, so that its pods are ours to end without the grace period."""
+    """Orphaned, so that its pods are ours to end without the grace period. What it remembers is needed until the end."""
+    ctx.write_journal(ctx.seen.journal.begin("remove", ctx.who, utc(), options={**ctx.spec.remembered(), "image": ctx.spec.image}))
     _all(ctx, "StatefulSet", propagation="Orphan")
-    volumes.wait_gone(ctx, "StatefulSet", ctx.names.name, step.id)
+    volumes.wait_gone(ctx, "StatefulSet", [ctx.names.name], step.id)
 
 
 def pods(ctx: Context, step: Step) -> None:
@@ -65,13 +67,12 @@ def claims(ctx: Context, step: Step) -> None:
         ctx.say("claims kept (policy retain)")
         return
     _all(ctx, "PersistentVolumeClaim")
-    for name in ctx.seen.claims:
-        volumes.wait_gone(ctx, "PersistentVolumeClaim", name, step.id)
+    volumes.wait_gone(ctx, "PersistentVolumeClaim", ctx.seen.claims, step.id)
     ctx.say("claims gone" + ("   volumes kept (policy retain)" if ctx.spec.volumes == "retain" else ""))
 
 
 def local_volumes(ctx: Context, step: Step) -> None:
-    places = [(ordinal, node_of(ctx.seen.volumes[ctx.names.volume(ordinal)]) or "") for ordinal in sorted(ordinals_of(ctx.seen.volumes))]
+    places = [volumes.Place.of(ordinal, ctx.seen.volumes[ctx.names.volume(ordinal)]) for ordinal in sorted(ordinals_of(ctx.seen.volumes))]
     volumes.clear(ctx, places, ctx.spec.volumes, step.id)
     ctx.say(f"{len(places)} volumes: {ctx.spec.volumes}")
 

@@ -4,40 +4,57 @@
 from __future__ import annotations
 
 import typing as t
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 
 from .. import manifests, verdict
 from ..context import utc
-from ..errors import ClusterError
+from ..errors import ClusterError, InputError
 from ..names import CLUSTER_ID, RETIRED, STORE
 from ..placement import node_of
 
 if t.TYPE_CHECKING:
     from ..context import Context
+    from ..observe import Object
     from ..plan import Step
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where one ordinal's data lies: a directory on a Kubernetes node."""
+
+    ordinal: int
+    node: str
+    path: str
+
+    @classmethod
+    def of(cls, ordinal: int, volume: Object) -> Place:
+        """As the volume itself says; the options may have changed since it was made."""
+        return cls(ordinal, node_of(volume) or "", volume["spec"]["local"]["path"])
 
 
 def make(ctx: Context, steps: t.Sequence[Step]) -> None:
     """Directories on their nodes, all at once, then the PersistentVolumes."""
+    places = [Place(step.facts["ordinal"], step.facts["node"], manifests.directory(ctx.spec, step.facts["ordinal"])) for step in steps]
     if ctx.spec.local_pv_prepare == "pod":
-        run_pods(ctx, [(step.facts["ordinal"], step.facts["node"], "make") for step in steps], steps[0].id)
-    for step in steps:
-        made = ctx.client.apply(manifests.volume(ctx.spec, step.facts["ordinal"], step.facts["node"], ctx.seen.cluster_id))
+        run_pods(ctx, places, "make", steps[0].id)
+    for place in places:
+        made = ctx.client.apply(manifests.volume(ctx.spec, place.ordinal, place.node, ctx.seen.cluster_id))
         ctx.seen = replace(ctx.seen, objects={**ctx.seen.objects, "PersistentVolume": {**ctx.seen.volumes, made["metadata"]["name"]: made}})
 
 
 def reuse(ctx: Context, step: Step) -> None:
     """The store of a node that left: put aside or erased, and its volume object gone, so that a fresh one can be made."""
-    clear(ctx, [(step.facts["ordinal"], step.facts["node"])], step.facts["action"], step.id)
+    ordinal = step.facts["ordinal"]
+    clear(ctx, [Place.of(ordinal, ctx.seen.volumes[ctx.names.volume(ordinal)])], step.facts["action"], step.id)
 
 
-def clear(ctx: Context, places: t.Sequence[tuple[int, str]], action: str, step: str) -> None:
+def clear(ctx: Context, places: t.Sequence[Place], action: str, step: str) -> None:
     """Archive or wipe the directories, then delete the PersistentVolumes."""
-    if action in ("archive", "wipe"):
-        run_pods(ctx, [(ordinal, node, action) for ordinal, node in places], step)
-    for ordinal, _node in places:
-        ctx.client.delete("PersistentVolume", ctx.names.volume(ordinal))
+    if action in ("archive", "wipe") and places:
+        run_pods(ctx, places, action, step)
+    for place in places:
+        ctx.client.delete("PersistentVolume", ctx.names.volume(place.ordinal))
 
 
 def free(ctx: Context, step: Step) -> None:
@@ -46,35 +63,35 @@ def free(ctx: Context, step: Step) -> None:
     ctx.client.patch("PersistentVolume", name, None, {"spec": {"claimRef": {"uid": None, "resourceVersion": None}}})
 
 
-def run_pods(ctx: Context, work: t.Sequence[tuple[int, str, str]], step: str) -> None:
-    """Short-lived pods, one a volume, all at once; they are gone again afterwards, whatever happens."""
+def run_pods(ctx: Context, places: t.Sequence[Place], action: str, step: str) -> None:
+    """Short-lived pods, one a place, all at once; they are gone again afterwards, whatever happens."""
+    if ctx.spec.image is None:
+        raise InputError("image", f"must be given: the pods that {action} the directories run it; allowed is any image with /bin/sh")
     suffix = datetime.now(timezone.utc).strftime("%Y%m%d-%H%M%S")
-    names = [ctx.names.preparer(ordinal) for ordinal, _node, _action in work]
-    for ordinal, node, action in work:
-        wanted = manifests.preparer(ctx.spec, ordinal, node, action, suffix)
-        # One left by a run that was killed may do something else: it goes first.
-        if ctx.client.delete("Pod", ctx.names.preparer(ordinal), ctx.names.namespace, grace=0):
-            ctx.say(f"removed pod {ctx.names.preparer(ordinal)} of an interrupted run")
-        ctx.client.create(wanted)
+    pods = {ctx.names.preparer(place.ordinal): place for place in places}
     try:
-        ctx.wait(lambda: verdict.worst(verdict.completed(ctx.client.get("Pod", name, ctx.names.namespace), name) for name in names), step)
+        for name, place in pods.items():
+            # One left by a run that was killed may do something else: it goes first.
+            if ctx.client.delete("Pod", name, ctx.names.namespace, grace=0):
+                ctx.say(f"removed pod {name} of an interrupted run")
+            ctx.client.create(manifests.preparer(ctx.spec, place.ordinal, place.node, place.path, action, suffix))
+        ctx.wait(lambda: verdict.worst(verdict.completed(ctx.client.get("Pod", name, ctx.names.namespace), name) for name in pods), step)
     except ClusterError as error:
-        if error.reason == "volume_not_empty":
-            ordinal, node, _action = next(item for item in work if ctx.names.preparer(item[0]) == error.facts["node"])
-            raise ClusterError(
-                f"directory {manifests.directory(ctx.spec, ordinal)} on {node} is not empty: {error.msg.split(' (', 1)[0]}. Nothing in it was touched. "
-                "Move the data away, or choose another local_path.", error.reason, **error.facts) from error
-        raise
+        if error.reason != "volume_not_empty":
+            raise
+        place = pods[error.facts["node"]]
+        raise ClusterError(
+            f"directory {place.path} on {place.node} is not empty: {error.facts['evidence']['log']}. Nothing in it was touched. "
+            "Move the data away, or choose another local_path.", error.reason, **error.facts) from error
     finally:
-        for name in names:
+        for name in pods:
             ctx.client.delete("Pod", name, ctx.names.namespace, grace=0)
 
 
 def stamp(ctx: Context) -> None:
     """The cluster's id, and whose store it is, on claims and volumes: they outlive the journal."""
-    for pod in ctx.seen.expected_pods():
+    for ordinal, pod in enumerate(ctx.seen.expected_pods()):
         node = ctx.seen.node_of(pod)
-        ordinal = int(pod.rsplit("-", 1)[1])
         notes = {CLUSTER_ID: ctx.seen.journal.cluster_id, **({STORE: f"node {node.id}"} if node else {})}
         for kind, name, namespace in (("PersistentVolumeClaim", ctx.names.claim(ordinal), ctx.names.namespace),
                                       ("PersistentVolume", ctx.names.volume(ordinal), None)):
@@ -99,15 +116,16 @@ def retire(ctx: Context, ordinal: int, step: str) -> str:
     if volume is not None:
         ctx.client.patch("PersistentVolume", names.volume(ordinal), None, mark)
     ctx.client.delete("PersistentVolumeClaim", names.claim(ordinal), names.namespace)
-    wait_gone(ctx, "PersistentVolumeClaim", names.claim(ordinal), step)
+    wait_gone(ctx, "PersistentVolumeClaim", [names.claim(ordinal)], step)
     if volume is None or policy == "retain":
         return f"volume {names.volume(ordinal)} kept (policy retain)"
-    clear(ctx, [(ordinal, node_of(volume) or "")], policy, step)
+    clear(ctx, [Place.of(ordinal, volume)], policy, step)
     return f"volume {names.volume(ordinal)}: {policy}"
 
 
-def wait_gone(ctx: Context, kind: str, name: str, step: str) -> None:
+def wait_gone(ctx: Context, kind: str, names: t.Iterable[str], step: str) -> None:
+    """Until none of them exists any more."""
     def judge() -> verdict.Verdict:
-        gone = ctx.client.get(kind, name, ctx.names.namespace if kind != "PersistentVolume" else None) is None
-        return verdict.DONE if gone else verdict.Verdict(False, f"{kind} {name} is still being deleted")
+        left = [name for name in names if ctx.client.get(kind, name, ctx.names.namespace) is not None]
+        return verdict.Verdict(False, f"{kind} {left[0]} is still being deleted") if left else verdict.DONE
     ctx.wait(judge, step, poll=0.5)

@@ -1,0 +1,109 @@
+#!/usr/bin/python
+# Copyright (c) 2026, kaiwudb.kubernetes contributors
+# SPDX-License-Identifier: Apache-2.0
+"""What a person asks about one KaiwuDB cluster."""
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: kaiwudb_cluster_info
+short_description: Tell everything about a KaiwuDB cluster on Kubernetes
+version_added: 0.1.0
+author:
+  - kaiwudb.kubernetes contributors (@kaiwudb)
+description:
+  - Nodes with pod, Kubernetes node, volume, build, liveness and replicas; ranges that are not whole; what a run would have to repair; the
+    operation under way and the last ones.
+  - Ranges are judged by their replica lists and the live nodes, not by the engine's metric, which lags.
+  - A cluster that does not exist is an answer (RV(exists=false)), not an error.
+extends_documentation_fragment:
+  - kaiwudb.kubernetes.connection
+  - kaiwudb.kubernetes.attributes
+  - kaiwudb.kubernetes.attributes.info_module
+  - kaiwudb.kubernetes.attributes.actiongroup_kaiwudb
+options:
+  name:
+    description:
+      - Name of the cluster.
+    type: str
+    required: true
+  namespace:
+    description:
+      - Namespace that holds the cluster.
+    type: str
+    required: true
+"""
+
+EXAMPLES = r"""
+- name: Look at a cluster
+  kaiwudb.kubernetes.kaiwudb_cluster_info:
+    name: orders
+    namespace: orders
+  register: found
+
+- name: Show it
+  ansible.builtin.debug:
+    msg: "{{ found.status }}"
+
+- name: Stop unless every range is whole
+  ansible.builtin.assert:
+    that: found.cluster.ranges_whole
+"""
+
+RETURN = r"""
+exists:
+  description: Whether there is such a cluster.
+  returned: success
+  type: bool
+cluster:
+  description: The cluster in a few words, with the options in force.
+  returned: success
+  type: dict
+nodes:
+  description: One entry a pod, then one for each engine node without a pod.
+  returned: success
+  type: list
+  elements: dict
+volumes:
+  description: The local volumes, with the Kubernetes node and the cluster and store they belong to.
+  returned: success
+  type: list
+  elements: dict
+ranges:
+  description: Number of ranges and the ids of those that are unavailable or under-replicated; none when no node answers.
+  returned: success
+  type: dict
+jobs:
+  description: Jobs of the engine that run or wait.
+  returned: when the cluster exists
+  type: list
+  elements: dict
+journal:
+  description: Cluster id, when it was initialised, the operation under way and the last ones.
+  returned: success
+  type: dict
+plan:
+  description: What a run with unchanged options would do now.
+  returned: success
+  type: dict
+drift:
+  description: Ids of the steps of RV(plan).
+  returned: success
+  type: list
+  elements: str
+status:
+  description: All this for a person to read.
+  returned: success
+  type: list
+  elements: str
+"""
+
+from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster import options
+from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.module import info_main
+
+
+def main() -> None:
+    info_main(options.argument_spec("name", "namespace"))
+
+
+if __name__ == "__main__":
+    main()
