@@ -176,7 +176,14 @@ func init() {
 			}, types.String, types.Timestamp),
 			over(types.Float, func(c *tree.EvalContext, a tree.Datums) (tree.Datum, error) {
 				return extract(a[1].(*tree.DTimestampTZ).Time.In(c.GetLocation()), s(a[0]))
-			}, types.String, types.TimestampTZ))
+			}, types.String, types.TimestampTZ),
+			over(types.Float, func(_ *tree.EvalContext, a tree.Datums) (tree.Datum, error) {
+				t, err := a[1].(*tree.DDate).ToTime()
+				if err != nil {
+					return nil, err
+				}
+				return extract(t, s(a[0]))
+			}, types.String, types.Date))
 	}
 
 	// ids
@@ -346,6 +353,13 @@ func init() {
 				return out, err
 			}, types.Decimal))
 	}
+	round := tree.FunDefs["round"]
+	digits := over(types.Decimal, func(_ *tree.EvalContext, a tree.Datums) (tree.Datum, error) {
+		out := &tree.DDecimal{}
+		_, err := tree.HighPrecisionCtx.Quantize(&out.Decimal, &a[0].(*tree.DDecimal).Decimal, -int32(i(a[1])))
+		return out, err
+	}, types.Decimal, types.Int)
+	define("round", none, *round.Definition[0].(*tree.Overload), *round.Definition[1].(*tree.Overload), digits)
 	pick := func(sign int) fn {
 		return func(c *tree.EvalContext, a tree.Datums) (tree.Datum, error) {
 			best := tree.Datum(tree.DNull)

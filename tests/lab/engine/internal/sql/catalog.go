@@ -132,7 +132,7 @@ func (c *catalogCache) get(ctx context.Context, maxAge time.Duration) (*catalog,
 		since = cur.version
 	}
 	asked := time.Now()
-	d, err := readRange(ctx, c.store, c.store.SystemRange(), since)
+	d, err := readRange(ctx, c.store, c.store.SystemRange(), since, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -159,6 +159,22 @@ func (c *catalogCache) get(ctx context.Context, maxAge time.Duration) (*catalog,
 		c.cur, c.at = next, asked
 	}
 	return next, nil
+}
+
+// dropped answers errStaleCatalog once the newest catalog has no such table on that range any more.
+func (c *catalogCache) dropped(t *tableDesc) func(context.Context) error {
+	return func(ctx context.Context) error {
+		cat, err := c.get(ctx, 0)
+		if err != nil {
+			return err
+		}
+		for _, now := range cat.tables {
+			if now.Range == t.Range {
+				return nil
+			}
+		}
+		return errStaleCatalog
+	}
 }
 
 func decodeCatalog(raw map[string]kv.Entry, version uint64) (*catalog, error) {
@@ -228,7 +244,7 @@ func (c *catalogCache) change(ctx context.Context, fn func(*catalog) ([]kv.Write
 		if err != nil || len(writes) == 0 {
 			return err
 		}
-		err = commitRange(ctx, c.store, c.store.SystemRange(), writes)
+		err = commitRange(ctx, c.store, c.store.SystemRange(), writes, nil)
 		if err == nil {
 			_, err = c.get(ctx, 0)
 			return err

@@ -34,7 +34,7 @@ func errorResponse(err error) *pgproto3.ErrorResponse {
 	switch {
 	case errors.Is(err, kv.ErrDraining):
 		err = errDraining
-	case errors.Is(err, kv.ErrConflict):
+	case errors.Is(err, kv.ErrConflict), errors.Is(err, errStaleCatalog):
 		err = pgerror.Newf(pgcode.SerializationFailure, "restart transaction: TransactionRetryWithProtoRefreshError: WriteTooOldError: a newer version of the row was committed")
 	case errors.Is(err, context.DeadlineExceeded):
 		err = errTimeout
@@ -42,6 +42,9 @@ func errorResponse(err error) *pgproto3.ErrorResponse {
 		err = errCanceled
 	}
 	flat := pgerror.Flatten(err)
+	if flat.Code == pgcode.Internal {
+		flat.Detail = "" // a stack of ours
+	}
 	severity := "ERROR"
 	return &pgproto3.ErrorResponse{
 		Severity: severity, SeverityUnlocalized: severity, Code: flat.Code, Message: strings.TrimSuffix(flat.Message, "\n"),

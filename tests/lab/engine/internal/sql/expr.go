@@ -205,9 +205,13 @@ func (p *planner) typed(e tree.Expr, box *rowBox, want *types.T) (tree.TypedExpr
 
 // require is typed for places that accept one type only.
 func (p *planner) require(e tree.Expr, box *rowBox, want *types.T, where string) (tree.TypedExpr, error) {
+	p.sema.Properties.Derived = tree.ScalarProperties{}
 	t, err := p.typed(e, box, want)
 	if err != nil {
 		return nil, err
+	}
+	if p.sema.Properties.Derived.SeenAggregate && where != "HAVING" {
+		return nil, pgerror.Newf(pgcode.Grouping, "aggregate functions are not allowed in %s", where)
 	}
 	if got := t.ResolvedType(); got.Family() != types.UnknownFamily && !got.Equivalent(want) {
 		return nil, pgerror.Newf(pgcode.DatatypeMismatch, "argument of %s must be type %s, not type %s", where, want, got)
@@ -228,7 +232,9 @@ func (p *planner) constant(e tree.Expr, want *types.T) (tree.Datum, error) {
 }
 
 func (p *planner) subquery(s *tree.Subquery, multiRow bool) (*tree.Subquery, error) {
+	seen := p.sema.Properties.Derived
 	rel, err := p.statement(&tree.ParenSelect{Select: &tree.Select{Select: s.Select}})
+	p.sema.Properties.Derived = seen // its aggregates are its own
 	if err != nil {
 		if c := codeOf(err); c == pgcode.UndefinedColumn || c == pgcode.UndefinedTable {
 			if _, isTable := err.(*missingTable); !isTable && c == pgcode.UndefinedTable {
@@ -366,6 +372,8 @@ func (a *aggregation) VisitPre(e tree.Expr) (bool, tree.Expr) {
 		}
 		a.calls = append(a.calls, c)
 		return false, tree.NewTypedOrdinalReference(len(a.keys)+len(a.calls)-1, c.typ)
+	case *tree.Subquery:
+		return false, e
 	case *tree.IndexedVar:
 		a.err = pgerror.Newf(pgcode.Grouping, "column %q must appear in the GROUP BY clause or be used in an aggregate function", a.in.cols[t.Idx].name)
 		return false, e

@@ -4,7 +4,6 @@ package sql
 
 import (
 	"context"
-	"errors"
 	"net"
 	"slices"
 	"sync"
@@ -57,7 +56,7 @@ func (f *fakeStore) Read(_ context.Context, id kv.RangeID, since uint64) (kv.Del
 	}
 	r := f.ranges[id]
 	if r == nil {
-		return kv.Delta{}, errors.New("no such range")
+		return kv.Delta{}, kv.ErrUnavailable // a dropped range has no leader
 	}
 	d := kv.Delta{Version: r.version, Full: since == 0}
 	for _, e := range r.entries {
@@ -75,6 +74,9 @@ func (f *fakeStore) Commit(_ context.Context, id kv.RangeID, writes []kv.Write) 
 		return 0, kv.ErrUnavailable
 	}
 	r := f.ranges[id]
+	if r == nil {
+		return 0, kv.ErrUnavailable
+	}
 	for _, w := range writes {
 		e := r.entries[w.Key]
 		if e.Value == nil {

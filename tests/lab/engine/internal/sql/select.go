@@ -386,6 +386,7 @@ func (p *planner) selectClause(c *tree.SelectClause, order tree.OrderBy, lim *tr
 		return nil, err
 	}
 	visible := len(outs)
+	aggregates := p.sema.Properties.Derived.SeenAggregate
 	var having tree.TypedExpr
 	if c.Having != nil {
 		if having, err = p.require(c.Having.Expr, box, types.Bool, "HAVING"); err != nil {
@@ -403,6 +404,7 @@ func (p *planner) selectClause(c *tree.SelectClause, order tree.OrderBy, lim *tr
 			if err != nil {
 				return nil, err
 			}
+			aggregates = aggregates || p.sema.Properties.Derived.SeenAggregate
 			if c.Distinct {
 				return nil, pgerror.Newf(pgcode.InvalidColumnReference, "for SELECT DISTINCT, ORDER BY expressions must appear in select list")
 			}
@@ -413,7 +415,7 @@ func (p *planner) selectClause(c *tree.SelectClause, order tree.OrderBy, lim *tr
 	}
 
 	var agg *aggregation
-	if len(c.GroupBy) > 0 || having != nil || p.sema.Properties.Derived.SeenAggregate {
+	if len(c.GroupBy) > 0 || having != nil || aggregates {
 		agg = &aggregation{p: p, in: box, keyText: map[string]int{}}
 		for _, g := range c.GroupBy {
 			var t tree.TypedExpr

@@ -465,9 +465,9 @@ func (s *session) within(ctx context.Context, fn func(context.Context) error) er
 		defer t.Stop()
 	}
 	err := fn(ctx)
-	if err != nil && (errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)) {
-		if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, context.Canceled) {
-			err = cause
+	if err != nil && ctx.Err() != nil {
+		if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) {
+			err = cause // why it was stopped, not where
 		}
 	}
 	return err

@@ -14,12 +14,17 @@ import (
 // pause between two tries at a range without quorum: the real engine waits, it does not fail.
 const retryPause = 100 * time.Millisecond
 
-// readRange waits for a quorum as long as ctx lets it.
-func readRange(ctx context.Context, store kv.Store, id kv.RangeID, since uint64) (kv.Delta, error) {
+// readRange waits for a quorum as long as ctx lets it. gone, if any, is asked meanwhile whether the range was dropped.
+func readRange(ctx context.Context, store kv.Store, id kv.RangeID, since uint64, gone func(context.Context) error) (kv.Delta, error) {
 	for {
 		d, err := store.Read(ctx, id, since)
 		if !errors.Is(err, kv.ErrUnavailable) {
 			return d, err
+		}
+		if gone != nil {
+			if err := gone(ctx); err != nil {
+				return kv.Delta{}, err
+			}
 		}
 		if err := sleep(ctx, retryPause); err != nil {
 			return kv.Delta{}, err
@@ -30,7 +35,7 @@ func readRange(ctx context.Context, store kv.Store, id kv.RangeID, since uint64)
 // commitRange commits writes that all carry an Expect. When the store cannot tell whether they went through, it finds out by reading:
 // present as written means committed; still the expected versions means not (and a late twin can no longer apply beside a second try);
 // anything else stays ambiguous and is said so.
-func commitRange(ctx context.Context, store kv.Store, id kv.RangeID, writes []kv.Write) error {
+func commitRange(ctx context.Context, store kv.Store, id kv.RangeID, writes []kv.Write, gone func(context.Context) error) error {
 	for {
 		_, err := store.Commit(ctx, id, writes)
 		if !errors.Is(err, kv.ErrUnavailable) {
@@ -39,7 +44,7 @@ func commitRange(ctx context.Context, store kv.Store, id kv.RangeID, writes []kv
 		if err := sleep(ctx, retryPause); err != nil {
 			return err
 		}
-		d, err := readRange(ctx, store, id, 0)
+		d, err := readRange(ctx, store, id, 0, gone)
 		if err != nil {
 			return err
 		}

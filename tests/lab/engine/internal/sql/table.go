@@ -62,7 +62,7 @@ func newTableCache(store kv.Store) *tableCache {
 }
 
 // snapshot returns a private copy of the table as of now (a linearizable read).
-func (c *tableCache) snapshot(ctx context.Context, t *tableDesc) (*rowSet, *uniqueSet, error) {
+func (c *tableCache) snapshot(ctx context.Context, t *tableDesc, gone func(context.Context) error) (*rowSet, *uniqueSet, error) {
 	c.mu.Lock()
 	ct := c.tables[t.Range]
 	if ct == nil {
@@ -77,7 +77,7 @@ func (c *tableCache) snapshot(ctx context.Context, t *tableDesc) (*rowSet, *uniq
 		since = 0
 	}
 	ct.mu.Unlock()
-	d, err := readRange(ctx, c.store, t.Range, since)
+	d, err := readRange(ctx, c.store, t.Range, since, gone)
 	if err != nil {
 		return nil, nil, err
 	}

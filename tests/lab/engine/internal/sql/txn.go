@@ -45,10 +45,15 @@ func (s *Server) begin(explicit, readOnly bool) *txn {
 
 // table is the transaction's view of a table, read when first touched.
 func (t *txn) table(ctx context.Context, d *tableDesc) (*txnTable, error) {
-	if tt := t.tables[d.Range]; tt != nil && tt.desc.version == d.version {
-		return tt, nil
+	if tt := t.tables[d.Range]; tt != nil {
+		if tt.desc.version != d.version && len(tt.pending) > 0 {
+			return nil, kv.ErrConflict // its schema changed under this transaction's writes
+		}
+		if tt.desc.version == d.version {
+			return tt, nil
+		}
 	}
-	rows, unique, err := t.srv.data.snapshot(ctx, d)
+	rows, unique, err := t.srv.data.snapshot(ctx, d, t.srv.cat.dropped(d))
 	if err != nil {
 		return nil, err
 	}
@@ -85,7 +90,7 @@ func duplicate(t *tableDesc, index string, ids []int, vals tree.Datums) error {
 			names, texts = names+",", texts+","
 		}
 		o := t.ordinal(id)
-		names, texts = names+t.Columns[o].Name, texts+tree.AsStringWithFlags(vals[o], tree.FmtParsable)
+		names, texts = names+t.Columns[o].Name, texts+tree.AsString(vals[o])
 	}
 	return pgerror.Newf(pgcode.UniqueViolation, "duplicate key value (%s)=(%s) violates unique constraint %q", names, texts, index)
 }
@@ -174,7 +179,7 @@ func (t *txn) commit(ctx context.Context) error {
 		for _, w := range tt.pending {
 			writes = append(writes, w)
 		}
-		err := commitRange(ctx, t.srv.store, id, writes)
+		err := commitRange(ctx, t.srv.store, id, writes, t.srv.cat.dropped(tt.desc))
 		if err != nil && errors.Is(err, kv.ErrConflict) && !t.explicit {
 			return errRetry
 		}
