@@ -20,11 +20,13 @@ IMAGES = ("kwdb-standin:3.2.1", "kwdb-standin:3.2.2", "kwdb-standin:3.2.3-crash"
 
 @dataclass(frozen=True)
 class Stage:
-    """``work(log, echo)`` runs the stage; ``cluster`` says that it needs the lab, ``newer`` that it uses the newer Python."""
+    """``work(log, echo)`` runs the stage; ``after_lab``: only when the lab's build no longer takes the processors;
+    ``nodes``: it needs the cluster's nodes; ``newer``: it uses the newer Python."""
 
     name: str
     work: Callable[[Path, bool], list[Check]]
-    cluster: bool = False
+    after_lab: bool = False
+    nodes: bool = False
     newer: bool = False
 
 
@@ -241,7 +243,7 @@ def molecule(scenario: str) -> Callable[[Path, bool], list[Check]]:
         environment = first()
         env = {**ws.ansible_env(environment), **ws.cluster_env()}
         argv = [environment.venv / "bin" / "molecule", "test", "-s", scenario]
-        return [_checked(scenario, argv, log, echo, env=env, seconds=1500)]
+        return [_checked(scenario, argv, log, echo, env=env, seconds=900)]
 
     return work
 
@@ -264,12 +266,12 @@ STAGES = (
     Stage("engine", engine),
     Stage("sanity", sanity),
     Stage("sanity-newer", lambda log, echo: sanity(log, echo, "newer"), newer=True),
-    Stage("lab", lab_up, cluster=True),
-    Stage("harness", harness, cluster=True),
-    Stage("modules", modules, cluster=True),
-    Stage("modules-newer", lambda log, echo: modules(log, echo, "newer"), cluster=True, newer=True),
-    Stage("conformance", _lab_tests("conformance"), cluster=True),
-    Stage("careless", _lab_tests("careless"), cluster=True),
-    *(Stage(f"molecule-{scenario}", molecule(scenario), cluster=True) for scenario in SCENARIOS),
+    Stage("lab", lab_up, after_lab=True),
+    Stage("harness", harness, after_lab=True),
+    Stage("modules", modules, after_lab=True),
+    Stage("modules-newer", lambda log, echo: modules(log, echo, "newer"), after_lab=True, newer=True),
+    Stage("conformance", _lab_tests("conformance"), after_lab=True),
+    Stage("careless", _lab_tests("careless"), after_lab=True),
+    *(Stage(f"molecule-{scenario}", molecule(scenario), after_lab=True, nodes=True) for scenario in SCENARIOS),
 )
-ON_DEMAND = (Stage("lab-images", images), Stage("demo", demo, cluster=True))
+ON_DEMAND = (Stage("lab-images", images), Stage("demo", demo, after_lab=True))

@@ -5,11 +5,13 @@
 from __future__ import annotations
 
 import functools
+import json
 import os
 import re
 import shutil
 import signal
 import subprocess
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +27,11 @@ KIND = REPO / "tests" / "lab" / "kind"
 COLLECTIONS = LAB / "collections"  # the collection as a user installs it, from its tarball
 TREE = LAB / "tree"  # the checkout's files without what git ignores, at the path Ansible's tools insist on
 COLLECTION = TREE / "ansible_collections" / "kaiwudb" / "kubernetes"
+IMAGE_VARIABLES = ("KAIWUDB_IMAGE", "KAIWUDB_UPGRADE_IMAGE")
 _OUTSIDE = ("tests/lab/", "tests/bench/", ".ci/")  # of the checkout, but never of the collection
+
+
+deadline = float("inf")  # of the whole run, by time.monotonic(); set once, by who starts it
 
 
 class StageError(RuntimeError):
@@ -97,7 +103,8 @@ class Command:
         self._watcher = subprocess.Popen(tail) if echo else None
 
     def wait(self, seconds: float) -> int:
-        """The exit code; after ``seconds`` the whole group is ended and the answer is 124."""
+        """The exit code; after ``seconds``, or at the run's deadline, the whole group is ended and the answer is 124."""
+        seconds = min(seconds, max(1.0, deadline - time.monotonic()))
         try:
             return self._process.wait(timeout=seconds)
         except subprocess.TimeoutExpired:
@@ -169,6 +176,17 @@ def cluster_env() -> dict[str, str]:
         "KAIWUDB_IMAGE": os.environ.get("KAIWUDB_IMAGE", "kwdb-standin:3.2.1"),
         "KAIWUDB_UPGRADE_IMAGE": os.environ.get("KAIWUDB_UPGRADE_IMAGE", "kwdb-standin:3.2.2"),
     }
+
+
+def kubernetes_version() -> str:
+    """The version of the lab's cluster, for a person to read; says so when there is none."""
+    kubectl = BIN / "kubectl" if (BIN / "kubectl").exists() else "kubectl"
+    argv = [kubectl, f"--kubeconfig={LAB / 'kubeconfig'}", "--request-timeout=10s", "get", "--raw=/version"]
+    try:
+        answer = subprocess.run(argv, capture_output=True, text=True, timeout=20, check=True).stdout
+    except (OSError, subprocess.SubprocessError):
+        return "no Kubernetes cluster"
+    return f"Kubernetes {json.loads(answer)['gitVersion']}"
 
 
 def sync_tree() -> Path:

@@ -14,6 +14,7 @@ kubeconfig=$lab/kubeconfig                        # the lab's own; ~/.kube/confi
 engine_dir=/var/lib/kaiwudb-lab                   # what a Docker engine started by the lab needs on the host
 label=kaiwudb.lab=1                               # on every image the lab builds, so that `down` finds them
 kubernetes=1.34.4                                 # newest line that runs on cgroup v1 hosts without a flag
+# kind's configuration here is for kubeadm's v1beta3, which kind uses below Kubernetes 1.36.
 pulled_image=${KAIWUDB_LAB_NODE_IMAGE:-kindest/node:v1.34.0}
 
 export PATH=$bin:$PATH DOCKER_CLI_HINTS=false
