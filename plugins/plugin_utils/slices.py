@@ -27,7 +27,7 @@ class SlicedAction(ActionBase):
         run_id, started = uuid.uuid4().hex[:8], time.monotonic()
         limit = _seconds(args.get("max_runtime"))
         total: dict[str, t.Any] = {}
-        name = args.get("name", "")
+        name, shown = args.get("name", ""), ""
         for turn in range(10**9):
             seconds = SLICES[min(turn, len(SLICES) - 1)]
             if limit:
@@ -35,7 +35,9 @@ class SlicedAction(ActionBase):
             answer = self._execute_module(module_args={**args, "run_id": run_id, "slice": seconds}, task_vars=task_vars)
             total = merge(total, answer)
             for line in answer.get("progress") or ():
-                Display().display(f"{name}    {line}")
+                if line != shown:  # a slice begins by saying where it stands
+                    Display().display(f"{name}    {line}")
+                shown = line
             out_of_time = bool(limit) and time.monotonic() - started >= limit
             if answer.get("failed") or not answer.get("in_progress") or out_of_time:
                 break

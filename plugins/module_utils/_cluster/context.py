@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import time
 import typing as t
+from dataclasses import replace
 from datetime import datetime, timezone
 
 from . import gates as _gates
@@ -68,8 +69,6 @@ class Context:
 
     def look_at_pods(self) -> Pods:
         """Only the pods, fresh."""
-        from dataclasses import replace
-
         items, self._version = self.client.list("Pod", self.spec.namespace, labels=self.names.pod_selector)
         pods = {item["metadata"]["name"]: item for item in items}
         if self.seen is not None:
@@ -119,24 +118,34 @@ class Context:
 
     # ---- waiting
 
-    def wait(self, judge: t.Callable[[], verdict.Verdict], step: str, *, limit: float | None = None, poll: float = POLL) -> None:
-        """Until C(judge) says done. A hopeless cause that persists ends it with the evidence; so does no change for C(limit) s."""
-        limit = self.spec.wait_timeout if limit is None else limit
-        moved, last, said = time.monotonic(), "", False
-        while True:
-            found = judge()
-            if found.done:
-                return
-            if found.why != last:
-                moved, last, said = time.monotonic(), found.why, False
-            elif not said and time.monotonic() - moved > QUIET:
-                said = True
-                self.say(f"{step}   {found.why}")
-            self._give_up_if_hopeless(found, step)
-            if time.monotonic() - moved > limit:
-                raise ClusterError(f"{found.why}, unchanged for {limit:.0f} s. The run stopped where it is; run it again to continue.",
-                                   "timeout", step=step, node=found.pod, waited=round(limit), evidence=self._evidence(found))
-            self.pause(min(poll, 1.0) if found.never else poll)
+    def wait(self, judge: t.Callable[[], verdict.Verdict], step: str, *, poll: float = POLL) -> None:
+        """Until C(judge) says done. A hopeless cause that persists ends it with the evidence; so does wait_timeout without a change.
+
+        Since when nothing has changed is kept in the journal over slices; otherwise a wait cut into slices would never end.
+        """
+        known = self.seen.journal.operation.get("waiting") or {}
+        since, last = (float(known["since"]), known["why"]) if known.get("step") == step else (time.time(), "")
+        said = bool(last)
+        try:
+            while True:
+                found = judge()
+                if found.done:
+                    return
+                if found.why != last:
+                    since, last, said = time.time(), found.why, False
+                elif not said and time.time() - since > QUIET:
+                    said = True
+                    self.say(f"{step}   {found.why}")
+                self._give_up_if_hopeless(found, step)
+                if time.time() - since > self.spec.wait_timeout:
+                    raise ClusterError(f"{found.why}, unchanged for {time.time() - since:.0f} s. The run stopped where it is; run it again to continue.",
+                                       "timeout", step=step, node=found.pod, waited=round(time.time() - since), evidence=self._evidence(found))
+                self.pause(min(poll, 1.0) if found.never else poll)
+        except Paused:
+            journal = self.seen.journal
+            if journal.operation:
+                self.write_journal(replace(journal, operation={**journal.operation, "waiting": {"step": step, "why": last, "since": since}}))
+            raise
 
     def _give_up_if_hopeless(self, found: verdict.Verdict, step: str) -> None:
         if not found.never:
@@ -172,8 +181,6 @@ class Context:
 
     def write_journal(self, journal: Journal) -> None:
         """Keep it, where it differs from what is kept."""
-        from dataclasses import replace
-
         if journal == self.seen.journal and self.names.journal in self.seen.objects["ConfigMap"]:
             return
         kept = self.client.apply(manifests.configmap(self.names, journal.data()))

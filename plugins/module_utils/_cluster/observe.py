@@ -154,13 +154,17 @@ class Observed:
         return max(told or rows, key=lambda row: (bool(row.is_live), row.id), default=None)
 
     def members(self) -> list[NodeRow]:
-        """Rows that are nodes. Decommissioning, not live, without replicas and without a pod is history."""
-        return [row for row in self.nodes or () if not self._history(row)]
+        """Rows that are nodes. One that is decommissioning and has no pod is history, not a node.
 
-    def _history(self, row: NodeRow) -> bool:
-        if not row.is_decommissioning or row.is_live or row.gossiped_replicas:
-            return False
-        return not any(self.node_of(pod) is row for pod in self.pods)
+        Its own figures do not matter: gossip about it is frozen at its end, and for some seconds it still counts as live.
+        What it may still hold shows in the ranges, where it is not among the live ones.
+        """
+        owned = [self.node_of(pod) for pod in self.pods]
+        return [row for row in self.nodes or () if not row.is_decommissioning or row in owned]
+
+    def live(self) -> list[NodeRow]:
+        """Members that answer and are not leaving."""
+        return [row for row in self.members() if row.is_live and row.is_available and not row.is_decommissioning]
 
 
 def container(template: Object) -> Object:

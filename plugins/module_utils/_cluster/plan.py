@@ -104,7 +104,8 @@ def present(spec: Spec, seen: Observed, profile: Profile, *, kube_nodes: t.Seque
         changes[f"StatefulSet/{spec.name} image"] = (None, spec.image)
     else:
         _refuse_pods_that_cannot_spread(spec, seen, kube_nodes)
-    if not seen.initialized and not spec.single_node:
+    again = _interrupted(spec, seen)
+    if not seen.initialized and not spec.single_node or again == "initialize":
         steps.append(Step("initialize", f"once, at {seen.names.pod(0)}", "initialize"))
     elif seen.statefulset is not None and not seen.journal.initialized:
         steps.append(Step("remember", "write down the id of a cluster that was initialised before", "initialize"))
@@ -112,11 +113,30 @@ def present(spec: Spec, seen: Observed, profile: Profile, *, kube_nodes: t.Seque
         steps += _leaving(spec, seen, changes)
         steps += _rollout(spec, seen, changes)
         steps += _joining(spec, seen, changes)
+        if again and again not in [step.id for step in steps]:
+            verb, _slash, rest = again.partition("/")
+            steps.insert(0, Step(again, "was interrupted: see that it is complete", verb, pod="" if verb == "create" else rest,
+                                 facts={} if verb == "create" else {"ordinal": ordinal_of(rest)}))
         if not steps and not settled(spec, seen):
             steps.append(Step("settle", "wait until every pod is ready and live"))
-        if not steps and seen.journal.operation:
-            steps.append(Step("close", f"note that the interrupted {seen.journal.operation.get('name')} is complete"))
     return _permitted(Plan(_headline(spec, seen, steps), tuple(steps), changes=changes), spec)
+
+
+def _interrupted(spec: Spec, seen: Observed) -> str:
+    """Id of the step under way when the last run ended early, as far as it still leads where this run goes.
+
+    Its effect may be there already (the pod exists, the template is written), but nobody has seen it through.
+    """
+    step = str(seen.journal.operation.get("step") or "")
+    verb, _slash, rest = step.partition("/")
+    ordinal = ordinal_of(rest)
+    if step == "initialize" or step == f"create/StatefulSet/{spec.name}" or ordinal is None:
+        return step if step == "initialize" or seen.statefulset is not None and step.startswith("create/StatefulSet/") else ""
+    wanted = {"scale_out": ordinal < min(spec.replicas, seen.replicas),
+              "scale_in": ordinal >= seen.replicas,
+              "upgrade": ordinal < spec.replicas and seen.journal.operation.get("image") == spec.image,
+              "reconfigure": ordinal < spec.replicas and seen.journal.operation.get("image") == spec.image}
+    return step if wanted.get(verb) else ""
 
 
 def settled(spec: Spec, seen: Observed) -> bool:

@@ -36,6 +36,9 @@ DO: dict[str, t.Callable[[Context, Step], None]] = {
     "remove/volumes": remove.local_volumes, "remove/journal": remove.journal, "remove/namespace": remove.namespace,
 }
 
+# After these the next step begins with a fresh look.
+LOOK_AFTER = ("create", "initialize", "remember", "scale_out", "scale_in", "upgrade", "reconfigure", "recommission")
+
 
 class Run:
     """What a module asks for, on one cluster.
@@ -62,28 +65,18 @@ class Run:
             return self._result(ctx, plan, plan, finished=True)
         if not plan.writes:
             return self._work(ctx, plan, plan)
-        held = lock.Lock(self.client, ctx.names, f"{self.who}/{self.run_id}")
         if ctx.seen.namespace is None:
             # The lock needs its namespace; making it is the one step that must come first.
             create.create(ctx, plan.steps[0])
             ctx.look()
-        held.take(lambda: _describe(ctx.seen), ctx.say)
-        ctx.lost = lambda: held.lost
-        first = plan
-        try:
+
+        def work() -> dict[str, t.Any]:
             ctx.look()
-            plan = self._plan(ctx, look=False)
-            result = self._work(ctx, plan, first)
-        except Exception:
-            held.release()
-            raise
-        if result["in_progress"] and self.run_id:
-            held.hold()
-        elif any(step.id == "remove/journal" for step in plan.steps):
-            held.hold()
+            return self._work(ctx, self._plan(ctx, look=False), plan)
+
+        result = locked(self, ctx, work)
+        if self.state == "absent" and not result["in_progress"] and not self.volumes_only:
             self.client.delete("Lease", ctx.names.lock, ctx.names.namespace)
-        else:
-            held.release()
         return result
 
     def _context(self) -> Context:
@@ -166,30 +159,11 @@ class Run:
         queue = list(plan.steps)
         if first is not plan:
             self.done += [step.id for step in first.steps if step.id.startswith("create/Namespace") and step.id not in {item.id for item in queue}]
-        step = None
-        try:
-            while queue:
-                step = queue[0]
-                ctx.check_time()
-                batch = [step]
-                if step.id.startswith("volume/"):
-                    batch = [item for item in queue if item.id.startswith("volume/")]
-                if plan.writes and self.state == "present" and not self.volumes_only:
-                    self._note(ctx, plan, step)
-                if step.id.startswith("volume/"):
-                    volumes.make(ctx, batch)
-                else:
-                    (DO.get(step.id) or DO[step.id.split("/")[0]])(ctx, step)
-                self.done += [item.id for item in batch]
-                queue = [item for item in queue if item not in batch]
-                if queue and queue[0].operation in ("initialize", "scale_out", "scale_in", "upgrade", "reconfigure"):
-                    ctx.look()
-        except Paused:
-            return self._result(ctx, plan, first, finished=False, at=step)
-        except ClusterError as error:
-            error.facts.setdefault("step", step.id if step else None)
-            error.facts.update(steps=self.done, plan=first.result(), progress=ctx.lines)
-            raise
+        while queue:
+            batch = [item for item in queue if item.id.startswith("volume/")] if queue[0].id.startswith("volume/") else queue[:1]
+            if not self._try(ctx, queue[0], first, lambda: self._do(ctx, plan, batch)):
+                return self._result(ctx, plan, first, finished=False, at=queue[0])
+            queue = [item for item in queue if item not in batch]
         if operation and self.state == "present" and not self.volumes_only:
             ctx.write_journal(ctx.seen.journal.end(utc(), "done", took=round(time.monotonic() - self.started, 1)))
         if self.state == "present":
@@ -197,6 +171,32 @@ class Run:
             deep = ctx.deep() if ctx.seen.nodes else None
             self.whole = deep.wholeness(ctx.seen).whole if deep else None
         return self._result(ctx, plan, first, finished=True)
+
+    def _do(self, ctx: Context, plan: Plan, batch: t.Sequence[Step]) -> None:
+        """One step, or all volumes at once."""
+        step = batch[0]
+        if plan.writes and self.state == "present" and not self.volumes_only:
+            self._note(ctx, plan, step)
+        if step.id.startswith("volume/"):
+            volumes.make(ctx, batch)
+        else:
+            (DO.get(step.id) or DO[step.id.split("/")[0]])(ctx, step)
+        self.done += [item.id for item in batch]
+        if step.id.split("/")[0] in LOOK_AFTER:
+            ctx.look()
+
+    def _try(self, ctx: Context, step: Step, first: Plan, act: t.Callable[[], None]) -> bool:
+        """Whether C(act) came to its end in this slice; its failure gets the run's fields."""
+        try:
+            ctx.check_time()
+            act()
+            return True
+        except Paused:
+            return False
+        except ClusterError as error:
+            error.facts["step"] = error.facts.get("step") or step.id
+            error.facts.update(steps=self.done, plan=first.result(), progress=ctx.lines)
+            raise
 
     def _note(self, ctx: Context, plan: Plan, step: Step) -> None:
         """Intent before the deed: what this run is about to do, and where it stands."""
@@ -224,6 +224,23 @@ class Run:
             "msg": f"{ctx.spec.name}: {did}" + ("" if finished else f"; still at {at.id if at else '?'}, run again to continue")}
 
 
+def locked(run: Run, ctx: Context, work: t.Callable[[], dict[str, t.Any]]) -> dict[str, t.Any]:
+    """C(work) under the cluster's lock. A slice that ends keeps it for the next one; everything else gives it up."""
+    held = lock.Lock(run.client, ctx.names, f"{run.who}/{run.run_id}")
+    held.take(lambda: _describe(ctx.seen), ctx.say)
+    ctx.lost = lambda: held.lost
+    try:
+        result = work()
+    except BaseException:
+        held.release()
+        raise
+    if result["in_progress"]:
+        held.hold()
+    else:
+        held.release()
+    return result
+
+
 def _shorten(steps: t.Sequence[str]) -> list[str]:
     """Step ids for one line: C(create ×5, initialize, upgrade ×3)."""
     verbs = [step.split("/")[0] for step in steps]
@@ -239,7 +256,7 @@ def _describe(seen: Observed) -> str:
 def summary(ctx: Context) -> dict[str, t.Any]:
     """The cluster in a few words; small, and without secrets."""
     seen = ctx.seen
-    live = [node for node in seen.members() if node.is_live and node.is_available] if seen.nodes is not None else None
+    live = seen.live() if seen.nodes is not None else None
     return {"name": ctx.spec.name, "namespace": ctx.spec.namespace, "replicas": seen.replicas, "image": seen.image,
             "ready": sum(observe.ready(pod) for pod in seen.pods.values()), "nodes_live": None if live is None else len(live),
             "version": live[0].build if live else None, "initialized": seen.initialized, "cluster_id": seen.cluster_id}

@@ -90,7 +90,7 @@ def status_lines(ctx: Context, nodes: t.Sequence[t.Mapping[str, t.Any]], deep: D
     """Status that is read in ten seconds."""
     seen, spec = ctx.seen, ctx.spec
     members = seen.members() if seen.nodes is not None else []
-    live = [row for row in members if row.is_live and row.is_available]
+    live = seen.live()
     if not seen.initialized:
         state = "not initialised"
     elif seen.nodes is None:

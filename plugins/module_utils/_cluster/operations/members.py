@@ -5,10 +5,12 @@ from __future__ import annotations
 
 import time
 import typing as t
+from dataclasses import replace
 
 from .. import gates, observe, verdict
 from ..context import POLL, utc
 from ..errors import ClusterError
+from ..ranges import named
 from . import create, volumes
 
 if t.TYPE_CHECKING:
@@ -52,13 +54,16 @@ def set_replicas(ctx: Context, count: int) -> None:
 
 def recommission(ctx: Context, step: Step) -> None:
     ctx.engine.recommission([step.facts["id"]])
-    ctx.say(f"node {step.facts['id']} ({step.pod}) is active again")
+    ctx.say(f"node {step.facts['id']}{f' ({step.pod})' if step.pod else ''} is active again")
     ctx.write_journal(ctx.seen.journal.end(utc(), "undone"))
 
 
 def scale_in(ctx: Context, step: Step) -> None:
     """The highest ordinal leaves: decommissioned, its replicas moved, then the pod, then its volume by policy."""
     pod, ordinal = step.pod, step.facts["ordinal"]
+    if ctx.seen.initialized and ctx.seen.nodes is None:
+        raise ClusterError(f"no database node answers ({ctx.seen.engine_silence}), so nobody can move the replicas of {pod}. Nothing was changed.",
+                           "engine_answers", step=step.id, node=pod)
     if ctx.seen.replicas > ordinal:
         node = ctx.seen.node_of(pod)
         if node is None and ctx.seen.initialized:
@@ -67,8 +72,8 @@ def scale_in(ctx: Context, step: Step) -> None:
         if node is not None:
             decommission(ctx, step, node.id)
         set_replicas(ctx, ordinal)
-    elif (row := ctx.seen.node_of(pod)) is not None and not (row.is_decommissioning and not row.gossiped_replicas):
-        # Somebody took the pod away first: its replicas must still be moved before its volume is touched.
+    elif (row := ctx.seen.node_of(pod)) is not None:
+        # The pod went first, by hand or before this run was killed: its volume is only touched when the node holds nothing.
         decommission(ctx, step, row.id)
     ctx.wait(lambda: _gone(ctx, pod), step.id, poll=5.0)
     ctx.say(f"pod {pod} gone   {volumes.retire(ctx, ordinal, step.id)}")
@@ -87,31 +92,52 @@ def decommission(ctx: Context, step: Step, node_id: int) -> None:
     row = next((node for node in ctx.seen.nodes or () if node.id == node_id), None)
     if row is None or not row.is_decommissioning:
         ctx.prove(gates.scale_in(ctx.seen, ctx.deep(), node_id, step.pod), step)
-    started = moved = time.monotonic()
-    first = last = None
+    moving = _Moving(ctx, node_id)
     confirmed = 0
-    while True:
-        report = ctx.engine.decommission([node_id], pods=others or None)
-        left = report.replicas
-        first = left if first is None else first
-        if left != last:
-            rate = (first - left) / max(time.monotonic() - started, 0.1)
-            ctx.say(f"node {node_id} ({step.pod})   {left} of {first} replicas left"
-                    + (f"   {rate:.1f}/s   about {left / rate:.0f} s left" if 0 < left < first else ""))
-            ctx.figures = {"node": node_id, "replicas_left": left, "replicas_at_start": first, "per_second": round(rate, 2)}
-            moved, last = time.monotonic(), left
-        confirmed = confirmed + 1 if report.done and left == 0 else 0
-        if confirmed == 2:
-            ctx.say(f"node {node_id} ({step.pod})   0 replicas, confirmed twice")
+    try:
+        while True:
+            report = ctx.engine.decommission([node_id], pods=others or None)
+            moving.now(report.replicas, step.pod)
+            confirmed = confirmed + 1 if report.done and not report.replicas else 0
+            if confirmed == 2:
+                ctx.say(f"node {node_id} ({step.pod or 'no pod'})   0 replicas, confirmed twice")
+                return
+            if moving.still_for() > ctx.spec.stall_timeout:
+                raise _stalled(ctx, step, node_id, report.replicas)
+            ctx.pause(0.5 if confirmed else POLL)
+    finally:
+        moving.keep()
+
+
+class _Moving:
+    """How far a node is empty. Kept in the journal, so that rate, time left and stall go on over slices and runs."""
+
+    def __init__(self, ctx: Context, node_id: int) -> None:
+        known = ctx.seen.journal.operation.get("moving") or {}
+        self.ctx = ctx
+        self.known: dict[str, t.Any] = dict(known) if known.get("node") == node_id else {"node": node_id}
+
+    def now(self, left: int, pod: str) -> None:
+        """Note a reading, and say it when something moved."""
+        if left == self.known.get("left"):
             return
-        if time.monotonic() - moved > ctx.spec.stall_timeout:
-            raise _stalled(ctx, step, node_id, left)
-        ctx.pause(0.5 if confirmed else POLL)
+        clock = time.time()
+        self.known = {"at_start": left, "since": clock, **self.known, "left": left, "moved": clock}
+        first, rate = self.known["at_start"], (self.known["at_start"] - left) / max(clock - self.known["since"], 0.1)
+        self.ctx.figures = {"node": self.known["node"], "replicas_left": left, "replicas_at_start": first, "per_second": round(rate, 2)}
+        self.ctx.say(f"node {self.known['node']} ({pod or 'no pod'})   {left} of {first} replicas left"
+                     + (f"   {rate:.1f}/s   about {left / rate:.0f} s left" if 0 < left < first else ""))
+
+    def still_for(self) -> float:
+        """Seconds since a replica moved."""
+        return time.time() - float(self.known["moved"])
+
+    def keep(self) -> None:
+        journal = self.ctx.seen.journal
+        self.ctx.write_journal(replace(journal, operation={**journal.operation, "moving": self.known}))
 
 
 def _stalled(ctx: Context, step: Step, node_id: int, left: int) -> ClusterError:
-    from ..ranges import named
-
     deep = ctx.deep()
     blocking = [item for item in deep.ranges if node_id in item.replicas] if deep else []
     return ClusterError(
