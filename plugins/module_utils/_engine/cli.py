@@ -111,9 +111,8 @@ class Engine:
 
     def cluster_id(self, pod: str | None = None) -> str:
         """The cluster's UUID, from the node that is asked."""
-        rows = self.sql_rows(
-            f"SELECT value FROM {self.profile.virtual_schema}.node_build_info WHERE field = 'ClusterID'", pod=pod
-        )
+        table = f"{self.profile.virtual_schema}.node_build_info"
+        rows = self.sql_rows(f"SELECT value FROM {table} WHERE field = 'ClusterID'", pod=pod)  # noqa: S608 - our own words
         value = rows[0].get("value") if rows else None
         if not value:
             raise EngineError("output", "no cluster id in node_build_info", pod or "", "sql")

@@ -178,9 +178,9 @@ PROFILES: dict[str, Profile] = {
             privileged=True,  # 2.x mounts squashfs images
         ),
         Profile(
-            # The image's entrypoint is the binary; its path is not public, so it is looked up in PATH (overridable).
+            # The image's entrypoint is the binary; its path is not public: inferred, and overridable.
             name="bini",
-            binary="bini",
+            binary="/bini/bini",
             start="start",
             start_single="start",
             sql_port=26257,

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from .._kube.errors import KubeError
@@ -111,16 +112,11 @@ def _together(session: Session, request: Request, report: Report) -> None:
     except SqlError as error:
         report.outcomes.clear()
         error.may_have_run = False  # without COMMIT nothing of it stays, whatever was lost
-        _quietly(session.rollback)
+        # The first error is the one to tell; the server rolls back what is left open.
+        with suppress(SqlError):
+            session.rollback()
         raise
     session.commit()
-
-
-def _quietly(action: Callable[[], None]) -> None:
-    try:
-        action()
-    except SqlError:
-        pass  # the first error is the one to tell; the server rolls back what is left open
 
 
 def _repeat(action: Callable[[], None]) -> None:

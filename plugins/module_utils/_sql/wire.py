@@ -7,7 +7,7 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import Any
 
 from .._kube.client import Client
@@ -205,10 +205,8 @@ class WireSession:
         self._relay.cut()
 
     def _close(self) -> None:
-        try:
+        with suppress(self._psycopg.Error):  # the server may be gone
             self._connection.close()
-        except self._psycopg.Error:
-            pass  # the server is gone: nothing is left to close
 
 
 def _bound(arguments: Arguments) -> Any:

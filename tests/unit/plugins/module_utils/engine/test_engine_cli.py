@@ -117,7 +117,7 @@ def test_a_write_that_was_never_taken_goes_to_the_next_pod() -> None:
 
 def test_no_pod() -> None:
     with pytest.raises(EngineError) as caught:
-        Engine(PROFILES["kwdb"], Pods(), lambda: []).node_status()
+        Engine(PROFILES["kwdb"], Pods(), list).node_status()
     assert caught.value.reason == "no_pod"
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 import copy
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -117,22 +118,18 @@ def test_normal_url() -> None:
 
 
 def test_only_the_secrets_of_a_kubeconfig_are_hidden() -> None:
-    class Module:
-        params = {"kubeconfig": KUBECONFIG, "context": "one"}
-        no_log_values = {"v1", "one", "Config", "t0ken-value", "password-of-sql"}
-
-    connection = auth.connection_of(Module())  # type: ignore[arg-type]
-    assert Module.no_log_values == {"t0ken-value", "password-of-sql"}
+    hidden = {"v1", "one", "Config", "t0ken-value", "password-of-sql"}
+    module = SimpleNamespace(params={"kubeconfig": KUBECONFIG, "context": "one"}, no_log_values=hidden)
+    connection = auth.connection_of(module)  # type: ignore[arg-type]
+    assert hidden == {"t0ken-value", "password-of-sql"}
     assert set(connection) == set(auth.AUTH_ARGS) and connection["context"] == "one"
 
 
 def test_a_path_of_a_kubeconfig_is_not_hidden() -> None:
-    class Module:
-        params = {"kubeconfig": "/home/me/.kube/config"}
-        no_log_values = {"/home/me/.kube/config"}
-
-    auth.connection_of(Module())  # type: ignore[arg-type]
-    assert Module.no_log_values == set()
+    hidden = {"/home/me/.kube/config"}
+    module = SimpleNamespace(params={"kubeconfig": "/home/me/.kube/config"}, no_log_values=hidden)
+    auth.connection_of(module)  # type: ignore[arg-type]
+    assert hidden == set()
 
 
 def test_paths() -> None:

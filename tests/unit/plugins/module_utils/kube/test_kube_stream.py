@@ -140,11 +140,14 @@ def test_relay_over_a_unix_socket_of_this_user_only() -> None:
 
 
 def test_relay_refuses_more_connections_than_allowed() -> None:
-    with stream.Relay(EchoSocket, 1, ("127.0.0.1", 0), 1) as address:
-        with socket.create_connection(address) as first, socket.create_connection(address) as second:
-            assert echo(first, b"x") == b"x"
-            second.settimeout(5)
-            assert second.recv(1) == b""
+    with (
+        stream.Relay(EchoSocket, 1, ("127.0.0.1", 0), 1) as address,
+        socket.create_connection(address) as first,
+        socket.create_connection(address) as second,
+    ):
+        assert echo(first, b"x") == b"x"
+        second.settimeout(5)
+        assert second.recv(1) == b""
 
 
 def test_relay_cut_ends_its_connections() -> None:
