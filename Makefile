@@ -18,6 +18,7 @@ stages = lint typing units units-newer sanity sanity-newer engine conformance ca
 
 .PHONY: test demo molecule lab-up lab-images install clean $(stages)
 .DEFAULT_GOAL := test
+.NOTPARALLEL:
 
 test:
 	@$(run) all
