@@ -159,7 +159,7 @@ def test_logs_and_exec_of_a_pod_that_no_one_runs(client: Client, api_namespace: 
 
 LAB = Path(os.environ.get("KUBECONFIG") or Path(__file__).resolve().parents[2] / ".lab" / "kubeconfig")
 IMAGE = os.environ.get("KAIWUDB_IMAGE", "kwdb-standin:3.2.1")
-SERVE = "exec nc -lk -p 26257 -e cat"  # an echo
+SERVE = "exec nc -ll -p 26257 -e cat"  # an echo
 
 
 @pytest.fixture(scope="module")

@@ -115,8 +115,8 @@ class EchoSocket:
 def echo(connection: socket.socket, data: bytes) -> bytes:
     threading.Thread(target=connection.sendall, args=(data,), daemon=True).start()
     got = b""
-    while len(got) < len(data):
-        got += connection.recv(65536)
+    while len(got) < len(data) and (piece := connection.recv(65536)):
+        got += piece
     return got
 
 
