@@ -42,63 +42,68 @@ func newUniqueSet() *uniqueSet {
 	return btree.NewBTreeGOptions(func(a, b uniqueEntry) bool { return a.key < b.key }, btree.Options{NoLocks: true})
 }
 
-// tableCache keeps each table's decoded rows once per node; every use first asks the range for what changed.
+// tableCache keeps each table's decoded rows once per node; every use first asks the range for what changed. Rows are decoded by one version
+// of the schema, which is part of the key.
 type tableCache struct {
 	store  kv.Store
 	mu     sync.Mutex
-	tables map[kv.RangeID]*cachedTable
+	tables map[cacheKey]*cachedTable
+}
+
+type cacheKey struct {
+	id   kv.RangeID
+	desc uint64
 }
 
 type cachedTable struct {
 	mu      sync.Mutex
-	desc    uint64 // version of the descriptor the rows were decoded by
 	version uint64
 	rows    *rowSet
 	unique  *uniqueSet
 }
 
 func newTableCache(store kv.Store) *tableCache {
-	return &tableCache{store: store, tables: map[kv.RangeID]*cachedTable{}}
+	return &tableCache{store: store, tables: map[cacheKey]*cachedTable{}}
+}
+
+func (c *tableCache) get(t *tableDesc) *cachedTable {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	key := cacheKey{t.Range, t.version}
+	ct := c.tables[key]
+	if ct == nil {
+		for k := range c.tables {
+			if k.id == t.Range && k.desc < t.version {
+				delete(c.tables, k) // an older schema's; who still uses it keeps it
+			}
+		}
+		ct = &cachedTable{rows: newRowSet(), unique: newUniqueSet()}
+		c.tables[key] = ct
+	}
+	return ct
 }
 
 // snapshot returns a private copy of the table as of now (a linearizable read).
 func (c *tableCache) snapshot(ctx context.Context, t *tableDesc, gone func(context.Context) error) (*rowSet, *uniqueSet, error) {
-	c.mu.Lock()
-	ct := c.tables[t.Range]
-	if ct == nil {
-		ct = &cachedTable{rows: newRowSet(), unique: newUniqueSet(), desc: t.version}
-		c.tables[t.Range] = ct
-	}
-	c.mu.Unlock()
-
+	ct := c.get(t)
 	ct.mu.Lock()
 	since := ct.version
-	if ct.desc != t.version {
-		since = 0
-	}
 	ct.mu.Unlock()
 	d, err := readRange(ctx, c.store, t.Range, since, gone)
 	if err != nil {
 		return nil, nil, err
 	}
-
 	ct.mu.Lock()
 	defer ct.mu.Unlock()
-	switch {
-	case d.Full || since == 0:
-		if ct.desc == t.version && d.Version < ct.version {
-			break // somebody read later and was faster
-		}
-		ct.rows, ct.unique, ct.version, ct.desc = newRowSet(), newUniqueSet(), 0, t.version
-		fallthrough
-	default:
-		for _, e := range d.Entries {
-			if err := ct.apply(t, e); err != nil {
-				return nil, nil, err
-			}
-		}
-		ct.version = max(ct.version, d.Version)
+	if whole := d.Full || since == 0; whole && d.Version >= ct.version {
+		ct.rows, ct.unique, ct.version = newRowSet(), newUniqueSet(), 0
 	}
+	for _, e := range d.Entries {
+		if err := ct.apply(t, e); err != nil {
+			return nil, nil, err
+		}
+	}
+	ct.version = max(ct.version, d.Version)
 	return ct.rows.Copy(), ct.unique.Copy(), nil
 }
 
@@ -129,8 +134,27 @@ func (ct *cachedTable) apply(t *tableDesc, e kv.Entry) error {
 
 func (c *tableCache) forget(id kv.RangeID) {
 	c.mu.Lock()
-	delete(c.tables, id)
-	c.mu.Unlock()
+	defer c.mu.Unlock()
+	for k := range c.tables {
+		if k.id == id {
+			delete(c.tables, k)
+		}
+	}
+}
+
+// size estimates a cached table's bytes; a table this node never read counts 0.
+func (c *tableCache) size(id kv.RangeID) int64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var n int64
+	for k, ct := range c.tables {
+		if k.id == id {
+			ct.mu.Lock()
+			n = int64(ct.rows.Len()) * 41 // the real engine's rows of two short columns
+			ct.mu.Unlock()
+		}
+	}
+	return n
 }
 
 // encodeRow keeps each value as the text of its type, by column id: exact for decimals, times and bytes alike.

@@ -49,19 +49,6 @@ func (p *planner) ranges() ([]rangeInfo, error) {
 	return out, nil
 }
 
-// size estimates a cached table's bytes; a table this node never read counts 0.
-func (c *tableCache) size(id kv.RangeID) int64 {
-	c.mu.Lock()
-	ct := c.tables[id]
-	c.mu.Unlock()
-	if ct == nil {
-		return 0
-	}
-	ct.mu.Lock()
-	defer ct.mu.Unlock()
-	return int64(ct.rows.Len()) * 41 // the real engine's rows of two short columns
-}
-
 func (p *planner) nodes() []kv.Node {
 	ns, err := p.sess.srv.store.Nodes(p.ctx)
 	if err != nil {
