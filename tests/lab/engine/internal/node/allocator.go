@@ -39,15 +39,21 @@ type action struct {
 	Why         string
 }
 
-// decide is the allocator: pure, for one range, seen by its leader self.
-func decide(self int, voters []int, wanted int, nodes map[int]nodeView) (action, bool) {
-	staying := 0
+// staying counts the nodes that are not decommissioning. Dead ones count: the product forgets a node only when somebody
+// decommissions it.
+func staying(nodes map[int]nodeView) int {
+	count := 0
 	for _, v := range nodes {
-		if !v.Decommissioning && !v.Dead {
-			staying++
+		if !v.Decommissioning {
+			count++
 		}
 	}
-	need := needed(wanted, staying)
+	return count
+}
+
+// decide is the allocator: pure, for one range, seen by its leader self.
+func decide(self int, voters []int, wanted int, nodes map[int]nodeView) (action, bool) {
+	need := needed(wanted, staying(nodes))
 	best := emptiest(voters, nodes)
 	gone := pick(voters, func(id int) bool {
 		v, known := nodes[id]

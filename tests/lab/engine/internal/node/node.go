@@ -316,10 +316,7 @@ func (n *Node) identify() error {
 	ticker := time.NewTicker(500 * time.Millisecond)
 	defer ticker.Stop()
 	for {
-		n.startMu.Lock()
-		err := n.tryJoin()
-		n.startMu.Unlock()
-		if err != nil {
+		if err := n.tryJoin(); err != nil {
 			return err
 		}
 		select {
@@ -347,9 +344,6 @@ func (n *Node) hear(addr string) {
 
 // tryJoin asks the join addresses for an identity. Only a start mode that differs is an error.
 func (n *Node) tryJoin() error {
-	if n.id != 0 {
-		return nil
-	}
 	n.heardMu.Lock()
 	addresses := append(slices.Clone(n.cfg.Join), n.heard...)
 	n.heardMu.Unlock()
@@ -367,18 +361,28 @@ func (n *Node) tryJoin() error {
 		if reply.StartMode != n.cfg.StartMode {
 			return fmt.Errorf("Check start mode failed! Node start mode is %s, should be %s", n.cfg.StartMode, reply.StartMode)
 		}
-		if err := n.writeIdent(reply.ClusterID, reply.NodeID); err != nil {
-			return err
-		}
-		n.joinedNow = true
-		n.startStatus = "initialized new node, joined pre-existing cluster"
-		if err := n.openEngine(); err != nil {
-			return err
-		}
-		n.gossip.merge(reply.Infos)
-		close(n.identified)
+		return n.join(reply)
+	}
+	return nil
+}
+
+// join takes on an identity, unless `init` gave this node one in the meantime.
+func (n *Node) join(reply JoinReply) error {
+	n.startMu.Lock()
+	defer n.startMu.Unlock()
+	if n.id != 0 {
 		return nil
 	}
+	if err := n.writeIdent(reply.ClusterID, reply.NodeID); err != nil {
+		return err
+	}
+	n.joinedNow = true
+	n.startStatus = "initialized new node, joined pre-existing cluster"
+	if err := n.openEngine(); err != nil {
+		return err
+	}
+	n.gossip.merge(reply.Infos)
+	close(n.identified)
 	return nil
 }
 

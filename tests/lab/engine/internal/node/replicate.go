@@ -72,16 +72,18 @@ func (n *Node) replicateOnce(ctx context.Context) {
 			}
 			continue
 		}
+		me := views[n.id]
+		to := handover(n.id, s.Voters, views)
+		fit := to != 0 && s.CaughtUp[to] && !me.Draining // a drain hands over by itself
+		if fit && me.Decommissioning {
+			n.engine.Transfer(s.ID, to) // whoever leads cannot remove itself
+			continue
+		}
 		if a, ok := decide(n.id, s.Voters, d.Wanted, views); ok {
 			work = append(work, candidate{s, a})
-		} else if to := handover(n.id, s.Voters, views); to != 0 && s.CaughtUp[to] {
-			if views[n.id].Draining {
-				continue // the drain itself hands over
-			}
-			if views[n.id].Decommissioning || time.Since(n.lastHandover) > n.cfg.Timing.Move {
-				n.lastHandover = time.Now()
-				n.engine.Transfer(s.ID, to)
-			}
+		} else if fit && time.Since(n.lastHandover) > n.cfg.Timing.Move {
+			n.lastHandover = time.Now()
+			n.engine.Transfer(s.ID, to)
 		}
 	}
 	if len(work) == 0 {
@@ -293,12 +295,7 @@ func (n *Node) metricsLoop(ctx context.Context) {
 func (n *Node) measure() Metrics {
 	m := Metrics{At: time.Now()}
 	views := n.views()
-	staying := 0
-	for _, v := range views {
-		if !v.Decommissioning && !v.Dead {
-			staying++
-		}
-	}
+	nodes := staying(views)
 	descs := n.descriptors()
 	for _, s := range n.engine.Statuses() {
 		if !s.Initialised {
@@ -325,7 +322,7 @@ func (n *Node) measure() Metrics {
 			if live < len(s.Voters)/2+1 {
 				m.Unavailable++
 			}
-			if d, ok := descs[s.ID]; ok && live < needed(d.Wanted, staying) {
+			if d, ok := descs[s.ID]; ok && live < needed(d.Wanted, nodes) {
 				m.Underreplicated++
 			}
 		}

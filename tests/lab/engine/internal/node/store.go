@@ -281,7 +281,7 @@ func (n *Node) guessLeader(id kv.RangeID, attempt int) int {
 	var holders []int
 	best := Info{}
 	for _, i := range n.gossip.all() {
-		if slices.Contains(i.Leads, id) && i.Stamp.After(best.Stamp) {
+		if slices.Contains(i.Leads, id) && i.Stamp.After(best.Stamp) && (i.ID == n.id || n.isLive(i)) {
 			best = i
 		}
 		if slices.Contains(i.Holds, id) && (i.ID == n.id || n.isLive(i)) {
@@ -345,10 +345,8 @@ func (n *Node) CreateRange(ctx context.Context, d kv.Descriptor) (kv.RangeID, er
 func (n *Node) place(wanted int) []int {
 	views := n.views()
 	ids := []int{}
-	staying := 0
 	for id, v := range views {
 		if !v.Decommissioning && !v.Dead {
-			staying++
 			ids = append(ids, id)
 		}
 	}
@@ -368,7 +366,7 @@ func (n *Node) place(wanted int) []int {
 		}
 		return a - b
 	})
-	if need := needed(wanted, staying); len(ids) > need {
+	if need := needed(wanted, staying(views)); len(ids) > need {
 		ids = ids[:need]
 	}
 	slices.Sort(ids)
