@@ -13,6 +13,7 @@ import os
 import shutil
 import subprocess
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
@@ -57,7 +58,10 @@ class Kubernetes:
     def __call__(self, *arguments: str, fails: bool = False, seconds: float = 120) -> str:
         """stdout of a kubectl command; Failed when it fails, unless it may."""
         argv = [self.binary, f"--kubeconfig={self.kubeconfig}", f"--namespace={self.namespace}", *arguments]
-        done = subprocess.run(argv, capture_output=True, text=True, timeout=seconds, check=False)
+        try:
+            done = subprocess.run(argv, capture_output=True, text=True, timeout=seconds, check=False)
+        except subprocess.TimeoutExpired as error:
+            raise Failed(f"kubectl {' '.join(arguments)}: no answer within {seconds:g} s") from error
         if done.returncode and not fails:
             raise Failed(f"kubectl {' '.join(arguments)}: {done.stderr.strip()}")
         return done.stdout
