@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -232,17 +233,27 @@ func jsonDatum(s string) tree.Datum {
 	return d
 }
 
+// idleMetrics are the first of the product's some two hundred store metrics, those that nothing here moves.
+var idleMetrics = strings.Fields("addsstable.applications addsstable.copies addsstable.delay.enginebackpressure addsstable.delay.total addsstable.proposals " +
+	"capacity.reserved capacity.tsdb_used compactor.compactingnanos compactor.compactions.failure compactor.compactions.success " +
+	"compactor.suggestionbytes.compacted compactor.suggestionbytes.queued compactor.suggestionbytes.skipped follower_reads.success_count gcbytesage intentage " +
+	"intentbytes intentcount intentresolver.async.throttled intents.abort-attempts intents.poison-attempts intents.resolve-attempts keycount " +
+	"kv.closed_timestamp.max_behind_nanos kv.rangefeed.catchup_scan_nanos leases.error leases.expiration leases.transfers.error leases.transfers.success livecount " +
+	"queue.consistency.pending queue.consistency.process.failure queue.consistency.process.success queue.consistency.processingnanos " +
+	"queue.gc.info.abortspanconsidered queue.gc.info.abortspangcnum queue.gc.info.abortspanscanned queue.gc.info.intentsconsidered queue.raftsnapshot.pending " +
+	"queue.replicate.pending ranges.overreplicated replicas.leaders_not_leaseholders replicas.quiescent replicas.reserved sysbytes syscount")
+
 // metrics is a store's metrics as of the last refresh; before the first they are all zero.
 func (p *planner) metrics(id int) string {
 	n, _ := p.sess.srv.stats.get(id)
-	m := map[string]float64{
-		"addsstable.applications": 0, "addsstable.copies": 0, "addsstable.proposals": 0,
-		"capacity": float64(n.Capacity), "capacity.available": float64(n.CapacityAvailable), "capacity.relational_used": float64(n.Used), "capacity.reserved": 0,
-		"capacity.tsdb_used": 0, "capacity.used": float64(n.Used), "intentbytes": 0, "intentcount": 0, "keybytes": float64(n.LogicalBytes) / 4,
-		"leases.epoch": float64(n.Leases), "livebytes": float64(n.LogicalBytes), "queue.replicate.pending": 0, "queue.raftsnapshot.pending": 0,
-		"ranges": float64(n.Leases), "ranges.overreplicated": 0, "ranges.unavailable": float64(n.RangesUnavailable), "ranges.underreplicated": float64(n.RangesUnderreplicated),
-		"replicas": float64(n.Ranges), "replicas.leaders": float64(n.Leases), "replicas.leaders_not_leaseholders": 0, "replicas.leaseholders": float64(n.Leases),
-		"replicas.quiescent": 0, "replicas.reserved": 0, "sysbytes": 0, "syscount": 0, "valbytes": float64(n.LogicalBytes) * 3 / 4,
+	m := map[string]any{
+		"capacity": n.Capacity, "capacity.available": n.CapacityAvailable, "capacity.relational_used": n.Used, "capacity.used": n.Used, "keybytes": n.LogicalBytes / 4,
+		"lastupdatenanos": json.RawMessage(strconv.FormatFloat(float64(time.Now().UnixNano()), 'E', -1, 64)), "leases.epoch": n.Leases, "leases.success": n.Leases,
+		"livebytes": n.LogicalBytes, "ranges": n.Leases, "ranges.unavailable": n.RangesUnavailable, "ranges.underreplicated": n.RangesUnderreplicated,
+		"replicas": n.Ranges, "replicas.leaders": n.Leases, "replicas.leaseholders": n.Leases, "valbytes": n.LogicalBytes - n.LogicalBytes/4,
+	}
+	for _, name := range idleMetrics {
+		m[name] = 0
 	}
 	b, _ := json.Marshal(m)
 	return string(b)
