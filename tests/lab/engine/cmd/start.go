@@ -118,7 +118,7 @@ func shout(err error) error {
 		logError(err)
 	}
 	box(os.Stderr, "ERROR: ERROR: "+err.Error())
-	return err
+	return errors.New(err.Error()) // only the text: the printer would take a network error for a lost connection
 }
 
 func (o *startOptions) run() error {
@@ -136,25 +136,29 @@ func (o *startOptions) run() error {
 		return shout(errors.New("cannot load certificates.\nCheck your certificate settings, set --certs-dir, or use " +
 			"--insecure for insecure clusters.\n\nfailed to start server: problem with CA certificate: not found"))
 	}
+	store, err := storePath(o.stores)
+	if err == nil {
+		err = directory(store)
+	}
+	if err != nil {
+		logError(err)
+		return err
+	}
 	o.warning()
-	cfg, err := o.config()
+	cfg, err := o.config(store)
 	if err != nil {
 		return shout(fmt.Errorf("failed to start server: %w", err))
 	}
 	if o.background && os.Getenv(backgroundChild) == "" {
 		return runInBackground()
 	}
-	if err := writable(cfg.Store); err != nil {
-		logError(err)
-		return err
-	}
 	return o.serve(cfg)
 }
 
-// writable reports a store path that is a file with the text of the product.
-func writable(dir string) error {
-	if info, err := os.Stat(dir); err == nil && !info.IsDir() {
-		return fmt.Errorf("open %s: not a directory", filepath.Join(dir))
+// directory refuses a store path that is a file.
+func directory(path string) error {
+	if info, err := os.Stat(path); err == nil && !info.IsDir() {
+		return fmt.Errorf("open %s: not a directory", path)
 	}
 	return nil
 }
@@ -177,8 +181,8 @@ func split(flag, addr, host, port string) (string, string, error) {
 	return h, p, nil
 }
 
-func (o *startOptions) config() (node.Config, error) {
-	cfg := node.Config{StartMode: o.mode, Join: nil, Locality: o.locality, Build: build.Tag, BuiltAt: build.Time,
+func (o *startOptions) config(store string) (node.Config, error) {
+	cfg := node.Config{StartMode: o.mode, Store: store, Locality: o.locality, Build: build.Tag, BuiltAt: build.Time,
 		ServerVersion: build.ServerVersion, Legacy: build.Legacy(), LabDir: labDir(), Timing: timing()}
 	hostname, _ := os.Hostname()
 	listenHost, listenPort, err := split("advertise-addr", o.listen, o.listenHost, "26257")
@@ -241,8 +245,7 @@ func (o *startOptions) config() (node.Config, error) {
 		}
 		cfg.Join = append(cfg.Join, net.JoinHostPort(h, p))
 	}
-	cfg.Store, err = storePath(o.stores)
-	return cfg, err
+	return cfg, nil
 }
 
 // storePath takes the directory out of `--store` (a path, or fields with path=).

@@ -21,7 +21,7 @@ out=$(cd "$out" && pwd)
 all='kwdb-standin:3.2.1 kwdb-standin:3.2.2 kwdb-standin:3.2.3-crash bini-standin:release2.0'
 
 stamp=$(cd "$module" && find . -path ./image/build -prune -o -type f ! -name '*_test.go' \( -name '*.go' -o -name 'go.*' -o -name build.sh \) -print |
-    LC_ALL=C sort | xargs sha256sum | sha256sum | cut -c1-16)
+    LC_ALL=C sort | xargs sha256sum | sha256sum | cut -c1-40)
 
 busybox() {
     [ -x "$out/busybox" ] && return

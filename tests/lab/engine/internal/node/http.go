@@ -15,6 +15,7 @@ import (
 	"syscall"
 	"time"
 
+	"kwdbstandin/internal/build"
 	"kwdbstandin/internal/kv"
 )
 
@@ -213,8 +214,8 @@ func rangeIndex(m Metrics) []object {
 }
 
 func (n *Node) buildJSON(tag string) object {
-	return object{{"goVersion", runtime.Version()}, {"tag", tag}, {"time", n.cfg.BuiltAt}, {"revision", ""},
-		{"cgoCompiler", ""}, {"cgoTargetTriple", "x86_64-linux-gnu"}, {"platform", "linux " + runtime.GOARCH},
+	return object{{"goVersion", runtime.Version()}, {"tag", tag}, {"time", n.cfg.BuiltAt}, {"revision", build.SHA},
+		{"cgoCompiler", "none (lab)"}, {"cgoTargetTriple", "x86_64-linux-gnu"}, {"platform", "linux " + runtime.GOARCH},
 		{"distribution", ""}, {"type", "Release"}, {"channel", "unknown"}, {"envChannel", "unknown"}, {"dependencies", nil}}
 }
 
@@ -280,7 +281,7 @@ func uname() string {
 		}
 		words = append(words, string(word))
 	}
-	return strings.Join(words, " ")
+	return strings.Join(append(words, "GNU/Linux"), " ")
 }
 
 func (n *Node) vars(w http.ResponseWriter, _ *http.Request) {

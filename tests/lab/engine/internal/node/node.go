@@ -309,6 +309,14 @@ func (n *Node) identify() error {
 	if n.cfg.StartMode == "start-single-node" || len(n.cfg.Join) == 0 {
 		return n.bootstrap()
 	}
+	if err := n.tryJoin(); err != nil {
+		return err
+	}
+	select {
+	case <-n.identified:
+		return nil // a living cluster took us in at once
+	default:
+	}
 	if n.cfg.OnWaiting != nil {
 		n.cfg.OnWaiting()
 	}

@@ -485,7 +485,7 @@ func (n *Node) Nodes(context.Context) ([]kv.Node, error) {
 			node.Address, node.SQLAddress, node.HTTPAddress = i.Address, i.SQLAddress, i.HTTPAddress
 			node.Build, node.Locality, node.StartMode, node.ServerVersion = i.Build, i.Locality, i.StartMode, i.ServerVersion
 			node.StartedAt, node.Live = i.StartedAt, n.isLive(i)
-			node.Ranges, node.Leases, node.GossipedReplicas = m.Ranges, m.Leases, m.Ranges
+			node.Ranges, node.Leases, node.GossipedReplicas = m.Ranges, m.Leases, len(i.Holds)
 			node.Capacity, node.CapacityAvailable, node.Used, node.LogicalBytes = m.Capacity, m.Available, m.Used, m.Logical
 			node.RangesUnavailable, node.RangesUnderreplicated = m.Unavailable, m.Underreplicated
 		}
