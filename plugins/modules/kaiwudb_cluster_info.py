@@ -7,7 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: kaiwudb_cluster_info
 short_description: Tell everything about a KaiwuDB cluster on Kubernetes
-version_added: 0.1.0
+version_added: 1.0.0
 author:
   - kaiwudb.kubernetes contributors (@kaiwudb)
 description:

@@ -7,7 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: kaiwudb_local_volume
 short_description: Make or remove the local volumes of a KaiwuDB cluster
-version_added: 0.1.0
+version_added: 1.0.0
 author:
   - kaiwudb.kubernetes contributors (@kaiwudb)
 description:

@@ -7,7 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: kaiwudb_node_decommission
 short_description: Decommission a node of a KaiwuDB cluster, or take it back
-version_added: 0.1.0
+version_added: 1.0.0
 author:
   - kaiwudb.kubernetes contributors (@kaiwudb)
 description:

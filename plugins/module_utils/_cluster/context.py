@@ -136,6 +136,8 @@ class Context:
                 elif not said and time.time() - since > QUIET:
                     said = True
                     self.say(f"{step}   {found.why}")
+                if said and not found.never and found.pod:
+                    found = self._mount_trouble(found)
                 self._give_up_if_hopeless(found, step)
                 if time.time() - since > self.spec.wait_timeout:
                     raise ClusterError(f"{found.why}, unchanged for {time.time() - since:.0f} s. The run stopped where it is; run it again to continue.",
@@ -146,6 +148,11 @@ class Context:
             if journal.operation:
                 self.write_journal(replace(journal, operation={**journal.operation, "waiting": {"step": step, "why": last, "since": since}}))
             raise
+
+    def _mount_trouble(self, found: verdict.Verdict) -> verdict.Verdict:
+        """A volume that cannot be mounted shows in events only; the container just waits."""
+        events = [event for event in self.client.events(self.spec.namespace, found.pod) if event.get("reason") in ("FailedMount", "FailedAttachVolume")]
+        return replace(found, why=f"pod {found.pod} cannot mount its volume: {events[-1].get('message')}", never="volume_mount") if events else found
 
     def _give_up_if_hopeless(self, found: verdict.Verdict, step: str) -> None:
         if not found.never:
@@ -203,5 +210,6 @@ _REMEDY = {
     "unschedulable": "Give the pod a node it can run on (volume, taints, resources, anti_affinity) and run again.",
     "container_crash": "The database's own words are below; correct what they name and run again.",
     "container_config": "Correct the pod's configuration (env, pod_overrides, secrets) and run again.",
+    "volume_mount": "Make the directory on the node (or set local_pv_prepare to pod) and run again.",
     "volume_not_empty": "Nothing in it was touched. Move the data away, choose another local_path, or set volumes to archive or wipe.",
 }

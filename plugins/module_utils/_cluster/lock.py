@@ -109,9 +109,17 @@ class Lock:
 
     def _watch(self, lease: t.Mapping[str, t.Any]) -> None:
         """Until the Lease changes, two seconds at most."""
-        for _event in self._client.watch("Lease", self._names.namespace, fields={"metadata.name": self._names.lock},
-                                         resource_version=lease["metadata"]["resourceVersion"], timeout=2):
-            return
+        try:
+            for _event in self._client.watch("Lease", self._names.namespace, fields={"metadata.name": self._names.lock},
+                                             resource_version=lease["metadata"]["resourceVersion"], timeout=2):
+                return
+        except KubeError as error:
+            if error.status != 410:
+                raise
+            # The version is older than the server's memory: list, and watch from there.
+            version = self._client.list("Lease", self._names.namespace, fields={"metadata.name": self._names.lock})[1]
+            for _event in self._client.watch("Lease", self._names.namespace, fields={"metadata.name": self._names.lock}, resource_version=version, timeout=2):
+                return
 
     def _renew(self) -> None:
         while not self._stop.wait(RENEW):

@@ -98,7 +98,12 @@ def present(spec: Spec, seen: Observed, profile: Profile, *, kube_nodes: t.Seque
         raise fixed
     steps = _objects(spec, seen, profile, changes)
     steps += _volumes(spec, seen, kube_nodes, changes)
-    if seen.statefulset is None:
+    fresh = seen.statefulset is not None and not seen.initialized
+    if fresh and (outdated(spec, seen) or seen.image != spec.image):
+        # Nothing to guard yet, and pods that crash would never come so far as to be initialised.
+        steps.append(Step(f"create/StatefulSet/{spec.name}", "not initialised yet, takes the new template at once", "create", asked=True))
+        changes[f"StatefulSet/{spec.name} image"] = (seen.image, spec.image)
+    elif seen.statefulset is None:
         steps.append(Step(f"create/StatefulSet/{spec.name}", f"{spec.replicas} pods of {spec.image}", "create", asked=True))
         changes[f"StatefulSet/{spec.name} spec.replicas"] = (None, spec.replicas)
         changes[f"StatefulSet/{spec.name} image"] = (None, spec.image)
@@ -111,7 +116,7 @@ def present(spec: Spec, seen: Observed, profile: Profile, *, kube_nodes: t.Seque
         steps.append(Step("remember", "write down the id of a cluster that was initialised before", "initialize"))
     if seen.statefulset is not None:
         steps += _leaving(spec, seen, changes)
-        steps += _rollout(spec, seen, changes)
+        steps += [] if fresh else _rollout(spec, seen, changes)
         steps += _joining(spec, seen, changes)
         if again and again not in [step.id for step in steps]:
             verb, _slash, rest = again.partition("/")
@@ -129,14 +134,15 @@ def _interrupted(spec: Spec, seen: Observed) -> str:
     """
     step = str(seen.journal.operation.get("step") or "")
     verb, _slash, rest = step.partition("/")
+    if step == "initialize" or verb == "create" and seen.statefulset is not None and rest == f"StatefulSet/{spec.name}":
+        return step
     ordinal = ordinal_of(rest)
-    if step == "initialize" or step == f"create/StatefulSet/{spec.name}" or ordinal is None:
-        return step if step == "initialize" or seen.statefulset is not None and step.startswith("create/StatefulSet/") else ""
-    wanted = {"scale_out": ordinal < min(spec.replicas, seen.replicas),
-              "scale_in": ordinal >= seen.replicas,
-              "upgrade": ordinal < spec.replicas and seen.journal.operation.get("image") == spec.image,
-              "reconfigure": ordinal < spec.replicas and seen.journal.operation.get("image") == spec.image}
-    return step if wanted.get(verb) else ""
+    if ordinal is None:
+        return ""
+    same_template = ordinal < spec.replicas and seen.journal.operation.get("image") == spec.image
+    leads_on = {"scale_out": ordinal < min(spec.replicas, seen.replicas), "scale_in": ordinal >= seen.replicas,
+                "upgrade": same_template, "reconfigure": same_template}
+    return step if leads_on.get(verb) else ""
 
 
 def settled(spec: Spec, seen: Observed) -> bool:

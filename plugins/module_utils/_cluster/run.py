@@ -60,20 +60,22 @@ class Run:
     def go(self) -> dict[str, t.Any]:
         """The module's result. ClusterError and KubeError carry what the module fails with."""
         ctx = self._context()
-        plan = self._plan(ctx)
+        plan = self.plan(ctx)
         if self.check or not plan.steps:
             return self._result(ctx, plan, plan, finished=True)
         if not plan.writes:
             return self._work(ctx, plan, plan)
-        if ctx.seen.namespace is None:
+        if ctx.seen.namespace is None and self.state == "present":
             # The lock needs its namespace; making it is the one step that must come first.
             create.create(ctx, plan.steps[0])
             ctx.look()
 
         def work() -> dict[str, t.Any]:
             ctx.look()
-            return self._work(ctx, self._plan(ctx, look=False), plan)
+            return self._work(ctx, self.plan(ctx, look=False), plan)
 
+        if ctx.seen.namespace is None:
+            return work()  # volumes of a cluster whose namespace is gone: there is nothing left to hold a lock in
         result = locked(self, ctx, work)
         if self.state == "absent" and not result["in_progress"] and not self.volumes_only:
             self.client.delete("Lease", ctx.names.lock, ctx.names.namespace)
@@ -96,16 +98,21 @@ class Run:
         ctx.seen = observe.ask_engine(ctx.engine, ctx.seen)
         return ctx
 
-    def _plan(self, ctx: Context, *, look: bool = True) -> Plan:
+    def plan(self, ctx: Context, *, look: bool = True) -> Plan:
         """The plan with the gates of its first disruptive step; refuses what must not be done before anything is touched."""
         spec, seen = ctx.spec, ctx.seen
         if self.state == "absent":
             plan = planning.absent(spec, seen, volumes_only=self.volumes_only)
+            if plan.steps and spec.volumes in ("archive", "wipe") and seen.volumes and not usable(seen.namespace):
+                raise ClusterError(f"namespace {spec.namespace}, in which pods would {spec.volumes} the volumes, does not exist or is being deleted. "
+                                   "Nothing was changed. Make it, or set volumes to delete to drop the API objects only.", "namespace_missing")
             if plan.steps and seen.statefulset is not None:
                 remove.refuse_protected(ctx, seen, spec)
             if plan.steps and look:
                 rights.refuse_missing(self.client, plan, spec.namespace)
             return plan
+        if seen.namespace is not None and not usable(seen.namespace):
+            raise ClusterError(f"namespace {spec.namespace} is being deleted. Nothing was changed. Run again when it is gone.", "namespace_missing")
         adding = planning.ordinals_to_add(spec, seen)
         nodes = self._kube_nodes(spec) if adding else None
         if nodes is not None and not self.volumes_only and spec.storage == "dynamic":
@@ -224,6 +231,11 @@ class Run:
             "msg": f"{ctx.spec.name}: {did}" + ("" if finished else f"; still at {at.id if at else '?'}, run again to continue")}
 
 
+def usable(namespace: t.Mapping[str, t.Any] | None) -> bool:
+    """Whether things can be made in it: it exists (or we may not look) and is not on its way out."""
+    return namespace is not None and not namespace.get("metadata", {}).get("deletionTimestamp")
+
+
 def locked(run: Run, ctx: Context, work: t.Callable[[], dict[str, t.Any]]) -> dict[str, t.Any]:
     """C(work) under the cluster's lock. A slice that ends keeps it for the next one; everything else gives it up."""
     held = lock.Lock(run.client, ctx.names, f"{run.who}/{run.run_id}")
@@ -257,6 +269,7 @@ def summary(ctx: Context) -> dict[str, t.Any]:
     """The cluster in a few words; small, and without secrets."""
     seen = ctx.seen
     live = seen.live() if seen.nodes is not None else None
+    ui = seen.objects["Service"].get(seen.names.ui)
     return {"name": ctx.spec.name, "namespace": ctx.spec.namespace, "replicas": seen.replicas, "image": seen.image,
             "ready": sum(observe.ready(pod) for pod in seen.pods.values()), "nodes_live": None if live is None else len(live),
-            "version": live[0].build if live else None, "initialized": seen.initialized, "cluster_id": seen.cluster_id}
+            "version": live[0].build if live else None, "initialized": seen.initialized, "cluster_id": seen.cluster_id, "ui_node_port": ui["spec"]["ports"][0].get("nodePort") if ui else None}

@@ -37,7 +37,7 @@ def info(client: Client, asked: t.Mapping[str, t.Any], who: str) -> dict[str, t.
     ranges = None if whole is None else {"total": whole.total, "unavailable": [item.id for item in whole.unavailable],
                                          "underreplicated": [item.id for item in whole.underreplicated]}
     try:
-        pending = Run(client, {"name": names.name, "namespace": names.namespace}, check=True).go()["plan"]
+        pending = Run(client, {}, check=True).plan(ctx).result()
     except ClusterError as error:
         pending = {"headline": error.msg, "steps": [], "remaining": [], "gates": []}
     journal = {"cluster_id": ctx.seen.journal.cluster_id, "initialized": dict(ctx.seen.journal.initialized),

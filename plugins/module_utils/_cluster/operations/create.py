@@ -40,8 +40,11 @@ def create(ctx: Context, step: Step) -> None:
 def _statefulset(ctx: Context, step: Step) -> None:
     version = ctx.client.server_version()
     wanted = manifests.statefulset(ctx.spec, ctx.profile, sleep_action=knows_sleep(version))
-    if ctx.seen.statefulset is None:
+    old = plan.outdated(ctx.spec, ctx.seen)
+    if ctx.seen.statefulset is None or not ctx.seen.initialized and (old or ctx.seen.image != ctx.spec.image):
         ctx.client.apply(wanted)
+    for pod in old if not ctx.seen.initialized else ():
+        ctx.client.delete("Pod", pod, ctx.names.namespace, grace=1)
     names = [ctx.names.pod(ordinal) for ordinal in range(ctx.spec.replicas)]
     ctx.wait(lambda: plan.pods_verdict(ctx.look_at_pods(), names, verdict.running), step.id, poll=5.0)
     ctx.say(f"{len(names)} pods running")
