@@ -45,13 +45,11 @@ func (m *storeMetrics) get(id int) (kv.Node, bool) {
 	return n, ok
 }
 
-// run does the SQL layer's background work until ctx ends: metrics, the automatic finalising of a version, and telling the node's store
-// and ranges what settings and zones say (so that a node that was away learns it).
+// run does the SQL layer's background work until ctx ends: metrics and the automatic finalising of a version.
 func (s *Server) run(ctx context.Context) {
 	metrics, checks := time.NewTicker(metricsPeriod), time.NewTicker(5*time.Second)
 	defer metrics.Stop()
 	defer checks.Stop()
-	pushed := map[string]string{}
 	for {
 		select {
 		case <-ctx.Done():
@@ -61,12 +59,6 @@ func (s *Server) run(ctx context.Context) {
 		case <-checks.C:
 			bounded, cancel := context.WithTimeout(ctx, 4*time.Second)
 			if cat, err := s.cat.get(bounded, 0); err == nil {
-				for i := range clusterSettings {
-					d := &clusterSettings[i]
-					if v := cat.setting(d); pushed[d.name] != v && s.store.SetSetting(bounded, d.name, v) == nil {
-						pushed[d.name] = v
-					}
-				}
 				s.finalize(bounded, cat)
 			}
 			cancel()

@@ -166,7 +166,7 @@ func (s *session) startup(ctx context.Context) bool {
 		return false
 	}
 	if cat.users[s.user] == nil {
-		s.fatal(pgerror.Newf(pgcode.InvalidPassword, "password authentication failed for user %s", s.user))
+		s.fatal(pgerror.Newf(pgcode.Uncategorized, "password authentication failed for user %s", s.user))
 		return false
 	}
 	for k, v := range msg.Parameters {

@@ -37,6 +37,8 @@ var clusterSettings = []clusterSetting{
 	{"kv.rangefeed.enabled", "b", "false", "if set, rangefeed registration is enabled"},
 	{"kv.snapshot_rebalance.max_rate", "z", "16 MiB", "the rate limit (bytes/sec) to use for rebalance and upreplication snapshots"},
 	{"kv.snapshot_recovery.max_rate", "z", "16 MiB", "the rate limit (bytes/sec) to use for recovery snapshots"},
+	{"lab.decommission.stuck", "b", "false", "fault of this stand-in: no decommission makes progress"},
+	{"lab.replica_move_interval", "d", "2.5s", "fault of this stand-in: pause between two moves of one leader"},
 	{"server.host_based_authentication.configuration", "s", "", "host-based authentication configuration to use during connection authentication"},
 	{"server.rest.timeout", "i", "60", "time out for restful api(in minutes)"},
 	{"server.shutdown.drain_wait", "d", "0s", "the amount of time a server waits in an unready state before proceeding with the rest of the shutdown process"},
@@ -394,20 +396,21 @@ func (p *planner) settings(ast tree.Statement) (*relation, error) {
 		}
 		return rel, nil
 	case *tree.ShowClusterSettingList:
-		return p.clusterSettings([][2]string{{"variable", "s"}, {"value", "s"}, {"setting_type", "s"}, {"public", "b"}, {"description", "s"}}), nil
+		return p.clusterSettings(columns("variable value setting_type public:b description"), n.All), nil
 	}
 	return nil, nil
 }
 
 // clusterSettings lists them as SHOW and the internal view do; `version` has its own place and is left out, as in the product.
-func (p *planner) clusterSettings(columns [][2]string) *relation {
+func (p *planner) clusterSettings(columns [][2]string, all bool) *relation {
 	return listing(columns, func() (out []tree.Datums, err error) {
 		for i := range clusterSettings {
 			d := &clusterSettings[i]
-			if d.kind == "m" {
+			public := !strings.HasPrefix(d.name, "lab.")
+			if d.kind == "m" || !public && !all {
 				continue
 			}
-			out = append(out, tree.Datums{tree.NewDString(d.name), tree.NewDString(p.cat.setting(d)), tree.NewDString(d.kind), tree.DBoolTrue, tree.NewDString(d.about)})
+			out = append(out, tree.Datums{tree.NewDString(d.name), tree.NewDString(p.cat.setting(d)), tree.NewDString(d.kind), datum(public), tree.NewDString(d.about)})
 		}
 		return out, nil
 	})
@@ -464,6 +467,9 @@ func (p *planner) setCluster(n *tree.SetClusterSetting) (*relation, error) {
 		})
 		if err != nil {
 			return err
+		}
+		if reset {
+			value = "" // the store has defaults of its own
 		}
 		return p.sess.srv.store.SetSetting(p.ctx, d.name, value)
 	}), nil

@@ -110,6 +110,11 @@ func TestTranscripts(t *testing.T) {
 		{"select kwdb_internal.node_id()", "ERROR: unknown function: kwdb_internal.node_id()\nSQLSTATE: 42883\n"},
 		{"select crdb_internal.node_id()", "ERROR: unknown function: crdb_internal.node_id()\nSQLSTATE: 42883\n"},
 		{"show node_id", "node_id\n1\n"},
+		{"set cluster setting lab.replica_move_interval = '10s'", "SET CLUSTER SETTING\n"},
+		{"set cluster setting lab.decommission.stuck = 'true'", "SET CLUSTER SETTING\n"},
+		{"set cluster setting lab.decommission.stuck = false", "SET CLUSTER SETTING\n"},
+		{"set cluster setting kv.snapshot_rebalance.max_rate = '256KiB'", "SET CLUSTER SETTING\n"},
+		{"reset cluster setting kv.snapshot_recovery.max_rate", "SET CLUSTER SETTING\n"},
 		{"select target, raw_config_protobuf from kwdb_internal.zones limit 3", "target,raw_config_protobuf\nRANGE default,\\x108080804018808080800222040890bf05280350005800608080d8e8dab9c4016800\n" +
 			"DATABASE system,\\x108080804018808080800222040890bf0528055000580060006800\nRANGE meta,\\x1080808040188080808002220308901c28055000580060006800\n"},
 	} {
@@ -118,6 +123,12 @@ func TestTranscripts(t *testing.T) {
 		}
 	}
 	f.set(func() {
+		for name, want := range map[string]string{"lab.replica_move_interval": "10s", "lab.decommission.stuck": "false", "kv.snapshot_rebalance.max_rate": "256 KiB",
+			"kv.snapshot_recovery.max_rate": ""} {
+			if got := f.settings[name]; got != want {
+				t.Errorf("the store was told %s = %q", name, got)
+			}
+		}
 		for _, d := range f.desc {
 			if d.Table == "accounts" && d.Wanted != 5 {
 				t.Errorf("range of accounts wants %d replicas after CONFIGURE ZONE", d.Wanted)

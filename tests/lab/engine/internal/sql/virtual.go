@@ -269,7 +269,7 @@ func (p *planner) virtualTable(n *tree.TableName) (*relation, error) {
 	switch schema {
 	case p.internalSchema():
 		if name == "cluster_settings" {
-			rel = p.clusterSettings(columns("variable value type public:b description"))
+			rel = p.clusterSettings(columns("variable value type public:b description"), true)
 		} else if v, ok := views[name]; ok {
 			rel = list(v.spec, func(add func(...any)) error { return v.rows(p, add) })
 		}
