@@ -89,6 +89,19 @@ def await_replicas(cluster: Cluster, number: str) -> None:
 
 
 @action
+def renumber(cluster: Cluster) -> None:
+    """Takes the ids that the cluster gave as the nodes' numbers."""
+    cluster.renumber()
+
+
+@action
+def await_gossiped_zero(cluster: Cluster, number: str) -> None:
+    """Waits until gossip too says that the node holds nothing (the recorded decommission took longer than gossip)."""
+    done = lambda: _status(cluster, number)["gossiped_replicas"] == "0"  # noqa: E731
+    wait_until(f"gossiped_replicas of node {number} is 0", 20, done, 0.5)
+
+
+@action
 def await_whole(cluster: Cluster) -> None:
     """Waits until every range has three replicas on live nodes."""
     wait_until("every range is whole", 60, lambda: cluster.whole(), 0.3)
@@ -96,9 +109,17 @@ def await_whole(cluster: Cluster) -> None:
 
 @action
 def await_unlive(cluster: Cluster, number: str) -> None:
-    """Waits until the engine no longer calls the node live."""
-    statement = f"select is_live from kwdb_internal.gossip_nodes where node_id = {int(number)}"
-    wait_until(f"node {number} is not live", 30, lambda: cluster.sql(statement) in ([], [["false"]]), 0.3)
+    """Waits until the node's liveness has expired (the first column but one of `node status`)."""
+    wait_until(f"node {number} is not available", 30, lambda: _status(cluster, number)["is_available"] == "false", 0.3)
+
+
+def _status(cluster: Cluster, number: str) -> dict[str, str]:
+    """The node's row of `node status --decommission`."""
+    done = cluster.cli("node", "status", number, "--decommission", "--format=csv")
+    if done.returncode:
+        raise ClusterError(done.stderr)
+    header, row = (line.split(",") for line in done.stdout.splitlines())
+    return dict(zip(header, row, strict=True))
 
 
 def end_background(pid_file: os.PathLike[str]) -> None:

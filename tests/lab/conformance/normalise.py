@@ -80,13 +80,15 @@ def ids(text: str) -> str:
     text = re.sub(r"\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b", "<uuid>", text)
     text = re.sub(r'"epoch": "\d+"', '"epoch": "<id>"', text)
     text = re.sub(r'"(rangeId|applyIndex)": "\d+"', r'"\1": "<id>"', text)
-    return _cells(text, ID_COLUMNS, "<id>", keep_zero=False)
+    text = _cells(text, ID_COLUMNS, "<id>", keep_zero=False)
+    return re.sub(r',<id>,region=NODE\d,(?="\{)', ",<id>,region=<id>,", text)  # the locality of a lease holder
 
 
 @normaliser
 def sizes(text: str) -> str:
-    """Bytes in columns, lengths of HTTP bodies above 99 bytes."""
+    """Bytes in columns, lengths of HTTP bodies above 99 bytes, figures of store metrics (names stay)."""
     text = re.sub(r"(?m)^Content-Length: \d{3,}$", "Content-Length: <size>", text)
+    text = re.sub(r'(""[a-z][\w.-]*""): \d+(\.\d+)?(e[-+]\d+)?', r"\1: <figure>", text)
     return _cells(text, SIZE_COLUMNS, "<size>", keep_zero=False)
 
 
@@ -171,5 +173,5 @@ def _split(line: str, delimiter: str) -> list[str]:
 
 
 def placement(text: str) -> str:
-    """For one block alone: how many ranges still lack replicas seconds after `init`."""
-    return re.sub(r"(?m)^count\n\d+$", "count\n<n>", text)
+    """For named blocks alone: which and how many ranges have their replicas already, seconds after `init`."""
+    return re.sub(r"(?m)^count\n\d+$", "count\n<n>", re.sub(r",system,\w+,", ",system,<table>,", text))

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import difflib
+import multiprocessing
 import os
 import re
+import shlex
 import signal
 import subprocess
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import yaml
@@ -20,7 +24,7 @@ from local.cluster import Cluster, ClusterError, die_with_parent, free_ports
 
 HERE = Path(__file__).resolve().parent
 # A recorded hang (exit code 124) was cut after 8-300 s; that the command still hangs is shown in less.
-HANG_SECONDS = 4.0
+HANG_SECONDS = 3.0
 COMMAND_SECONDS = 75.0
 WALK_SECONDS = 215.0
 PORT = re.compile(r"\b26([345])(\d\d)\b")
@@ -61,37 +65,44 @@ def load_exclusions() -> dict[str, Exclusion]:
 
 @dataclass
 class Walk:
-    """The blocks of one cluster's life, in order; a block is asked when it, or a later one, is wanted."""
+    """The blocks of one cluster's life, in order."""
 
     blocks: list[Block]
     special: dict[str, dict[str, object]]
     cluster: Cluster
     ask_node: int | None = None
-    outcomes: dict[str, Outcome] = field(default_factory=dict)
-    ports: dict[str, str] = field(default_factory=dict)
+    free: dict[str, int] = field(default_factory=dict)
     started: float = 0.0
 
     def __post_init__(self) -> None:
         """Every port that the recording names gets a free one, the same everywhere."""
         texts = "\n".join(block.command or "" for block in self.blocks)
-        of_nodes = {f"26{kind}{number:02}" for kind in (3, 4, 5) for number in range(1, 6)}
-        recorded = sorted({match[0] for match in PORT.finditer(texts)} | of_nodes)
-        self.ports = dict(zip(recorded, map(str, free_ports(len(recorded))), strict=True))
         for number in range(1, 6):
-            self.cluster.declare(number, tuple(int(self.ports[f"26{kind}{number:02}"]) for kind in (3, 4, 5)))  # type: ignore[arg-type]
+            self.cluster.declare(number)
+        others = sorted({match[0] for match in PORT.finditer(texts)} - set(self.ports))
+        self.free = dict(zip(others, free_ports(len(others), self.cluster.ports), strict=True))
 
-    def outcome(self, block_id: str) -> Outcome:
-        """The outcome of a block, after those before it."""
-        self.started = self.started or time.monotonic()
-        for block in self.blocks:
-            if block_id in self.outcomes:
-                break
-            if block.id not in self.outcomes:
-                self.outcomes[block.id] = self._ask(block)
-        return self.outcomes[block_id]
+    @property
+    def ports(self) -> dict[str, str]:
+        """Recorded port to real one: those of nodes (2630i RPC and SQL, 2640i HTTP, 2650i brpc) and of nobody."""
+        real = {recorded: str(port) for recorded, port in self.free.items()}
+        for number, node in self.cluster.nodes.items():
+            for kind, address in ((3, node.sql), (4, node.http), (5, node.brpc)):
+                real[f"26{kind}{number:02}"] = address.rpartition(":")[2]
+        return real
 
-    def close(self) -> None:
-        """Ends what `--background` started (the cluster ends its own processes)."""
+    def run(self) -> Iterator[tuple[str, Outcome]]:
+        """Asks the blocks in their order; ids and outcomes. Every process has ended afterwards."""
+        self.started = time.monotonic()
+        try:
+            with self.cluster:
+                for block in self.blocks:
+                    yield block.id, self._ask(block)
+        finally:
+            self.end_background()
+
+    def end_background(self) -> None:
+        """Ends what `--background` started: it is no child of ours."""
         actions.end_background(self._path("pid"))
 
     def _ask(self, block: Block) -> Outcome:
@@ -151,19 +162,23 @@ class Walk:
     def _run(self, block: Block, special: dict[str, object]) -> tuple[int, str, str]:
         hangs = block.exit_code == 124
         seconds = float(special.get("cut", HANG_SECONDS if hangs else COMMAND_SECONDS))  # type: ignore[arg-type]
-        command = PORT.sub(lambda match: self.ports[match[0]], block.command or "")
+        ports = self.ports
+        command = PORT.sub(lambda match: ports[match[0]], block.command or "")
         command = re.sub(r"^timeout \d+ ", "", self._fill(command, str(special.get("store", "fresh")), block.id))
         env = {name: value for name, value in os.environ.items() if not name.startswith("KWBASE_")}
         env |= {**self.cluster.env, "PATH": f"{self.cluster.binary.parent}:{os.environ['PATH']}", "LC_ALL": "C"}
         if self.ask_node:
             env["KWBASE_HOST"] = self.cluster.nodes[self.ask_node].sql
+            # No shell was between: what stands between the outer quotes is the statement, letter by letter.
+            words, _, statement = command.partition(' "')
+            command = f"{words} {shlex.quote(statement.removesuffix(chr(34)))}"
         return run_bounded(command, seconds, env, self._path("out"))
 
     def _fill(self, command: str, store: str, block_id: str) -> str:
         """Puts real paths where the recording shows /data."""
         if store == "file":
             self._path("file").write_text("no directory\n", encoding="ascii")
-        place = {"fresh": self._path(f"store-{block_id}"), "file": self._path("file") / "store"}.get(store)
+        place = {"fresh": self._path(f"store-{block_id}"), "file": self._path("file")}.get(store)
         place = place or self.cluster.nodes[int(store.split()[1])].store
         certs, pid = self._path("no-certs"), self._path("pid")
         certs.mkdir(exist_ok=True)
@@ -173,6 +188,40 @@ class Walk:
 
     def _path(self, name: str) -> Path:
         return self.cluster.root / name
+
+
+class Process:
+    """A walk in a process of its own, so that walks go side by side; outcomes arrive as they are found."""
+
+    def __init__(self, walk: Walk) -> None:
+        context = multiprocessing.get_context("fork")
+        self._walk = walk
+        self._outcomes: dict[str, Outcome] = {}
+        self._receiver, sender = context.Pipe(duplex=False)
+        self._process = context.Process(target=_walk_in_child, args=(walk, sender), daemon=False)
+        self._process.start()
+        sender.close()
+
+    def outcome(self, block_id: str) -> Outcome:
+        """Waits for the block's outcome."""
+        while block_id not in self._outcomes:
+            try:
+                name, outcome = self._receiver.recv()
+            except EOFError:
+                return Outcome(False, "not asked: the walk's process ended before")
+            self._outcomes[name] = outcome
+        return self._outcomes[block_id]
+
+    def close(self) -> None:
+        """Ends the walk wherever it is; its nodes die with it (PR_SET_PDEATHSIG)."""
+        self._process.kill()
+        self._process.join()
+        self._walk.end_background()
+
+
+def _walk_in_child(walk: Walk, sender: Connection) -> None:
+    for found in walk.run():
+        sender.send(found)
 
 
 def run_bounded(command: str, seconds: float, env: dict[str, str], capture: Path) -> tuple[int, str, str]:

@@ -17,7 +17,7 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -32,18 +32,20 @@ class ClusterError(RuntimeError):
     """A node did not do what the test needs; the message holds what was seen last."""
 
 
-def free_ports(count: int) -> list[int]:
-    """`count` distinct TCP ports of 127.0.0.1 on which nothing listens now."""
+def free_ports(count: int, taken: Collection[int] = ()) -> list[int]:
+    """`count` distinct TCP ports of 127.0.0.1, none of them `taken`, on which nothing listens now."""
     found: list[int] = []
     for port in random.sample(PORT_RANGE, len(PORT_RANGE)):
+        if len(found) == count:
+            return found
+        if port in taken:
+            continue
         with socket.socket() as probe:
             try:
                 probe.bind(("127.0.0.1", port))
             except OSError:
                 continue
         found.append(port)
-        if len(found) == count:
-            return found
     raise ClusterError(f"fewer than {count} free ports in {PORT_RANGE}")
 
 
@@ -85,7 +87,7 @@ class Node:
 
     def log(self, stream: str) -> Path:
         """File with stdout or stderr of the newest process."""
-        return self.store.parent / f"node{self.number}.{self.starts}.{stream}"
+        return self.store.with_name(f"{self.store.name}.{self.starts}.{stream}")
 
     @property
     def running(self) -> bool:
@@ -112,10 +114,15 @@ class Cluster:
                 node.process.kill()
                 node.process.wait()
 
-    def declare(self, number: int, ports: tuple[int, int, int] | None = None) -> Node:
-        """The node of this number; made on first use. `ports`: RPC+SQL, HTTP, brpc."""
+    @property
+    def ports(self) -> set[int]:
+        """Ports of all nodes declared so far."""
+        return {int(a.rpartition(":")[2]) for node in self.nodes.values() for a in (node.sql, node.http, node.brpc)}
+
+    def declare(self, number: int) -> Node:
+        """The node of this number; made, with free ports of its own, on first use."""
         if number not in self.nodes:
-            sql, http, brpc = (f"127.0.0.1:{port}" for port in ports or free_ports(3))
+            sql, http, brpc = (f"127.0.0.1:{port}" for port in free_ports(3, self.ports))
             self.nodes[number] = Node(number, sql, http, brpc, self.root / f"node{number}")
         return self.nodes[number]
 
@@ -209,13 +216,24 @@ class Cluster:
         return {row["nodeId"]: row for row in json.loads(body)["livenesses"]} if status == 200 else {}
 
     def form(self, *numbers: int) -> None:
-        """Starts these nodes, initialises through the first and waits until all are ready."""
+        """Starts these nodes, initialises through the first and waits until all are ready and have their ids."""
         self.start(*numbers)
         self.await_http(numbers[0], "/health")
         done = self.cli("init", at=numbers[0])
         if done.returncode:
             raise ClusterError(f"init: {done.stderr.strip()}")
         self.await_ready(*numbers)
+        self.renumber()
+
+    def renumber(self) -> None:
+        """Gives each node the number that the cluster gave it as its id: who joins first is chance."""
+        ids = {row[1]: int(row[0]) for row in self.sql("select node_id, address from kwdb_internal.gossip_nodes")}
+        nodes = {ids.get(node.sql, node.number): node for node in self.nodes.values()}
+        if len(nodes) != len(self.nodes):
+            raise ClusterError(f"two nodes of one number: {ids}")
+        for number, node in nodes.items():
+            node.number = number
+        self.nodes = nodes
 
     def whole(self, at: int = 1) -> bool:
         """True when every range has three replicas on live nodes: what is wanted of three and of four nodes alike."""
