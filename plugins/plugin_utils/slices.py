@@ -34,6 +34,9 @@ class SlicedAction(ActionBase):
                 seconds = max(0.1, min(seconds, limit - (time.monotonic() - started)))
             answer = self._execute_module(module_args={**args, "run_id": run_id, "slice": seconds}, task_vars=task_vars)
             total = merge(total, answer)
+            if self._task.check_mode:
+                for line in answer.get("plan_lines") or ():
+                    Display().display(line)
             for line in answer.get("progress") or ():
                 if line != shown:  # a slice begins by saying where it stands
                     Display().display(f"{name}    {line}")
