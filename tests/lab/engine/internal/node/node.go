@@ -489,7 +489,7 @@ func (n *Node) takePart() error {
 	}
 	n.refreshInfo()
 	go n.gossipLoop(n.ctx)
-	time.AfterFunc(500*time.Millisecond, n.campaignOrphans)
+	go n.campaignOrphans()
 	if err := n.firstBeat(n.ctx); err != nil {
 		return err
 	}
@@ -503,12 +503,19 @@ func (n *Node) takePart() error {
 	return n.serveSQL()
 }
 
-// campaignOrphans lets a cluster that was stopped as a whole find its leaders without waiting for timeouts. A vote is
-// refused where a leader lives, so it disturbs nobody.
+// campaignOrphans lets a cluster that was stopped as a whole find its leaders without waiting for timeouts: a range's
+// voters ask one after the other. A vote is refused where a leader lives, so it disturbs nobody.
 func (n *Node) campaignOrphans() {
-	for _, s := range n.engine.Statuses() {
-		if s.Leader == 0 && slices.Contains(s.Voters, n.id) {
-			n.engine.Campaign(s.ID)
+	for turn := range 5 {
+		select {
+		case <-n.ctx.Done():
+			return
+		case <-time.After(300 * time.Millisecond):
+		}
+		for _, s := range n.engine.Statuses() {
+			if s.Leader == 0 && slices.Index(s.Voters, n.id) == turn {
+				n.engine.Campaign(s.ID)
+			}
 		}
 	}
 }

@@ -326,6 +326,9 @@ func (n *Node) CreateRange(ctx context.Context, d kv.Descriptor) (kv.RangeID, er
 	}
 	desc := descriptor{ID: kv.RangeID(number), Name: d.Name, Database: d.Database, Table: d.Table, TableID: d.TableID,
 		Wanted: max(d.Wanted, 1), Generation: replica.InitialConfIndex}
+	if n.cfg.StartMode != "start" {
+		desc.Wanted = 1 // the other start modes keep one copy
+	}
 	desc.Voters = n.place(desc.Wanted)
 	data, err := json.Marshal(desc)
 	if err != nil {
