@@ -185,11 +185,11 @@ class WireSession:
         broken = sqlstate is None and self._connection.broken
         if broken:
             reason = "connection"
-            if self._relay.error is not None:
-                text = f"{text} ({self._relay.error})"
+            cause = f" ({self._relay.error.message})" if self._relay.error else ""
+            text = f"the connection to {self._target.pod} was lost{cause}"
         return SqlError(
             reason,
-            (diag and diag.message_primary) or text,
+            (None if broken else diag and diag.message_primary) or text,
             sqlstate=sqlstate if sqlstate != "XXUUU" else None,
             statement=statement.number or None,
             line=statement.line,
@@ -235,4 +235,3 @@ def _type_name(connection: Any, oid: int) -> str:
 def _one_line(error: Any) -> str:
     """psycopg's text without its second sentence about multiple attempts, and never with the connection string."""
     return " ".join(str(error).split()) or type(error).__name__
-
