@@ -33,6 +33,9 @@ func (p *planner) edit(n *tree.UnresolvedObjectName, ifExists bool, fn func(c *c
 
 // alterTable does what needs no rewriting of rows; the rest is refused.
 func (p *planner) alterTable(n *tree.AlterTable) (*relation, error) {
+	if _, err := p.lookupObject(n.Table); err != nil && !n.IfExists {
+		return nil, err
+	}
 	for _, cmd := range n.Cmds {
 		switch c := cmd.(type) {
 		case *tree.AlterTableAddColumn:

@@ -28,10 +28,18 @@ func (p *planner) ddl(ast tree.Statement) (*relation, error) {
 	case *createTSDatabase:
 		return p.createDatabase(&n.CreateDatabase, "TIME SERIES", tag)
 	case *tree.DropDatabase:
+		if _, err := p.cat.database(string(n.Name)); err != nil && !n.IfExists {
+			return nil, err
+		}
 		return effect(tag, func() error { return p.dropDatabase(n) }), nil
 	case *tree.CreateTable:
 		return p.createTable(n)
 	case *tree.DropTable:
+		for i := range n.Names {
+			if _, err := p.lookup(&n.Names[i]); err != nil && !n.IfExists {
+				return nil, err
+			}
+		}
 		return effect(tag, func() error { return p.dropTables(n) }), nil
 	case *tree.AlterTable:
 		return p.alterTable(n)

@@ -211,15 +211,15 @@ func (s *session) once(ctx context.Context, st *statement, pr *prepared, args tr
 	if err := p.placeholders(st.n, hints, args); err != nil {
 		return nil, nil, err
 	}
+	rel, err := p.statement(ast) // names are judged before rights, as the product does
+	if err != nil {
+		return nil, nil, err
+	}
 	if t.readOnly && (tree.CanWriteData(ast) || tree.CanModifySchema(ast) || changes(ast)) {
 		return nil, nil, pgerror.Newf(pgcode.ReadOnlySQLTransaction, "cannot execute %s in a read-only transaction", ast.StatementTag())
 	}
 	if t.explicit && (tree.CanModifySchema(ast) || changes(ast)) {
 		return nil, nil, refuse("%s inside an explicit transaction", ast.StatementTag())
-	}
-	rel, err := p.statement(ast)
-	if err != nil {
-		return nil, nil, err
 	}
 	rows, err := rel.rows()
 	if err != nil {

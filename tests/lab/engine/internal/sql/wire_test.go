@@ -253,6 +253,14 @@ func TestTransactions(t *testing.T) {
 		t.Error(err)
 	}
 	must(t, c, "rollback", pgx.QueryExecModeSimpleProtocol)
+	for q, want := range map[string]string{"insert into nosuch values (1)": "42P01", "drop table nosuch": "42P01", "drop table t": "25006", "truncate t": "25006",
+		"create user x": "25006", "alter table t configure zone using num_replicas = 5": "25006", "select * from t": "<nil>", "upsert into t values (9)": "25006"} {
+		must(t, c, "begin read only", pgx.QueryExecModeSimpleProtocol)
+		if _, err := c.Exec(context.Background(), q, pgx.QueryExecModeSimpleProtocol); state(err) != want {
+			t.Errorf("read only, %s: %v, want %s", q, err, want)
+		}
+		must(t, c, "rollback", pgx.QueryExecModeSimpleProtocol)
+	}
 	must(t, c, "set statement_timeout = '50ms'", pgx.QueryExecModeSimpleProtocol)
 	if _, err := c.Exec(context.Background(), "select pg_sleep(5)"); state(err) != "57014" || !strings.Contains(err.Error(), "query execution canceled due to statement timeout") {
 		t.Error(err)
