@@ -15,14 +15,14 @@ from ansible.utils.display import Display
 SLICES = (5.0, 10.0, 20.0, 30.0)
 
 
-class SlicedAction(ActionBase):
+class SlicedAction(ActionBase):  # type: ignore[misc]  # Ansible ships no types
     """An action that calls the module of its own name again while it answers C(in_progress), as one run."""
 
     _supports_check_mode = True
     _supports_diff = True
 
     def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
-        result = super().run(tmp, task_vars)
+        result: dict[str, t.Any] = super().run(tmp, task_vars)
         args = dict(self._task.args)
         run_id, started = uuid.uuid4().hex[:8], time.monotonic()
         limit = _seconds(args.get("max_runtime"))

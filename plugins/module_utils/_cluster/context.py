@@ -8,13 +8,13 @@ import typing as t
 from dataclasses import replace
 from datetime import datetime, timezone
 
-from . import gates as _gates
-from . import manifests, observe, verdict
 from .._engine.cli import Engine
 from .._kube.client import runner
+from . import gates as _gates
+from . import manifests, observe, verdict
 from .errors import ClusterError
 from .journal import Journal
-from .names import CONTAINER, Names
+from .names import CONTAINER, Names, ordinal_of
 from .observe import Deep, Observed
 from .spec import Spec
 
@@ -57,7 +57,7 @@ class Context:
 
     def _serving(self) -> list[str]:
         """Ready pods, those of low ordinals first."""
-        return [name for name in sorted(self.seen.pods, key=lambda name: observe.ordinal_of(name) or 0) if observe.ready(self.seen.pods[name])]
+        return [name for name in sorted(self.seen.pods, key=lambda name: ordinal_of(name) or 0) if observe.ready(self.seen.pods[name])]
 
     # ---- looking
 

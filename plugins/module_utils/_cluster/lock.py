@@ -3,13 +3,14 @@
 """One run at a time for each cluster: a Lease, taken by compare-and-swap, renewed beside the work. PRIVATE to the collection."""
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 import typing as t
 from datetime import datetime, timezone
 
-from . import manifests
 from .._kube.errors import KubeError
+from . import manifests
 from .errors import ClusterError
 from .names import Names
 
@@ -68,10 +69,8 @@ class Lock:
         self.hold()
         lease = self._get()
         if lease and lease["spec"].get("holderIdentity") == self._holder:
-            try:
+            with contextlib.suppress(ClusterError, KubeError):  # taken over in this moment, or deleted with its namespace
                 self._swap(lease, "")
-            except (ClusterError, KubeError):
-                pass  # taken over in this moment, or deleted with its namespace
 
     def _other(self, lease: t.Mapping[str, t.Any]) -> str:
         holder = lease["spec"].get("holderIdentity") or ""

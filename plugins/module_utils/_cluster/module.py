@@ -16,8 +16,8 @@ from .._kube.client import Client
 from .._kube.errors import KubeError
 from . import options, status
 from .errors import ClusterError
-from .operations.remove import refuse_unconfirmed
 from .node_run import NodeRun
+from .operations.remove import refuse_unconfirmed
 from .run import Run
 from .spec import parse_asked
 
@@ -54,6 +54,7 @@ def finish(module: AnsibleModule, work: t.Callable[[], dict[str, t.Any]]) -> t.N
     if not module._diff:
         result.pop("diff", None)
     module.exit_json(**result)
+    raise AssertionError("exit_json ends the process")
 
 
 def cluster_main(names: t.Sequence[str] = (), *, volumes_only: bool = False) -> t.NoReturn:

@@ -25,7 +25,7 @@ class NodeRun(Run):
         self.wanted = kwargs.pop("state")
         super().__init__(*args, **kwargs)
         self.node = node
-        if not (node.isdigit() or node.startswith("id=") and node[3:].isdigit() or node.startswith(f"{self.asked['name']}-") and node.rsplit("-", 1)[1].isdigit()):
+        if not (node.isdigit() or (node.startswith("id=") and node[3:].isdigit()) or (node.startswith(f"{self.asked['name']}-") and node.rsplit("-", 1)[1].isdigit())):
             raise InputError("node", f"{node!r} names no node; allowed are a pod's name ({self.asked['name']}-3), an ordinal (3) or a node id (id=4)")
 
     def go(self) -> dict[str, t.Any]:

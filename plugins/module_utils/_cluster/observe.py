@@ -211,6 +211,7 @@ def _by_name(items: t.Iterable[Object], names: Names) -> dict[str, Object]:
 def ask_engine(engine: Engine, seen: Observed) -> Observed:
     """The snapshot with the engine's rows. Before init SQL accepts and hangs, so only Ready pods are asked."""
     from dataclasses import replace
+
     from .._engine.errors import EngineError
 
     serving = sorted((name for name, pod in seen.pods.items() if ready(pod)), key=lambda name: ordinal_of(name) or 0)
@@ -260,14 +261,14 @@ def look_deep(engine: Engine, seen: Observed) -> Deep | None:
 
     schema = engine.profile.virtual_schema
     try:
-        wanted = _wanted(engine.sql_rows(f"SELECT range_name, database_name, table_name, raw_config_sql FROM {schema}.zones"))
-        rows = engine.sql_rows(f"SELECT range_id, start_pretty, database_name, table_name, replicas FROM {schema}.ranges_no_leases")
-        jobs = engine.sql_rows(f"SELECT job_id, job_type FROM {schema}.jobs WHERE status IN ('running', 'pending', 'reverting')")
-        stores = engine.sql_rows(f"SELECT node_id, capacity, available, used FROM {schema}.kv_store_status")
+        wanted = _wanted(engine.sql_rows(f"SELECT range_name, database_name, table_name, raw_config_sql FROM {schema}.zones"))  # noqa: S608 - our own words
+        rows = engine.sql_rows(f"SELECT range_id, start_pretty, database_name, table_name, replicas FROM {schema}.ranges_no_leases")  # noqa: S608 - our own words
+        jobs = engine.sql_rows(f"SELECT job_id, job_type FROM {schema}.jobs WHERE status IN ('running', 'pending', 'reverting')")  # noqa: S608 - our own words
+        stores = engine.sql_rows(f"SELECT node_id, capacity, available, used FROM {schema}.kv_store_status")  # noqa: S608 - our own words
     except EngineError:
         return None
     return Deep(
-        tuple(Range(int(row["range_id"]), ".".join(filter(None, (row["database_name"], row["table_name"]))), _ids(row["replicas"]), wanted(row))
+        tuple(Range(int(row["range_id"] or 0), ".".join(filter(None, (row["database_name"], row["table_name"]))), _ids(row["replicas"]), wanted(row))
               for row in rows),
-        tuple(Job(row["job_id"], row["job_type"]) for row in jobs),
+        tuple(Job(row["job_id"] or "", row["job_type"] or "") for row in jobs),
         tuple(Store(*(int(float(row[key] or 0)) for key in ("node_id", "capacity", "available", "used"))) for row in stores))

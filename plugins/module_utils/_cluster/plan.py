@@ -110,7 +110,7 @@ def present(spec: Spec, seen: Observed, profile: Profile, *, kube_nodes: t.Seque
     else:
         _refuse_pods_that_cannot_spread(spec, seen, kube_nodes)
     again = _interrupted(spec, seen)
-    if not seen.initialized and not spec.single_node or again == "initialize":
+    if (not seen.initialized and not spec.single_node) or again == "initialize":
         steps.append(Step("initialize", f"once, at {seen.names.pod(0)}", "initialize"))
     elif seen.statefulset is not None and not seen.journal.initialized:
         steps.append(Step("remember", "write down the id of a cluster that was initialised before", "initialize"))
@@ -134,7 +134,7 @@ def _interrupted(spec: Spec, seen: Observed) -> str:
     """
     step = str(seen.journal.operation.get("step") or "")
     verb, _slash, rest = step.partition("/")
-    if step == "initialize" or verb == "create" and seen.statefulset is not None and rest == f"StatefulSet/{spec.name}":
+    if step == "initialize" or (verb == "create" and seen.statefulset is not None and rest == f"StatefulSet/{spec.name}"):
         return step
     ordinal = ordinal_of(rest)
     if ordinal is None:
@@ -166,7 +166,7 @@ def _fixed_differences(spec: Spec, seen: Observed) -> InputError | None:
             return InputError("storage_size", f"{spec.storage_size} would shrink the volumes from {size}; allowed are {size} and more")
         if quantity.parse(spec.storage_size) > quantity.parse(size):
             return InputError("storage_size", f"growing volumes is not supported yet; allowed is {size}")
-    if spec.replicas == 1 and seen.replicas > 1 or seen.replicas == 1 and spec.replicas > 1:
+    if (spec.replicas == 1 and seen.replicas > 1) or (seen.replicas == 1 and spec.replicas > 1):
         return InputError("replicas", f"{seen.replicas} can never become {spec.replicas}: the start mode of a store is for ever; "
                                       f"allowed is {'1' if seen.replicas == 1 else '3 and more'}")
     return None

@@ -3,13 +3,15 @@
 """One slice of a run: observe, plan, lock, observe and plan again, then step by step. PRIVATE to the collection."""
 from __future__ import annotations
 
+import functools
 import time
 import typing as t
 from dataclasses import replace
 
-from . import gates, lock, observe, plan as planning, rights
 from .._engine.profiles import PROFILES
 from .._kube.errors import KubeError
+from . import gates, lock, observe, rights
+from . import plan as planning
 from .context import Context, Paused, utc
 from .errors import ClusterError
 from .manifests import names_of
@@ -136,7 +138,7 @@ class Run:
     def _gated(self, ctx: Context, plan: Plan) -> Plan:
         """The plan with the gates of its first disruptive step judged on what was just seen."""
         step = next((step for step in plan.steps if step.disruptive), None)
-        if step is None or ctx.seen.nodes is None and not ctx.seen.initialized:
+        if step is None or (ctx.seen.nodes is None and not ctx.seen.initialized):
             return plan
         node = ctx.seen.node_of(step.pod)
         going_on = node is not None and node.is_decommissioning and step.operation == "scale_in"
@@ -168,7 +170,7 @@ class Run:
             self.done += [step.id for step in first.steps if step.id.startswith("create/Namespace") and step.id not in {item.id for item in queue}]
         while queue:
             batch = [item for item in queue if item.id.startswith("volume/")] if queue[0].id.startswith("volume/") else queue[:1]
-            if not self._try(ctx, queue[0], first, lambda: self._do(ctx, plan, batch)):
+            if not self._try(ctx, queue[0], first, functools.partial(self._do, ctx, plan, batch)):
                 return self._result(ctx, plan, first, finished=False, at=queue[0])
             queue = [item for item in queue if item not in batch]
         if operation and self.state == "present" and not self.volumes_only:

@@ -169,7 +169,7 @@ def parse_asked(params: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
     replicas, single = asked.get("replicas"), asked.get("single_node")
     if single and replicas not in (None, 1):
         raise InputError("replicas", f"{replicas} is not allowed with single_node=true; allowed is 1")
-    if replicas == 1 and single is None or replicas == 1 and single is False:
+    if replicas == 1 and not single:
         raise InputError("replicas", "1 is not allowed without single_node=true (a single node can never become a cluster); "
                                      "allowed are 3 and more")
     if asked.get("engine") in ("kwdb2", "bini") and "brpc_port" in asked:

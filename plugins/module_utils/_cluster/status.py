@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import typing as t
 
-from . import observe, plan as planning
 from .._engine.profiles import PROFILES
+from . import observe
 from .context import Context
 from .errors import ClusterError
 from .names import CLUSTER_ID, RETIRED, STORE, Names, ordinal_of
@@ -106,7 +106,7 @@ def status_lines(ctx: Context, nodes: t.Sequence[t.Mapping[str, t.Any]], deep: D
         note = "leaving" if node["decommissioning"] else "draining" if node["draining"] else "" if node["ready"] or not node["pod"] else "not ready"
         rows.append([_cell({**node, "note": note}.get(key)) for _title, key in _COLUMNS])
     widths = [max(len(row[index]) for row in rows) for index in range(len(_COLUMNS))]
-    lines += ["  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows]
+    lines += ["  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     last = seen.journal.history[-1] if seen.journal.history else None
     under_way = seen.journal.operation
     lines.append("  last     " + (f"{last['name']} {last.get('outcome')}, {last.get('until')}, {last.get('who')}" if last else "nothing")

@@ -97,7 +97,7 @@ def completed(pod: Object | None, name: str) -> Verdict:
     if phase == "Succeeded":
         return DONE
     if phase == "Failed":
-        ended = next((status["state"]["terminated"] for status in _statuses(pod) if (status.get("state") or {}).get("terminated")), {})
+        ended: Object = next((status["state"]["terminated"] for status in _statuses(pod) if (status.get("state") or {}).get("terminated")), {})
         text = (ended.get("message") or pod["status"].get("message") or "").strip()
         return Verdict(False, text, "volume_not_empty" if ended.get("exitCode") == 3 else "volume_prepare", 0.0, name, "volume")
     return hopeless(pod) or Verdict(False, f"pod {name} is {phase or 'Pending'}", pod=name)

@@ -27,7 +27,7 @@ def refuse_foreign(ctx: Context, obj: t.Mapping[str, t.Any]) -> None:
 
 def create(ctx: Context, step: Step) -> None:
     """One object that is missing."""
-    _verb, kind, name = step.id.split("/")
+    _verb, kind, _name = step.id.split("/")
     if kind == "Namespace":
         ctx.client.apply(manifests.namespace(ctx.spec))
         ctx.write_journal(replace(ctx.seen.journal, made_namespace=True))
@@ -41,7 +41,7 @@ def _statefulset(ctx: Context, step: Step) -> None:
     version = ctx.client.server_version()
     wanted = manifests.statefulset(ctx.spec, ctx.profile, sleep_action=knows_sleep(version))
     old = plan.outdated(ctx.spec, ctx.seen)
-    if ctx.seen.statefulset is None or not ctx.seen.initialized and (old or ctx.seen.image != ctx.spec.image):
+    if ctx.seen.statefulset is None or (not ctx.seen.initialized and (old or ctx.seen.image != ctx.spec.image)):
         ctx.client.apply(wanted)
     for pod in old if not ctx.seen.initialized else ():
         ctx.client.delete("Pod", pod, ctx.names.namespace, grace=1)

@@ -65,20 +65,20 @@ def version_path(ctx: Context) -> list[gates.Gate]:
     target = profiles.version_from_image(ctx.spec.image)
     path = profiles.version_path(source, target)
     shown = "→".join(".".join(map(str, version)) if version else "unknown" for version in (source, target))
-    found = [gates.Gate("version_path", shown, path.why, path.allowed, f"{shown}: {path.why}.")]
+    judged = [gates.Gate("version_path", shown, path.why, path.allowed, f"{shown}: {path.why}.")]
     for need in path.needs:
         rows = ctx.engine.sql_rows(f"SHOW CLUSTER SETTING {need.setting}")
         value = next(iter(rows[0].values())) if rows else None
-        found.append(gates.Gate("version_path", f"{need.setting} = {value}", f"= {need.value}", value in (need.value, "00:00:00"),
-                                f"Run SET CLUSTER SETTING {need.setting} = '{need.value}' and wait {need.seconds} s first."))
-    return found
+        judged.append(gates.Gate("version_path", f"{need.setting} = {value}", f"= {need.value}", value in (need.value, "00:00:00"),
+                                 f"Run SET CLUSTER SETTING {need.setting} = '{need.value}' and wait {need.seconds} s first."))
+    return judged
 
 
 def _needs_template(ctx: Context, step: Step) -> bool:
     live = ctx.seen.statefulset
     assert live is not None
     return container(live["spec"]["template"])["image"] != ctx.spec.image or \
-        bool(step.facts.get("options")) and (live["metadata"].get("annotations") or {}).get(OPTIONS) != manifests.annotation(ctx.spec)
+        (bool(step.facts.get("options")) and (live["metadata"].get("annotations") or {}).get(OPTIONS) != manifests.annotation(ctx.spec))
 
 
 def write_template(ctx: Context, step: Step) -> None:
