@@ -13,7 +13,7 @@ import (
 
 // edit changes one table's descriptor.
 func (p *planner) edit(n *tree.UnresolvedObjectName, ifExists bool, fn func(c *catalog, t *tableDesc) error) error {
-	return p.sess.srv.cat.change(p.ctx, func(c *catalog) ([]kv.Write, error) {
+	return p.change(func(c *catalog) ([]kv.Write, error) {
 		at := *p
 		at.cat = c
 		t, err := at.lookupObject(n)

@@ -20,7 +20,7 @@ import (
 func (p *planner) ddl(ast tree.Statement) (*relation, error) {
 	tag := ast.StatementTag()
 	change := func(fn func(*catalog) ([]kv.Write, error)) (*relation, error) {
-		return effect(tag, func() error { return p.sess.srv.cat.change(p.ctx, fn) }), nil
+		return effect(tag, func() error { return p.change(fn) }), nil
 	}
 	switch n := ast.(type) {
 	case *tree.CreateDatabase:
@@ -142,7 +142,7 @@ func (p *planner) createDatabase(n *tree.CreateDatabase, engine, tag string) (*r
 	}
 	name := string(n.Name)
 	return effect(tag, func() error {
-		return p.sess.srv.cat.change(p.ctx, func(c *catalog) ([]kv.Write, error) {
+		return p.change(func(c *catalog) ([]kv.Write, error) {
 			if c.databases[name] != nil {
 				if n.IfNotExists {
 					return nil, nil
@@ -157,22 +157,29 @@ func (p *planner) createDatabase(n *tree.CreateDatabase, engine, tag string) (*r
 
 func tableKey(id uint64) string { return fmt.Sprintf("%s%d", keyTable, id) }
 
-// dropRanges removes the data of tables whose descriptors are gone already.
+// dropRanges removes the data of tables whose descriptors are gone already; inside a transaction that is once it has committed.
 func (p *planner) dropRanges(tables []*tableDesc) error {
-	var failed error
-	for _, t := range tables {
-		if err := p.sess.srv.store.DropRange(p.ctx, t.Range); err != nil {
-			failed = err
+	drop := func(ctx context.Context) error {
+		var failed error
+		for _, t := range tables {
+			if err := p.sess.srv.store.DropRange(ctx, t.Range); err != nil {
+				failed = err
+			}
+			p.sess.srv.data.forget(t.Range)
 		}
-		p.sess.srv.data.forget(t.Range)
+		return failed
 	}
-	return failed
+	if p.txn.explicit {
+		p.txn.after = append(p.txn.after, drop)
+		return nil
+	}
+	return drop(p.ctx)
 }
 
 func (p *planner) dropDatabase(n *tree.DropDatabase) error {
 	name := string(n.Name)
 	var gone []*tableDesc
-	err := p.sess.srv.cat.change(p.ctx, func(c *catalog) ([]kv.Write, error) {
+	err := p.change(func(c *catalog) ([]kv.Write, error) {
 		if c.databases[name] == nil && n.IfExists {
 			return nil, nil
 		}
@@ -206,7 +213,7 @@ func (p *planner) dropDatabase(n *tree.DropDatabase) error {
 
 func (p *planner) dropTables(n *tree.DropTable) error {
 	var gone []*tableDesc
-	err := p.sess.srv.cat.change(p.ctx, func(c *catalog) ([]kv.Write, error) {
+	err := p.change(func(c *catalog) ([]kv.Write, error) {
 		gone = nil
 		var w []kv.Write
 		at := *p
@@ -422,7 +429,7 @@ func (p *planner) saveTable(n *tree.CreateTable, t *tableDesc) error {
 		return err
 	}
 	var id uint64
-	err := p.sess.srv.cat.change(p.ctx, func(c *catalog) ([]kv.Write, error) {
+	err := p.change(func(c *catalog) ([]kv.Write, error) {
 		var w kv.Write
 		id, w = c.nextID()
 		return []kv.Write{w}, nil
@@ -444,15 +451,18 @@ func (p *planner) saveTable(n *tree.CreateTable, t *tableDesc) error {
 	if err != nil {
 		return err
 	}
+	if p.txn.explicit {
+		p.txn.created = append(p.txn.created, t.Range)
+	}
 	lost := false
-	err = p.sess.srv.cat.change(p.ctx, func(c *catalog) ([]kv.Write, error) {
+	err = p.change(func(c *catalog) ([]kv.Write, error) {
 		there, err := exists(c)
 		if lost = there || err != nil; lost {
 			return nil, err
 		}
 		return []kv.Write{c.put(tableKey(t.ID), t)}, nil
 	})
-	if lost {
+	if lost && !p.txn.explicit {
 		_ = store.DropRange(context.WithoutCancel(p.ctx), t.Range)
 	}
 	return err

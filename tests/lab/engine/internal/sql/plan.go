@@ -116,6 +116,9 @@ func (s *session) prepare(ctx context.Context, p *prepared) (err error) {
 		if t == nil {
 			t = s.srv.begin(false, true)
 		}
+		if t.schema != nil {
+			cat = t.schema.cat
+		}
 		ast, err := p.stmt.fresh()
 		if err != nil {
 			return err
@@ -199,6 +202,9 @@ func (s *session) once(ctx context.Context, st *statement, pr *prepared, args tr
 	if t == nil {
 		t = s.srv.begin(false, s.readOnly)
 	}
+	if t.schema != nil {
+		cat = t.schema.cat
+	}
 	ast, err := st.fresh()
 	if err != nil {
 		return nil, nil, err
@@ -217,9 +223,6 @@ func (s *session) once(ctx context.Context, st *statement, pr *prepared, args tr
 	}
 	if t.readOnly && (tree.CanWriteData(ast) || tree.CanModifySchema(ast) || changes(ast)) {
 		return nil, nil, pgerror.Newf(pgcode.ReadOnlySQLTransaction, "cannot execute %s in a read-only transaction", ast.StatementTag())
-	}
-	if t.explicit && (tree.CanModifySchema(ast) || changes(ast)) {
-		return nil, nil, refuse("%s inside an explicit transaction", ast.StatementTag())
 	}
 	rows, err := rel.rows()
 	if err != nil {
@@ -290,6 +293,7 @@ func (s *session) control(ctx context.Context, ast tree.Statement) (*relation, e
 		t := s.txn
 		s.txn = nil
 		if t.failed {
+			t.discard()
 			return done("ROLLBACK")
 		}
 		if err := t.commit(ctx); err != nil {
@@ -300,6 +304,7 @@ func (s *session) control(ctx context.Context, ast tree.Statement) (*relation, e
 		if err := needTxn(); err != nil {
 			return nil, err
 		}
+		s.txn.discard()
 		s.txn = nil
 		return done("ROLLBACK")
 	case *tree.Savepoint:

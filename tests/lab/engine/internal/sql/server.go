@@ -113,4 +113,7 @@ func (s *Server) ServeConn(ctx context.Context, conn net.Conn) {
 		s.mu.Unlock()
 	}()
 	c.loop(ctx)
+	if c.txn != nil {
+		c.txn.discard()
+	}
 }

@@ -73,8 +73,8 @@ func (c *tableCache) get(t *tableDesc) *cachedTable {
 	ct := c.tables[key]
 	if ct == nil {
 		for k := range c.tables {
-			if k.id == t.Range && k.desc < t.version {
-				delete(c.tables, k) // an older schema's; who still uses it keeps it
+			if k.id == t.Range && (k.desc < t.version || k.desc > uncommitted) {
+				delete(c.tables, k) // of an older schema, or of a transaction; who still uses it keeps it or reads anew
 			}
 		}
 		ct = &cachedTable{rows: newRowSet(), unique: newUniqueSet()}

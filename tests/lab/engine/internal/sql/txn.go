@@ -5,6 +5,9 @@ package sql
 import (
 	"context"
 	"errors"
+	"maps"
+	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/auxten/postgresql-parser/pkg/sql/pgwire/pgcode"
@@ -25,11 +28,16 @@ type txn struct {
 	at       time.Time
 	tables   map[kv.RangeID]*txnTable
 	saves    []savepoint
+	schema   *schemaChange                 // of an explicit transaction, nil while it has changed none
+	created  []kv.RangeID                  // ranges made here; without a committed descriptor they go again
+	after    []func(context.Context) error // what follows from the schema once it is committed
 }
 
 type savepoint struct {
 	name   string
 	tables map[kv.RangeID]*txnTable
+	schema *schemaChange
+	after  int
 }
 
 type txnTable struct {
@@ -47,6 +55,9 @@ func (s *Server) begin(explicit, readOnly bool) *txn {
 func (t *txn) table(ctx context.Context, d *tableDesc) (*txnTable, error) {
 	if tt := t.tables[d.Range]; tt != nil {
 		if tt.desc.version != d.version && len(tt.pending) > 0 {
+			if t.schema != nil {
+				return nil, refuse("changing the schema of a table after writing to it in one transaction")
+			}
 			return nil, kv.ErrConflict // its schema changed under this transaction's writes
 		}
 		if tt.desc.version == d.version {
@@ -62,14 +73,32 @@ func (t *txn) table(ctx context.Context, d *tableDesc) (*txnTable, error) {
 	return tt, nil
 }
 
-// writable is table for a write; a second written table is refused, for its range could not be committed together with the first.
+// writable is table for a write. A transaction can only commit one range at once: the rows of one table, or the schema, with which
+// tables made in the same transaction become visible, rows and all. What would need more is refused.
 func (t *txn) writable(ctx context.Context, d *tableDesc) (*txnTable, error) {
-	for id, tt := range t.tables {
-		if id != d.Range && len(tt.pending) > 0 {
-			return nil, refuse("one transaction that writes two tables (%s and %s)", tt.desc.full(), d.full())
+	if slices.Contains(t.created, d.Range) {
+		if old := t.written(); old != nil {
+			return nil, refuse("one transaction that writes %s and makes %s", old.full(), d.full())
 		}
+		return t.table(ctx, d)
+	}
+	if t.schema != nil {
+		return nil, refuse("one transaction that changes the schema and writes %s", d.full())
+	}
+	if old := t.written(); old != nil && old.Range != d.Range {
+		return nil, refuse("one transaction that writes two tables (%s and %s)", old.full(), d.full())
 	}
 	return t.table(ctx, d)
+}
+
+// written is the table with writes that existed before this transaction, if any.
+func (t *txn) written() *tableDesc {
+	for id, tt := range t.tables {
+		if len(tt.pending) > 0 && !slices.Contains(t.created, id) {
+			return tt.desc
+		}
+	}
+	return nil
 }
 
 func (tt *txnTable) write(key string, value []byte, base uint64) {
@@ -169,22 +198,129 @@ func (tt *txnTable) delete(r *row) error {
 	return nil
 }
 
-// commit sends the writes; nothing to write is nothing to wait for.
+// commit sends the writes; nothing to write is nothing to wait for. New tables' rows go first: nobody sees them before the schema.
 func (t *txn) commit(ctx context.Context) error {
 	for id, tt := range t.tables {
-		if len(tt.pending) == 0 {
+		if len(tt.pending) == 0 || t.schema != nil && !t.schema.has(id) {
 			continue
 		}
 		writes := make([]kv.Write, 0, len(tt.pending))
 		for _, w := range tt.pending {
 			writes = append(writes, w)
 		}
-		err := commitRange(ctx, t.srv.store, id, writes, t.srv.cat.dropped(tt.desc))
-		if err != nil && errors.Is(err, kv.ErrConflict) && !t.explicit {
-			return errRetry
+		err := commitRange(ctx, t.srv.store, id, writes, func(ctx context.Context) error {
+			if t.schema != nil {
+				return nil // its own range, which only this transaction knows
+			}
+			return t.srv.cat.dropped(tt.desc)(ctx)
+		})
+		if err != nil {
+			if errors.Is(err, kv.ErrConflict) && !t.explicit {
+				return errRetry
+			}
+			t.discard()
+			return err
 		}
-		return err // writable lets only one table have writes
 	}
+	if t.schema == nil {
+		return nil
+	}
+	writes := make([]kv.Write, 0, len(t.schema.writes))
+	for _, w := range t.schema.writes {
+		writes = append(writes, w)
+	}
+	if len(writes) > 0 {
+		if err := commitRange(ctx, t.srv.store, t.srv.store.SystemRange(), writes, nil); err != nil {
+			if !errors.Is(err, errAmbiguous) && ctx.Err() == nil {
+				t.discard() // else nobody knows whether a descriptor names them
+			}
+			return err
+		}
+	}
+	for _, id := range t.created {
+		if !t.schema.has(id) {
+			_ = t.srv.store.DropRange(ctx, id)
+		}
+	}
+	t.created = nil
+	var failed error
+	if _, err := t.srv.cat.get(ctx, 0); err != nil {
+		failed = err
+	}
+	for _, fn := range t.after {
+		if err := fn(ctx); err != nil {
+			failed = err
+		}
+	}
+	return failed
+}
+
+// discard removes ranges that no descriptor will name.
+func (t *txn) discard() {
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	for _, id := range t.created {
+		_ = t.srv.store.DropRange(ctx, id)
+	}
+	t.created = nil
+}
+
+// schemaChange is the catalog as the transaction sees it, and the writes that make it so.
+type schemaChange struct {
+	cat    *catalog
+	writes map[string]kv.Write
+}
+
+// uncommittedVersions numbers descriptors that only their transaction sees, above every version of a range.
+var uncommittedVersions atomic.Uint64
+
+const uncommitted = 1 << 62
+
+func (c *schemaChange) has(id kv.RangeID) bool {
+	for _, t := range c.cat.tables {
+		if t.Range == id {
+			return true
+		}
+	}
+	return false
+}
+
+// change edits the catalog: at once, or within the explicit transaction.
+func (p *planner) change(fn func(*catalog) ([]kv.Write, error)) error {
+	if !p.txn.explicit {
+		return p.sess.srv.cat.change(p.ctx, fn)
+	}
+	if old := p.txn.written(); old != nil {
+		return refuse("one transaction that writes %s and changes the schema", old.full())
+	}
+	from := &schemaChange{writes: map[string]kv.Write{}, cat: p.cat}
+	if p.txn.schema != nil {
+		from = p.txn.schema
+	}
+	writes, err := fn(from.cat)
+	if err != nil || len(writes) == 0 {
+		return err
+	}
+	next := &schemaChange{writes: maps.Clone(from.writes)}
+	raw := maps.Clone(from.cat.raw)
+	for _, w := range writes {
+		if first, ok := next.writes[w.Key]; ok {
+			w.Expect = first.Expect // what the range holds
+		}
+		next.writes[w.Key] = w
+		if w.Value == nil {
+			delete(raw, w.Key)
+			if w.Expect == 0 {
+				delete(next.writes, w.Key)
+			}
+			continue
+		}
+		raw[w.Key] = kv.Entry{Key: w.Key, Value: w.Value, Version: uncommitted + uncommittedVersions.Add(1)}
+	}
+	if next.cat, err = decodeCatalog(raw, from.cat.version); err != nil {
+		return err
+	}
+	p.txn.schema, p.cat = next, next.cat
 	return nil
 }
 
@@ -203,7 +339,7 @@ func copyTables(in map[kv.RangeID]*txnTable) map[kv.RangeID]*txnTable {
 }
 
 func (t *txn) savepoint(name string) {
-	t.saves = append(t.saves, savepoint{name, copyTables(t.tables)})
+	t.saves = append(t.saves, savepoint{name, copyTables(t.tables), t.schema, len(t.after)})
 }
 
 // release forgets a savepoint and later ones; rollbackTo also restores what was then.
@@ -214,6 +350,7 @@ func (t *txn) release(name string, restore bool) error {
 		}
 		if restore {
 			t.tables, t.failed = copyTables(t.saves[i].tables), false
+			t.schema, t.after = t.saves[i].schema, t.after[:t.saves[i].after]
 			t.saves = t.saves[:i+1]
 		} else {
 			t.saves = t.saves[:i]

@@ -47,7 +47,7 @@ func (p *planner) grant(targets tree.TargetList, grantees tree.NameList, privs [
 		return nil, refuse("%s on anything but tables", tag)
 	}
 	return effect(tag, func() error {
-		return p.sess.srv.cat.change(p.ctx, func(c *catalog) ([]kv.Write, error) {
+		return p.change(func(c *catalog) ([]kv.Write, error) {
 			at := *p
 			at.cat = c
 			for _, g := range grantees {

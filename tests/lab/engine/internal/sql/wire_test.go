@@ -267,6 +267,60 @@ func TestTransactions(t *testing.T) {
 	}
 }
 
+func TestSchemaInTransactions(t *testing.T) {
+	f := newFake()
+	_, addr := serve(t, f)
+	c, other := dial(t, addr), dial(t, addr)
+	simple := func(sql string) error {
+		_, err := c.Exec(context.Background(), sql, pgx.QueryExecModeSimpleProtocol)
+		return err
+	}
+	count := func() (n int) { f.set(func() { n = len(f.ranges) }); return n }
+	before := count()
+	if err := simple("begin; create database d; create table d.a (x int primary key); create table d.b (y int); insert into d.a values (1); insert into d.b values (2), (3)"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := other.Exec(context.Background(), "select * from d.a"); state(err) != "42P01" {
+		t.Errorf("an uncommitted table is seen: %v", err)
+	}
+	if err := simple("alter table d.a rename column x to z"); state(err) != "<nil>" {
+		t.Error(err)
+	}
+	if err := simple("rollback"); err != nil || count() != before {
+		t.Errorf("%v, ranges %d, want %d", err, count(), before)
+	}
+	if err := simple("begin; create table a (x int primary key, w string); savepoint s; create table gone (y int); insert into gone values (1); rollback to savepoint s; insert into a values (1, 'r'); create user app; grant select on a to app; commit"); err != nil {
+		t.Fatal(err)
+	}
+	if got := texts(t, other, "select * from a"); got != "1|r" || count() != before+1 {
+		t.Errorf("%q, ranges %d, want %d", got, count(), before+1)
+	}
+	for _, refused := range []string{"begin; insert into a values (2, ''); create table e (x int)", "begin; create table e (x int); insert into a values (2, '')"} {
+		if err := simple(refused); state(err) != "0A000" {
+			t.Errorf("%s: %v", refused, err)
+		}
+		_ = simple("rollback")
+	}
+	if err := simple("begin; drop table a; select * from a"); state(err) != "42P01" {
+		t.Error(err)
+	}
+	_ = simple("rollback")
+	if got := texts(t, other, "select count(*) from a"); got != "1" {
+		t.Errorf("a dropped and rolled back table has %s rows", got)
+	}
+	if err := simple("begin; drop table a; commit"); err != nil || count() != before {
+		t.Errorf("%v, ranges %d, want %d", err, count(), before)
+	}
+	_ = simple("begin; create table left_over (x int)")
+	c.Close(context.Background())
+	for n := 0; count() != before && n < 200; n++ {
+		time.Sleep(5 * time.Millisecond)
+	}
+	if count() != before {
+		t.Error("a session that left in a transaction leaves a range behind")
+	}
+}
+
 // Without a quorum nothing is refused and nothing acknowledged: statements wait, new sessions wait; with it they go on.
 func TestNoQuorum(t *testing.T) {
 	f := newFake()

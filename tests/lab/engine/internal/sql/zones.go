@@ -258,7 +258,7 @@ func (p *planner) configureZone(n *tree.SetZoneConfig) (*relation, error) {
 		}
 	}
 	return effect("CONFIGURE ZONE 1", func() error {
-		err := p.sess.srv.cat.change(p.ctx, func(c *catalog) ([]kv.Write, error) {
+		err := p.change(func(c *catalog) ([]kv.Write, error) {
 			if discard {
 				return []kv.Write{c.put(keyZone+chain[0], nil)}, nil
 			}
@@ -266,6 +266,10 @@ func (p *planner) configureZone(n *tree.SetZoneConfig) (*relation, error) {
 		})
 		if err != nil {
 			return err
+		}
+		if p.txn.explicit {
+			p.txn.after = append(p.txn.after, p.sess.srv.applyZones)
+			return nil
 		}
 		return p.sess.srv.applyZones(p.ctx)
 	}), nil
