@@ -8,6 +8,7 @@ import typing as t
 from dataclasses import asdict, dataclass, field, replace
 
 KEPT = 20  # finished operations
+_SHAPES = {"cluster_id": str, "initializing": dict, "initialized": dict, "operation": dict, "made_namespace": bool}
 
 
 @dataclass(frozen=True)
@@ -27,13 +28,16 @@ class Journal:
 
     @classmethod
     def read(cls, configmap: t.Mapping[str, t.Any] | None) -> Journal:
-        """From the ConfigMap; empty without one, or when somebody wrote nonsense into it."""
+        """From the ConfigMap; empty without one, and without whatever in it somebody replaced by nonsense."""
         try:
-            known = json.loads((configmap or {}).get("data", {}).get("journal", "{}"))
-        except ValueError:
+            known = json.loads(((configmap or {}).get("data") or {}).get("journal") or "{}")
+        except (ValueError, TypeError):
             known = {}
-        known = {key: value for key, value in known.items() if key in cls.__dataclass_fields__}
-        return cls(**{**known, "history": tuple(known.get("history", ()))})
+        if not isinstance(known, dict):
+            return cls()
+        kept = {name: known[name] for name, kind in _SHAPES.items() if isinstance(known.get(name), kind)}
+        history = known.get("history")
+        return cls(**kept, history=tuple(item for item in history if isinstance(item, dict)) if isinstance(history, list) else ())
 
     def data(self) -> dict[str, str]:
         """The ConfigMap's data."""
