@@ -111,22 +111,66 @@ type catalog struct {
 }
 
 type catalogCache struct {
-	store kv.Store
-	mu    sync.Mutex
-	cur   *catalog
-	at    time.Time
+	store   kv.Store
+	mu      sync.Mutex
+	cur     *catalog
+	at      time.Time
+	refresh chan struct{} // closed when the refresh under way ends
 }
 
 func newCatalogCache(store kv.Store) *catalogCache { return &catalogCache{store: store} }
 
-// get returns the catalog as of at most maxAge ago; 0 asks the range. Waits for a quorum as long as ctx lets it.
+const (
+	refreshWait = 250 * time.Millisecond // a statement waits so long for a newer schema …
+	schemaLease = 5 * time.Minute        // … and works with the old one so long while the system range has no leader, as the product does
+)
+
+// get returns the catalog as of at most maxAge ago (longer only within schemaLease while the system range cannot be read); 0 asks the
+// range and waits for a quorum as long as ctx lets it.
 func (c *catalogCache) get(ctx context.Context, maxAge time.Duration) (*catalog, error) {
 	c.mu.Lock()
-	cur, at := c.cur, c.at
-	c.mu.Unlock()
-	if cur != nil && time.Since(at) < maxAge {
+	cur, age := c.cur, time.Since(c.at)
+	switch {
+	case cur == nil || maxAge == 0 || age > schemaLease:
+		c.mu.Unlock()
+		return c.load(ctx)
+	case age < maxAge:
+		c.mu.Unlock()
 		return cur, nil
 	}
+	done := c.refresh
+	if done == nil {
+		done = make(chan struct{})
+		c.refresh = done
+		go func() {
+			bounded, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+			defer cancel()
+			_, _ = c.load(bounded)
+			c.mu.Lock()
+			c.refresh = nil
+			c.mu.Unlock()
+			close(done)
+		}()
+	}
+	c.mu.Unlock()
+	t := time.NewTimer(refreshWait)
+	defer t.Stop()
+	select {
+	case <-done:
+	case <-t.C:
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.cur, nil
+}
+
+// load reads what changed in the system range.
+func (c *catalogCache) load(ctx context.Context) (*catalog, error) {
+	c.mu.Lock()
+	cur := c.cur
+	c.mu.Unlock()
 	var since uint64
 	if cur != nil {
 		since = cur.version

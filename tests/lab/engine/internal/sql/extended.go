@@ -4,6 +4,7 @@ package sql
 
 import (
 	"context"
+	"slices"
 
 	"github.com/auxten/postgresql-parser/pkg/sql/pgwire/pgcode"
 	"github.com/auxten/postgresql-parser/pkg/sql/pgwire/pgerror"
@@ -128,7 +129,7 @@ func (s *session) execute(ctx context.Context, m *pgproto3.Execute) error {
 		if err != nil {
 			return err
 		}
-		if len(rel.cols) != len(po.cols) {
+		if !slices.EqualFunc(rel.cols, po.cols, func(a, b col) bool { return a.typ.Oid() == b.typ.Oid() }) {
 			return pgerror.Newf(pgcode.FeatureNotSupported, "cached plan must not change result type")
 		}
 		po.ran, po.rows, po.tag = true, rows, tagOf(rel, len(rows))

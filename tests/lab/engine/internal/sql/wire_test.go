@@ -333,6 +333,10 @@ func TestNoQuorum(t *testing.T) {
 	if _, err := pgx.Connect(ctx, "postgres://root@"+addr+"/defaultdb?sslmode=disable"); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("a session without quorum: %v", err)
 	}
+	time.Sleep(schemaAge) // so that the schema would be asked for again
+	if got := texts(t, c, "select 1"); got != "1" {
+		t.Errorf("a session that is there needs no range for select 1: %q", got)
+	}
 	got := make(chan error, 1)
 	go func() { _, err := c.Exec(context.Background(), "insert into t values (1)"); got <- err }()
 	select {
