@@ -270,9 +270,19 @@ def text_of(option: Any) -> list[str]:
     return text
 
 
+def known(text: str, names: tuple[str, ...]) -> str:
+    """O(x=y) of an option that is not among ``names`` becomes C(x=y), for there is nothing to link to."""
+
+    def link(found: re.Match[str]) -> str:
+        return found.group(0) if found.group(1) in names else "C" + found.group(0)[1:]
+
+    return re.sub(r"\bO\((\w+)[^)]*\)", link, text)
+
+
 def prefixed(text: str) -> str:
     """Documentation of an option, as documentation of the roles' variable: O(x) becomes O(kaiwudb_x)."""
-    return re.sub(r"\bO\((\w)", rf"O({PREFIX}\1", text)
+    text = re.sub(r"\bO\((\w)", rf"O({PREFIX}\1", text)
+    return re.sub(r"\bC\((" + "|".join(ALL) + r")=", rf"C({PREFIX}\1=", text)
 
 
 def plain(text: str) -> str:
@@ -288,7 +298,7 @@ def fragment() -> str:
 
     def options(names: tuple[str, ...]) -> str:
         spec = OPTIONS.argument_spec(*names)
-        return dump({"options": {n: {"description": text_of(OPTIONS.BY_NAME[n]), **spec[n]} for n in names}})
+        return dump({"options": {n: {"description": [known(line, names) for line in text_of(OPTIONS.BY_NAME[n])], **spec[n]} for n in names}})
 
     return (
         "# Copyright (c) 2026, kaiwudb.kubernetes contributors\n"
@@ -308,7 +318,8 @@ def variables(role: Role) -> dict[str, dict[str, Any]]:
     for name in role.options:
         option = OPTIONS.BY_NAME[name]
         kind = OPTIONS.argument_spec(name)[name]["type"]
-        entry: dict[str, Any] = {"description": [prefixed(line) for line in text_of(option)], "type": kind}
+        text = [prefixed(known(line, role.options)) for line in text_of(option)]
+        entry: dict[str, Any] = {"description": text, "type": kind}
         if kind == "list":
             entry["elements"] = "str"
         if name == "namespace":
