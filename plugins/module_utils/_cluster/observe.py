@@ -115,10 +115,18 @@ class Observed:
         """The options in force; None when there is no cluster yet."""
         if self.statefulset is None:
             return None
-        known = json.loads((self.statefulset["metadata"].get("annotations") or {}).get(OPTIONS, "{}"))
         leaving = self.journal.operation
         target = leaving.get("replicas") if leaving.get("name") == "scale_in" else None
-        return {**known, "image": self.image, "replicas": target or self.replicas}
+        return {**self.noted, "image": self.image, "replicas": target or self.replicas}
+
+    @property
+    def noted(self) -> dict[str, t.Any]:
+        """The options the StatefulSet's annotation holds; {} when it is lost or somebody wrote nonsense into it."""
+        try:
+            known = json.loads(((self.statefulset or {}).get("metadata", {}).get("annotations") or {}).get(OPTIONS, "{}"))
+        except ValueError:
+            known = {}
+        return known if isinstance(known, dict) else {}
 
     @property
     def removed_options(self) -> dict[str, t.Any]:

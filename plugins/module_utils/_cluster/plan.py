@@ -208,10 +208,7 @@ def _objects(spec: Spec, seen: Observed, profile: Profile, changes: dict[str, tu
 def _template_options(spec: Spec, seen: Observed) -> list[str]:
     """Options that shape the pods and differ from those in force. What the collection itself renders differently in a new
     version is no difference: a new collection never restarts a database."""
-    import json
-
-    known = json.loads((seen.statefulset["metadata"].get("annotations") or {}).get(OPTIONS, "{}")) if seen.statefulset else {}
-    now = spec.remembered()
+    known, now = seen.noted, spec.remembered()
     return [option.name for option in TABLE if option.scope == "template" and option.name in spec.asked and option.name != "image"
             and now.get(option.name) != known.get(option.name)]
 

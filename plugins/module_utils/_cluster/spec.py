@@ -220,8 +220,9 @@ def resolve(asked: t.Mapping[str, t.Any], remembered: t.Mapping[str, t.Any] | No
                 raise InputError(option.name, f"must be given to create a cluster{allowed}")
     else:
         values.update({name: COERCE[BY_NAME[name].kind](BY_NAME[name], value) for name, value in remembered.items() if name in BY_NAME})
+        known = "security" in remembered  # always there; without it the memory was lost, and what is asked for stands
         for name, value in asked.items():
-            if BY_NAME[name].fixed and name not in ("name", "namespace") and value != values[name]:
+            if known and BY_NAME[name].fixed and name not in ("name", "namespace") and value != values[name]:
                 raise InputError(name, f"cannot change while the cluster lives: it is {values[name]!r}, asked is {value!r}; "
                                        f"allowed is {values[name]!r}")
     values.update(asked)
