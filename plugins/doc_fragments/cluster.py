@@ -71,7 +71,7 @@ options:
   replicas:
     description:
       - Number of database nodes, one pod each.
-      - Three or more; V(1) only together with O(single_node=true).
+      - Three or more; V(1) only together with C(single_node=true).
       - 'Default when created: V(3).'
     type: str
   single_node:
@@ -96,8 +96,8 @@ options:
     type: str
   storage_class:
     description:
-      - Storage class of the claims; for O(storage=local) only a label that claims and volumes share.
-      - 'Not given with O(storage=dynamic): the default class of the Kubernetes cluster. Not given with O(storage=local):
+      - Storage class of the claims; for C(storage=local) only a label that claims and volumes share.
+      - 'Not given with C(storage=dynamic): the default class of the Kubernetes cluster. Not given with C(storage=local):
         V(kaiwudb-local).'
       - Cannot change while the cluster lives.
     type: str
@@ -124,7 +124,7 @@ options:
       - What becomes of a volume when its node leaves the cluster, or the cluster is removed.
       - V(retain) keeps volume and data; V(archive) keeps the data under another directory name; V(delete) deletes
         the API objects only; V(wipe) erases the data too.
-      - With O(storage=dynamic) V(retain) keeps claim and volume and everything else deletes the claim.
+      - With C(storage=dynamic) V(retain) keeps claim and volume and everything else deletes the claim.
       - One of V(retain), V(archive), V(delete), V(wipe).
       - V(retain) when not given.
     type: str

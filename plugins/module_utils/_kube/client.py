@@ -13,13 +13,14 @@ import json
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 from urllib.parse import urlencode
 
 from . import config, errors, stream
 from .errors import ExecResult, KubeError
 from .resources import KINDS, path
 
+T = TypeVar("T")
 Object = dict[str, Any]
 Objects = list[Object]  # inside the class `list` is a method
 FIELD_MANAGER = "kaiwudb.kubernetes"
@@ -94,7 +95,13 @@ class Client:
         items: Objects = []
         query: dict[str, Any] = _selectors(labels, fields) | {"limit": PAGE}
         while True:
-            page = self._call("GET", "list", kind, None, namespace, query=query)
+            try:
+                page = self._call("GET", "list", kind, None, namespace, query=query)
+            except KubeError as error:
+                if error.status != 410 or "continue" not in query:
+                    raise
+                items, _expired = [], query.pop("continue")  # the pages went out of date: from the start
+                continue
             for item in page.get("items") or []:
                 items.append({"apiVersion": KINDS[kind].api_version, "kind": kind} | item)
             meta = page.get("metadata", {})
@@ -304,9 +311,13 @@ class Client:
         ``timeout -s KILL N`` before a command that may hang. KubeError with reason ExecFailed (could not be started),
         ExecCut, ExecTimeout, StdinUnsupported, or that of the API server.
         """
-        self.counts["execs"] += 1
-        target = (path("Pod", pod, namespace, "exec"), self._configuration, self._authorization())
-        return stream.run(*target, container, list(command), timeout, stdin, (pod, namespace))
+
+        def run() -> ExecResult:
+            self.counts["execs"] += 1
+            target = (path("Pod", pod, namespace, "exec"), self._configuration, self._authorization())
+            return stream.run(*target, container, list(command), timeout, stdin, (pod, namespace))
+
+        return self._until_sent(run)
 
     def port_forward(
         self,
@@ -329,9 +340,29 @@ class Client:
             target = (path("Pod", pod, namespace, "portforward"), self._configuration, self._authorization())
             return stream.dial_port(*target, port, (pod, namespace))
 
-        return stream.Relay(dial, port, bind, max_connections)
+        return stream.Relay(lambda: self._until_sent(dial), port, bind, max_connections)
 
     # ---- the seam
+
+    def _until_sent(self, action: Callable[[], T]) -> T:
+        """Opens a stream, again while the server refuses connections; never after it may have seen the request."""
+        deadline = self._patience()
+        pause = 0.2
+        while True:
+            try:
+                result = action()
+            except KubeError as error:
+                if not error.unsent or time.monotonic() + pause > deadline:
+                    raise
+            else:
+                self._answered = True
+                return result
+            time.sleep(pause)
+            pause = min(pause * 2, 3.0)
+
+    def _patience(self) -> float:
+        """Until when a request may be repeated, by time.monotonic()."""
+        return time.monotonic() + (self._retry_seconds if self._answered else self._first_retry_seconds)
 
     def _authorization(self) -> str | None:
         """The current Authorization header; asking for it renews expired exec credentials."""
@@ -405,7 +436,7 @@ class Client:
 
         subject = (verb, kind, name, namespace)
         data = None if body is None else json.dumps(body).encode()
-        deadline = time.monotonic() + (self._retry_seconds if self._answered else self._first_retry_seconds)
+        deadline = self._patience()
         attempt = 0
         while True:
             attempt += 1
@@ -429,8 +460,8 @@ class Client:
                     timeout=urllib3.Timeout(connect=CONNECT_TIMEOUT, read=(stream_for or 0) + READ_TIMEOUT),
                 )
             except urllib3.exceptions.HTTPError as error:
-                failure, unsent = _transport_error(error, self.server, *subject)
-                if failure.reason != errors.TLS and (retry == "always" or unsent):
+                failure = _transport_error(error, self.server, *subject)
+                if failure.reason != errors.TLS and (retry == "always" or failure.unsent):
                     pause = 0.0
             else:
                 self._answered = True
@@ -536,8 +567,7 @@ def _retry_after(response: Any) -> float:
 
 def _transport_error(
     error: Exception, server: str, verb: str, kind: str, name: str | None, namespace: str | None
-) -> tuple[KubeError, bool]:
-    """The failure, and whether the request certainly never reached the server."""
+) -> KubeError:
     import urllib3
 
     ex = urllib3.exceptions
@@ -551,7 +581,7 @@ def _transport_error(
         reason, text = errors.TIMEOUT, f"{server} did not answer within {READ_TIMEOUT:.0f} s"
     else:
         reason, text = errors.CONNECTION, f"{server} cannot be reached: {_plain(cause)}"
-    return KubeError(0, reason, text, verb, kind, name, namespace), unsent
+    return KubeError(0, reason, text, verb, kind, name, namespace, unsent=unsent)
 
 
 def _plain(cause: BaseException) -> str:

@@ -34,7 +34,8 @@ class KubeError(Exception):
     """A request to the API server that failed, as data. No field ever holds a credential or a Secret's data.
 
     status: HTTP status, 0 when no answer came. reason: the API server's (``NotFound``, ``Conflict``, ...) or one of
-    the constants of this file. message: what the server or the library said.
+    the constants of this file. message: what the server or the library said. unsent: the request certainly never
+    reached the server, so it may be sent again whatever it does.
     """
 
     def __init__(
@@ -46,6 +47,8 @@ class KubeError(Exception):
         kind: str = "",
         name: str | None = None,
         namespace: str | None = None,
+        *,
+        unsent: bool = False,
     ) -> None:
         self.status = status
         self.reason = reason
@@ -54,16 +57,23 @@ class KubeError(Exception):
         self.kind = kind
         self.name = name
         self.namespace = namespace
+        self.unsent = unsent
         super().__init__(str(self))
 
     @property
     def unanswered(self) -> bool:
         """True when it is unknown whether the server saw the request: observe again before writing again."""
-        return self.status == 0 and self.reason in (CONNECTION, TIMEOUT, EXEC_CUT, EXEC_TIMEOUT)
+        return not self.unsent and self.status == 0 and self.reason in (CONNECTION, TIMEOUT, EXEC_CUT, EXEC_TIMEOUT)
 
     def __str__(self) -> str:
         target = " ".join(x for x in (self.kind, self.name or "") if x)
         where = f" in namespace {self.namespace}" if self.namespace else ""
+        if "system:anonymous" in self.message:
+            return (
+                f"no credentials were sent, so the API server does not allow to {self.verb} {target}{where} "
+                f"(HTTP {self.status}). Does the kubeconfig's user have a token or certificate, and if it names a "
+                f"program (exec), does that program work here? Server: {self.message}"
+            )
         if self.status == 403:
             # The person who reads this writes a Role: verb, resource and namespace are what they need.
             entry = KINDS.get(self.kind)

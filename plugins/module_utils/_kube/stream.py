@@ -313,7 +313,8 @@ def _connect(
     except ssl.SSLError as error:
         raise _error(errors.TLS, f"TLS to {base} failed: {error}", subject) from error
     except (websocket.WebSocketException, OSError) as error:
-        raise _error(errors.CONNECTION, f"{base} cannot be reached: {error}", subject) from error
+        unsent = isinstance(error, (ConnectionRefusedError, socket.gaierror, websocket.WebSocketAddressException))
+        raise _error(errors.CONNECTION, f"{base} cannot be reached: {error}", subject, unsent=unsent) from error
     return ws
 
 
@@ -382,6 +383,6 @@ def _shut(ws: Any) -> None:
         ws.shutdown()
 
 
-def _error(reason: str, message: str, subject: Subject) -> KubeError:
+def _error(reason: str, message: str, subject: Subject, *, unsent: bool = False) -> KubeError:
     pod, namespace = subject
-    return KubeError(0, reason, f"pod {pod} in namespace {namespace}: {message}")
+    return KubeError(0, reason, f"pod {pod} in namespace {namespace}: {message}", unsent=unsent)
