@@ -325,12 +325,24 @@ def test_statement_timeout(sql: Module, transport: str) -> None:
 
 def test_a_pod_that_dies_in_the_middle(sql: Module, cluster: tuple[Client, str, Engine]) -> None:
     """Reads are answered by another pod; a write whose answer was lost says so. Last, for it leaves two nodes."""
-    client, namespace, _engine = cluster
-    pod = f"{NAME}-0"
-    timer = threading.Timer(2, lambda: client.delete("Pod", pod, namespace, grace=0))
-    timer.start()
-    failed = sql("INSERT INTO bank.t (id) SELECT 1 FROM (SELECT pg_sleep(9)) AS x", pod=pod)
-    timer.join()
+    client, namespace, engine = cluster
+    pod, key = f"{NAME}-0", -1 - secrets.randbelow(10**9)
+
+    def kill_when_begun() -> None:
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            if engine.sql_rows(f"SELECT 1 AS a FROM bank.t WHERE id = {key}", pod=f"{NAME}-1"):
+                break
+        client.delete("Pod", pod, namespace, grace=0)
+
+    killer = threading.Thread(target=kill_when_begun)
+    killer.start()
+    failed = sql(
+        f"INSERT INTO bank.t VALUES ({key}, 1)",
+        f"INSERT INTO bank.t (id) SELECT {key} - 1 FROM (SELECT pg_sleep(60)) AS x",
+        pod=pod,
+    )
+    killer.join()
     assert failed["failed"] and failed["reason"] == "connection" and failed["may_have_run"], failed
-    assert "was lost" in failed["msg"]
-    assert sql("SELECT count(*) AS n FROM bank.t")["rows"][0]["n"] >= 0
+    assert failed["statement"] == 2 and "was lost" in failed["msg"]
+    assert sql("SELECT count(*) AS n FROM bank.t")["rows"][0]["n"] >= 1

@@ -108,6 +108,14 @@ def test_list_follows_pages_and_completes_items(api: Api) -> None:
     assert api.seen[1][2]["continue"] == ["c"]
 
 
+def test_list_begins_again_when_its_pages_expire(api: Api) -> None:
+    first = {"metadata": {"continue": "c", "resourceVersion": "7"}, "items": [{"metadata": {"name": "a"}}]}
+    last = {"metadata": {"resourceVersion": "8"}, "items": [{"metadata": {"name": "b"}}]}
+    api.answers = [(200, first), status(410, "Expired"), (200, last)]
+    items, version = api.client().list("Pod", "db")
+    assert [item["metadata"]["name"] for item in items] == ["b"] and version == "8"
+
+
 def test_apply_is_a_server_side_apply(api: Api) -> None:
     client = api.client()
     client.apply(POD)
@@ -198,6 +206,7 @@ def test_a_server_that_is_not_there() -> None:
     with pytest.raises(KubeError) as caught:
         Client({"host": f"http://127.0.0.1:{port}"}, first_retry_seconds=0.2).get("Pod", "a", "db")
     assert caught.value.reason == "ConnectionFailed" and "Connection refused" in str(caught.value)
+    assert caught.value.unsent and not caught.value.unanswered
     assert "object at 0x" not in str(caught.value)
 
 
@@ -223,6 +232,37 @@ def test_forbidden_names_what_a_role_needs(api: Api) -> None:
     text = str(caught.value)
     assert "verb 'list'" in text and "'statefulsets.apps'" in text and "namespace db" in text
     assert "s3cr3t" not in text
+
+
+def test_no_credentials_are_named_as_such(api: Api) -> None:
+    api.answers = [status(403, "Forbidden", 'User "system:anonymous" cannot list')]
+    with pytest.raises(KubeError, match="no credentials were sent"):
+        api.client().list("Pod", "db")
+
+
+def test_streams_wait_for_a_server_that_refuses_connections() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    client = Client({"host": f"http://127.0.0.1:{port}"}, first_retry_seconds=1)
+    with pytest.raises(KubeError) as caught:
+        client.exec("db", "a", "kaiwudb", ["true"], timeout=5)
+    assert caught.value.unsent and client.counts["execs"] > 1
+
+
+def test_a_stream_the_server_may_have_seen_is_not_opened_again(api: Api) -> None:
+    api.answers = [CUT]
+    client = api.client()
+    with pytest.raises(KubeError) as caught:
+        client.exec("db", "a", "kaiwudb", ["true"], timeout=5)
+    assert not caught.value.unsent and caught.value.unanswered and client.counts["execs"] == 1
+
+
+def test_a_refused_stream_has_the_servers_words(api: Api) -> None:
+    api.answers = [status(403, "Forbidden")]
+    with pytest.raises(KubeError) as caught:
+        api.client().exec("db", "a", "kaiwudb", ["true"], timeout=5)
+    assert caught.value.status == 403
+    assert "verb 'create'" in str(caught.value) and "pods/exec" in str(caught.value)
 
 
 def watched(*events: tuple[str, dict[str, Any]]) -> bytes:
