@@ -28,7 +28,7 @@ def measure(driver: Driver, scenario: str, rows: int = 300) -> Summary:
     may leave nobody to write to, so the second phase is given a bounded time and no minimum.
     """
     driver.await_whole()
-    options = Options(driver.addresses(), rate=400, verify_seconds=10, statement_seconds=3, phase="before")
+    options = Options(driver.addresses(), rate=200, verify_seconds=10, statement_seconds=3, phase="before")
     workload = Workload(options)
     workload.start()
     try:
@@ -48,7 +48,9 @@ def play_local(scenario: str, binary: Path | None) -> Summary:
     """With four processes of this binary, or of the stand-in as it is built now."""
     with tempfile.TemporaryDirectory() as place:
         binary = binary or build_binary(Path(place) / "kwbase")
-        with Cluster(binary.resolve(), Path(place) / "data") as cluster:
+        # The stand-in moves a replica every 2.5 s; this control is about data, not about patience.
+        env = {"KWDB_LAB_MOVE_INTERVAL": "300ms"}
+        with Cluster(binary.resolve(), Path(place) / "data", env=env) as cluster:
             driver = LocalDriver(cluster)
             driver.form()
             return measure(driver, scenario)

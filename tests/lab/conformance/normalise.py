@@ -88,7 +88,7 @@ def ids(text: str) -> str:
 def sizes(text: str) -> str:
     """Bytes in columns, lengths of HTTP bodies above 99 bytes, figures of store metrics (names stay)."""
     text = re.sub(r"(?m)^Content-Length: \d{3,}$", "Content-Length: <size>", text)
-    text = re.sub(r'(""[a-z][\w.-]*""): \d+(\.\d+)?(e[-+]\d+)?', r"\1: <figure>", text)
+    text = re.sub(r'(""[a-z][\w.-]*""): \d+(\.\d+)?([eE][-+]\d+)?', r"\1: <figure>", text)
     return _cells(text, SIZE_COLUMNS, "<size>", keep_zero=False)
 
 

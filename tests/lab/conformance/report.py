@@ -29,7 +29,8 @@ def closing_lines(
     lines = [f"conformance: {len(by.get('passed', []))} passed, {excluded} excluded of {len(blocks)} blocks"]
     for kind in ("failed", "not asked", "excluded, but passes"):
         if kind in by:
-            lines.append(f"conformance: {len(by[kind])} {kind}: {' '.join(by[kind])}")
+            names = " ".join(by[kind][:60]) + (" …" if len(by[kind]) > 60 else "")
+            lines.append(f"conformance: {len(by[kind])} {kind}: {names}")
     return lines
 
 

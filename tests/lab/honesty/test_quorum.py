@@ -16,7 +16,7 @@ CREATE = "create table if not exists {0} (id int primary key, text varchar(64))"
 @pytest.fixture
 def cluster(kwbase: Path, tmp_path: Path) -> Iterator[Cluster]:
     """Three nodes, initialised, every range whole."""
-    with Cluster(kwbase, tmp_path) as three:
+    with Cluster(kwbase, tmp_path, env={"KWDB_LAB_MOVE_INTERVAL": "100ms"}) as three:
         three.form(1, 2, 3)
         three.sql(CREATE.format("t"))
         wait_until("every range is whole", 60, three.whole, 0.3)
