@@ -120,14 +120,10 @@ func (s *Server) applyZones(ctx context.Context) error {
 	return nil
 }
 
-// systemZone guesses a system range's zone by its name; all of them want five replicas unless somebody says otherwise.
+// systemZone is the zones of a range that is no user's table, nearest first.
 func systemZone(r kv.Descriptor) []string {
-	switch r.Name {
-	case "meta", "liveness", "system":
+	if r.Database == "" {
 		return []string{"RANGE " + r.Name, "RANGE default"}
-	}
-	if r.Database == "system" || r.TableID == 0 {
-		return []string{"DATABASE system", "RANGE default"}
 	}
 	return []string{"TABLE " + r.Database + ".public." + r.Table, "DATABASE " + r.Database, "RANGE default"}
 }

@@ -5,6 +5,7 @@ package sql
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -136,4 +137,40 @@ func TestTranscripts(t *testing.T) {
 		}
 	})
 	_ = kv.Any
+}
+
+// The zones of a new cluster are what the store gives its system ranges: three for `timeseries`, five for the others.
+func TestZonesReachTheirRanges(t *testing.T) {
+	f := newFake()
+	for _, d := range []kv.Descriptor{{Name: "meta", Wanted: 5}, {Name: "timeseries", Wanted: 3}, {Database: "system", Table: "lease", Wanted: 5}} {
+		_, _ = f.CreateRange(context.Background(), d)
+	}
+	_, addr := serve(t, f)
+	wanted := func() string {
+		out := map[string]int{}
+		f.set(func() {
+			for _, d := range f.desc {
+				out[d.Name+d.Database+"."+d.Table] = d.Wanted
+			}
+		})
+		return strings.Trim(strings.TrimPrefix(fmt.Sprint(out), "map"), "[]")
+	}
+	for _, c := range [][2]string{
+		{"create table a (x int); create table b (x int)", "a:3 b:3 meta.:5 system.:5 lease:5 timeseries.:3"},
+		{"alter table a configure zone using num_replicas = 5", "a:5 b:3 timeseries.:3"},
+		{"alter range default configure zone using num_replicas = 7", "a:5 b:7 lease:5 timeseries.:7"},
+		{"alter database defaultdb configure zone using num_replicas = 1", "a:5 b:1 meta.:5"},
+		{"alter table a configure zone discard", "a:1 b:1"},
+		{"alter database system configure zone using num_replicas = 3", "lease:3 meta.:5"},
+	} {
+		if got := cli(t, addr, c[0]); strings.Contains(got, "ERROR") {
+			t.Fatal(c[0], got)
+		}
+		got := wanted()
+		for _, want := range strings.Fields(c[1]) {
+			if !strings.Contains(got, want) {
+				t.Errorf("%s: %s, want %s", c[0], got, want)
+			}
+		}
+	}
 }
