@@ -11,6 +11,7 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
+from .._engine.errors import EngineError
 from .._kube.auth import AUTH_ARGS, connection_of
 from .._kube.client import Client
 from .._kube.errors import KubeError
@@ -48,6 +49,9 @@ def finish(module: AnsibleModule, work: t.Callable[[], dict[str, t.Any]]) -> t.N
         result = work()
     except ClusterError as error:
         module.fail_json(**error.result())
+    except EngineError as error:
+        module.fail_json(msg=f"{error}. What had been done until then stays; run again to continue.", reason=f"engine_{error.reason}",
+                         step=None, node=error.pod or None, resumable=True)
     except KubeError as error:
         module.fail_json(msg=f"{error} What had been done until then stays; run again to continue.", reason=f"api_{error.reason}".lower(),
                          step=None, node=None, resumable=True, status=error.status)

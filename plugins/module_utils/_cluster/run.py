@@ -8,6 +8,7 @@ import time
 import typing as t
 from dataclasses import replace
 
+from .._engine.errors import EngineError
 from .._engine.profiles import PROFILES
 from .._kube.errors import KubeError
 from . import gates, lock, observe, rights
@@ -202,6 +203,9 @@ class Run:
             return True
         except Paused:
             return False
+        except EngineError as error:
+            raise ClusterError(f"{error}. What had been done until then stays; run again to continue.", f"engine_{error.reason}", step=step.id,
+                               node=error.pod or None, steps=self.done, plan=first.result(), progress=ctx.lines) from error
         except ClusterError as error:
             error.facts["step"] = error.facts.get("step") or step.id
             error.facts.update(steps=self.done, plan=first.result(), progress=ctx.lines)
