@@ -14,7 +14,13 @@ from typing import Any
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster import manifests
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.journal import Journal
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.names import Names
-from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.observe import KINDS, Deep, Job, Observed, Store
+from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.observe import (
+    KINDS,
+    Deep,
+    Job,
+    Observed,
+    Store,
+)
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.options import OPTIONS
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.plan import Plan, present
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.ranges import Range

@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) 2026, kaiwudb.kubernetes contributors
+"""What a wait learns from a pod: done, not yet, or never."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.plan import pods_verdict
+from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.verdict import (
+    DONE,
+    Verdict,
+    completed,
+    hopeless,
+    ready,
+    running,
+    worst,
+)
+from ansible_collections.kaiwudb.kubernetes.tests.unit.plugins.module_utils.cluster.factories import OLD, pod
+
+
+@pytest.mark.parametrize(
+    ("reason", "code", "patience"),
+    [
+        ("ErrImagePull", "image_pull", 8.0), ("ImagePullBackOff", "image_pull", 3.0), ("InvalidImageName", "image_pull", 0.0),
+        ("ErrImageNeverPull", "image_pull", 0.0), ("CreateContainerConfigError", "container_config", 8.0),
+        ("CreateContainerError", "container_config", 8.0), ("RunContainerError", "container_crash", 8.0),
+        ("CrashLoopBackOff", "container_crash", 0.0),
+    ],
+)  # fmt: skip
+def test_no_waiting_mends_it(reason: str, code: str, patience: float) -> None:
+    image = f"image {OLD}: " if code == "image_pull" else ""
+    expected = Verdict(False, f"pod kw-1 cannot start: {image}{reason}: said so", code, patience, "kw-1", "kaiwudb")
+    stuck = pod(1, phase="Pending", waiting=(reason, "said so"))
+    assert hopeless(stuck) == running(stuck, "kw-1") == ready(stuck, "kw-1") == completed(stuck, "kw-1") == expected
+
+
+def test_without_a_message_there_is_no_loose_end() -> None:
+    found = hopeless(pod(1, waiting=("CrashLoopBackOff", "")))
+    assert found is not None and found.why == "pod kw-1 cannot start: CrashLoopBackOff"
+
+
+def test_no_place_for_the_pod() -> None:
+    found = hopeless(pod(2, phase="Pending", unschedulable="0/5 nodes are available"))
+    assert found == Verdict(False, "pod kw-2 cannot be scheduled: 0/5 nodes are available", "unschedulable", 8.0, "kw-2")
+
+
+@pytest.mark.parametrize(("ended", "restarts", "never"), [(7, 1, "container_crash"), (7, 0, None), (0, 3, None), (None, 3, None)])
+def test_one_exit_is_no_crash_two_are(ended: int | None, restarts: int, never: str | None) -> None:
+    found = hopeless(pod(0, ended=ended, restarts=restarts))
+    assert (found.never if found else None) == never
+    if found:
+        assert found == Verdict(False, "pod kw-0 crashes: exit code 7", "container_crash", 3.0, "kw-0", "kaiwudb")
+
+
+def test_an_init_container_counts_too() -> None:
+    stuck = pod(0, phase="Pending")
+    stuck["status"]["initContainerStatuses"] = [
+        {"name": "first", "image": "x:1", "restartCount": 0, "state": {"waiting": {"reason": "InvalidImageName"}}}
+    ]
+    assert hopeless(stuck) == Verdict(False, "pod kw-0 cannot start: image x:1: InvalidImageName", "image_pull", 0.0, "kw-0", "first")
+
+
+@pytest.mark.parametrize(
+    ("found", "why"),
+    [
+        (None, "pod kw-0 does not exist yet"),
+        (pod(0, deleting=True), "pod kw-0 is stopping"),
+        (pod(0, phase="Pending"), "pod kw-0 is Pending"),
+        (pod(0, phase="Pending", waiting=("ContainerCreating", "")), "pod kw-0 is Pending (ContainerCreating)"),
+        (pod(0, waiting=("PodInitializing", "")), "pod kw-0 is Running (PodInitializing)"),
+        ({"metadata": {"name": "kw-0"}}, "pod kw-0 is Pending"),
+    ],
+)
+def test_not_running_yet(found: Any, why: str) -> None:
+    assert running(found, "kw-0") == ready(found, "kw-0") == Verdict(False, why, pod="kw-0")
+
+
+def test_running_says_nothing_about_ready() -> None:
+    waiting = pod(0, ready=False)
+    assert running(waiting, "kw-0") is DONE
+    assert ready(waiting, "kw-0") == Verdict(False, "pod kw-0 runs but is not ready", pod="kw-0")
+    assert ready(pod(0), "kw-0") is DONE
+
+
+def test_ready_of_a_revision() -> None:
+    assert ready(pod(0, revision="r2"), "kw-0", "r2") is DONE
+    assert ready(pod(0, revision="r1"), "kw-0", "r2") == Verdict(False, "pod kw-0 still runs the old template", pod="kw-0")
+    assert ready(pod(0, revision="r1"), "kw-0", None) is DONE
+
+
+def _short_lived(phase: str, code: int | None = None, message: str = "") -> dict[str, Any]:
+    found = pod(0, phase=phase)
+    found["metadata"]["name"] = "kw-volume-0"
+    state = {"terminated": {"exitCode": code, "message": message}} if code is not None else {}
+    found["status"]["containerStatuses"] = [{"name": "volume", "image": "x:1", "restartCount": 0, "state": state}]
+    return found
+
+
+@pytest.mark.parametrize(
+    ("found", "verdict"),
+    [
+        (None, Verdict(False, "pod kw-volume-0 does not exist yet", pod="kw-volume-0")),
+        (_short_lived("Succeeded", 0), DONE),
+        (_short_lived("Running"), Verdict(False, "pod kw-volume-0 is Running", pod="kw-volume-0")),
+        (_short_lived("Failed", 3, "not empty:\nfile\n"), Verdict(False, "not empty:\nfile", "volume_not_empty", 0.0, "kw-volume-0", "volume")),
+        (_short_lived("Failed", 1, "denied"), Verdict(False, "denied", "volume_prepare", 0.0, "kw-volume-0", "volume")),
+        ({"metadata": {"name": "x"}}, Verdict(False, "pod kw-volume-0 is Pending", pod="kw-volume-0")),
+        ({"metadata": {"name": "x"}, "status": {"phase": "Failed", "message": "Evicted"}},
+         Verdict(False, "Evicted", "volume_prepare", 0.0, "kw-volume-0", "volume")),
+    ],
+)  # fmt: skip
+def test_a_short_lived_pod(found: Any, verdict: Verdict) -> None:
+    assert completed(found, "kw-volume-0") == verdict
+
+
+def test_of_several_the_worst() -> None:
+    later, never = Verdict(False, "later"), Verdict(False, "never", "because")
+    assert worst([]) is DONE and worst([DONE, DONE]) is DONE
+    assert worst([DONE, later, Verdict(False, "later still")]) is later
+    assert worst([later, DONE, never]) is never
+
+
+def test_over_several_pods() -> None:
+    pods = {"kw-0": pod(0), "kw-1": pod(1, ready=False)}
+    assert pods_verdict(pods, ["kw-0", "kw-1"], running) is DONE
+    assert pods_verdict(pods, ["kw-0", "kw-1"], ready).pod == "kw-1"
+    assert pods_verdict(pods, ["kw-0", "kw-2"], running).why == "pod kw-2 does not exist yet"
