@@ -24,7 +24,8 @@ func newStoreMetrics(store kv.Store) *storeMetrics {
 	return &storeMetrics{store: store, nodes: map[int]kv.Node{}}
 }
 
-func (m *storeMetrics) refresh(ctx context.Context) {
+// refresh takes the figures of live nodes that have run for at least age: a node writes its first ones ten seconds after its start.
+func (m *storeMetrics) refresh(ctx context.Context, age time.Duration) {
 	nodes, err := m.store.Nodes(ctx)
 	if err != nil {
 		return
@@ -32,7 +33,7 @@ func (m *storeMetrics) refresh(ctx context.Context) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, n := range nodes {
-		if n.Live {
+		if n.Live && time.Since(n.StartedAt) >= age {
 			m.nodes[n.ID] = n
 		}
 	}
@@ -47,6 +48,7 @@ func (m *storeMetrics) get(id int) (kv.Node, bool) {
 
 // run does the SQL layer's background work until ctx ends: metrics and the automatic finalising of a version.
 func (s *Server) run(ctx context.Context) {
+	s.stats.refresh(ctx, metricsPeriod) // what the others have written before this node came
 	metrics, checks := time.NewTicker(metricsPeriod), time.NewTicker(5*time.Second)
 	defer metrics.Stop()
 	defer checks.Stop()
@@ -55,7 +57,7 @@ func (s *Server) run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-metrics.C:
-			s.stats.refresh(ctx)
+			s.stats.refresh(ctx, metricsPeriod)
 		case <-checks.C:
 			bounded, cancel := context.WithTimeout(ctx, 4*time.Second)
 			if cat, err := s.cat.get(bounded, 0); err == nil {

@@ -123,12 +123,16 @@ func (p *planner) show(ast tree.Statement) (*relation, error) {
 		if n.WithComment {
 			return nil, refuse("SHOW DATABASES WITH COMMENT")
 		}
-		return list("database_name engine_type", func(add func(...any)) error {
+		rel := list("database_name engine_type", func(add func(...any)) error {
 			for _, name := range slices.Sorted(maps.Keys(p.cat.databases)) {
 				add(name, p.cat.databases[name].Engine)
 			}
 			return nil
-		}), nil
+		})
+		if p.sess.srv.opt.Legacy { // the older product has no engine types
+			return only(rel, "database_name"), nil
+		}
+		return rel, nil
 	case *tree.ShowTables:
 		db := p.sess.database
 		if n.ExplicitCatalog {
@@ -241,6 +245,19 @@ func (p *planner) show(ast tree.Statement) (*relation, error) {
 			}), nil
 	}
 	return nil, nil
+}
+
+// only keeps one column of a listing.
+func only(rel *relation, name string) *relation {
+	at := slices.IndexFunc(rel.cols, func(c col) bool { return c.name == name })
+	return &relation{cols: rel.cols[at : at+1], rows: func() ([]tree.Datums, error) {
+		rows, err := rel.rows()
+		out := make([]tree.Datums, len(rows))
+		for i, r := range rows {
+			out[i] = r[at : at+1]
+		}
+		return out, err
+	}}
 }
 
 func (t *tableDesc) create() string {

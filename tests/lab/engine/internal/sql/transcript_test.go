@@ -174,3 +174,30 @@ func TestZonesReachTheirRanges(t *testing.T) {
 		}
 	}
 }
+
+// A gate that trusts the store metrics is fooled until they are written: ten seconds after a node's start.
+func TestMetricsComeLate(t *testing.T) {
+	f := newFake()
+	f.set(func() {
+		f.nodes[0].StartedAt, f.nodes[0].RangesUnderreplicated = time.Now(), 16
+		f.nodes[1].RangesUnderreplicated = 2
+	})
+	srv, addr := serve(t, f)
+	const ask = "select sum((metrics->>'ranges.underreplicated')::int), sum((metrics->>'capacity')::int) > 0 from kwdb_internal.kv_store_status"
+	if got := cli(t, addr, ask); got != "sum,?column?\n0,false\n" {
+		t.Errorf("before any metrics: %s", got)
+	}
+	srv.stats.refresh(context.Background(), metricsPeriod)
+	if got := cli(t, addr, ask); got != "sum,?column?\n2,true\n" {
+		t.Errorf("node 1 has run for less than ten seconds: %s", got)
+	}
+	f.set(func() {
+		f.nodes[0].StartedAt = time.Now().Add(-metricsPeriod)
+		f.nodes[1].Live = false
+		f.nodes[1].RangesUnderreplicated = 9
+	})
+	srv.stats.refresh(context.Background(), metricsPeriod)
+	if got := cli(t, addr, ask); got != "sum,?column?\n18,true\n" {
+		t.Errorf("a dead node's last figures stay: %s", got)
+	}
+}
