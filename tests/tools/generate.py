@@ -187,7 +187,7 @@ TASKS: tuple[Task, ...] = (
     ),
     Task(
         "roles/ui/tasks/forward.yml",
-        "Forward the HTTP port, for the seconds that were asked for, to"
+        "Forward the HTTP port to"
         " {{ kaiwudb_ui_address | default('127.0.0.1', true) ~ ':' ~ kaiwudb_ui_port | default(8080, true) }}",
         "kaiwudb_port_forward",
         ("name", "namespace"),
