@@ -302,9 +302,13 @@ reason:
     - "From the server: V(syntax), V(not_found), V(exists), V(constraint), V(forbidden), V(value), V(serialization),
       V(statement_timeout), V(resources), V(unsupported), V(read_only), V(not_in_transaction), V(sql)."
     - "On the way: V(connection), V(draining), V(login), V(security), V(timeout), V(no_pod), V(library_missing),
-      V(input), V(unless), V(output), or a reason of the API server such as V(Forbidden)."
+      V(input), V(unless), V(output), or C(api_) and a reason of the API server, such as V(api_forbidden)."
   returned: failure
   type: str
+status:
+  description: HTTP status of the API server's refusal; V(0) if it did not answer.
+  returned: failure of a request to the API server
+  type: int
 sqlstate:
   description: SQLSTATE of the server's error.
   returned: failure, if the server gave one
@@ -557,7 +561,7 @@ def main() -> None:
     except SqlError as error:
         module.fail_json(msg=str(error), **error.data())
     except KubeError as error:
-        module.fail_json(msg=str(error), reason=error.reason)
+        module.fail_json(msg=str(error), reason=f"api_{error.reason}".lower(), status=error.status)
     result = result_of(report, wanted, module.check_mode) | {"server": client.server}
     if wanted["result_file"] and report.rows and not module.check_mode:
         write(module, wanted["result_file"], report.rows.rows or [])

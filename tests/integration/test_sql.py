@@ -308,7 +308,7 @@ def test_a_file_of_statements(sql: Module, tmp_path: Path) -> None:
         ({"pod": "kw-77"}, "no_pod"),
         ({"positional_args": [1], "transport": "exec"}, "input"),
         ({"statement_timeout": -1}, "input"),
-        ({"expect_server": "https://another.example"}, "WrongServer"),
+        ({"expect_server": "https://another.example"}, "api_wrongserver"),
     ],
 )
 def test_refusals(sql: Module, options: dict[str, Any], reason: str) -> None:

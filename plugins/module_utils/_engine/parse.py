@@ -13,9 +13,9 @@ import io
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeAlias
 
-Row = dict[str, str | None]
+Row: TypeAlias = "dict[str, str | None]"
 
 INITIALIZED = "Cluster successfully initialized"
 # A node that bootstrapped or restarted says the first, one that joined and has not restarted says the second.

@@ -255,7 +255,7 @@ def pump(local: socket.socket, ws: Any, stopping: threading.Event) -> str | None
             readers.append(ws.sock)
             pending = isinstance(ws.sock, ssl.SSLSocket) and ws.sock.pending() > 0
         try:
-            readable, writable, _ = select.select(readers, [local] if outgoing else [], [], 0 if pending else 0.5)
+            readable, writable, _errors = select.select(readers, [local] if outgoing else [], [], 0 if pending else 0.5)
             if writable:
                 del outgoing[: local.send(outgoing)]
             if remote_open and (pending or ws.sock in readable):

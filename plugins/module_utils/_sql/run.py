@@ -51,9 +51,7 @@ def execute(open_session: Callable[[Target], Session], targets: Sequence[Target]
 
     Raises SqlError; KubeError for what concerns every pod (rights, credentials, the API server away).
     """
-    if not targets:
-        raise SqlError("no_pod", "no pod to ask")
-    last: Exception | None = None
+    last: Exception = SqlError("no_pod", "no pod to ask")
     for target in targets[:PODS_TO_TRY]:
         report = Report(pod=target.pod)
         try:
@@ -69,7 +67,6 @@ def execute(open_session: Callable[[Target], Session], targets: Sequence[Target]
             if error.status in (401, 403) or report.outcomes:
                 raise
             last = error
-    assert last is not None
     raise last
 
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 from .text import Statement
 
@@ -57,7 +57,7 @@ class Outcome:
     rows: list[dict[str, Any]] | None = None
 
 
-Arguments = Sequence[Any] | Mapping[str, Any] | None
+Arguments: TypeAlias = "Sequence[Any] | Mapping[str, Any] | None"
 
 
 class Session(Protocol):
