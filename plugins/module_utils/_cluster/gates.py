@@ -53,7 +53,7 @@ RULES = (
     Rule("one_node", "scale in", "exactly one live node has the pod's address", "the wrong node might be emptied"),
     Rule("space", "scale in", "the nodes that stay can hold the leaving node's bytes and stay below 85 %"),
     Rule("jobs_running", "scale in, upgrade", "no schema change, import or restore is running"),
-    Rule("rollout_idle", "scale in, upgrade", "no other change of the StatefulSet is under way", "two changes at once could break the quorum"),
+    Rule("rollout_idle", "scale in", "no new template of the StatefulSet is half rolled out", "two changes at once could break the quorum"),
     Rule("version_path", "upgrade", "the database may go from the version it runs to the one asked for", "the data could not be read afterwards"),
 )
 WAIVABLE = tuple(rule.name for rule in RULES if not rule.why_not)
@@ -91,6 +91,15 @@ def common(seen: Observed, deep: Deep | None, subject: int | None) -> list[Gate]
     ]
 
 
+def _rollout_idle(seen: Observed) -> Gate:
+    """Read from the pods' revisions: the controller's own counters ignore pods above a partition."""
+    newest = (seen.statefulset or {}).get("status", {}).get("updateRevision")
+    old = [name for name in seen.expected_pods() if name in seen.pods and newest
+           and seen.pods[name]["metadata"]["labels"].get("controller-revision-hash") != newest]
+    return Gate("rollout_idle", "no" if old else "yes", "yes", not old,
+                f"{', '.join(old)} still wait for the new template. Finish the upgrade first, or undo it by setting image back.")
+
+
 def scale_in(seen: Observed, deep: Deep | None, node_id: int | None, pod: str) -> list[Gate]:
     """Before and during the decommission of one node."""
     gates = common(seen, deep, node_id)
@@ -106,6 +115,7 @@ def scale_in(seen: Observed, deep: Deep | None, node_id: int | None, pod: str) -
     live = [node for node in seen.rows_of(pod) if node.is_live]
     gates.append(Gate("one_node", str(len(live)), "≤ 1", len(live) <= 1,
                       f"Nodes {', '.join(str(node.id) for node in live)} all have the address of {pod}. Wait until the dead one's liveness expires."))
+    gates.append(_rollout_idle(seen))
     room = deep.room_without(node_id)
     if room is not None:
         moved, free = room
