@@ -257,4 +257,3 @@ def test_port_forward_to_a_port_that_no_one_serves(lab: tuple[Client, str]) -> N
             connection.sendall(b"x")
             assert connection.recv(1) == b""
     assert relay.error is not None and "refused" in relay.error.message
-

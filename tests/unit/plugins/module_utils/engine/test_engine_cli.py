@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TypeAlias
 
 import pytest
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._engine.cli import Engine
@@ -16,7 +17,7 @@ STATUS = "id,address,is_available,is_live\n1,kw-0:26257,true,true\n"
 TABLE = "id,is_live,replicas,is_decommissioning,is_draining\n4,true,7,true,false\n"
 DIAL = "ERROR: cannot dial server.\nIs the server running?\n\ndial tcp: connection refused\nFailed running\n"
 
-Answer = ExecResult | KubeError
+Answer: TypeAlias = "ExecResult | KubeError"
 
 
 class Pods:
