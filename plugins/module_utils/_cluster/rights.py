@@ -24,10 +24,11 @@ _BY_VERB: dict[str, tuple[Right, ...]] = {
     "volume": _VOLUME, "reuse": _VOLUME, "free": _VOLUME[:1], "initialize": (*_EXEC, ("patch", "persistentvolumeclaims", "", True)),
     "remember": (*_EXEC, ("patch", "persistentvolumeclaims", "", True)),
     "scale_out": (*_EXEC, ("patch", "statefulsets", "apps", True)), "upgrade": (*_EXEC, ("patch", "statefulsets", "apps", True)),
-    "reconfigure": (*_EXEC, ("patch", "statefulsets", "apps", True), ("update", "statefulsets", "apps", True)), "recommission": _EXEC, "decommission": _EXEC,
+    "reconfigure": (*_EXEC, ("patch", "statefulsets", "apps", True)), "recommission": _EXEC, "decommission": _EXEC,
     "scale_in": (*_EXEC, ("patch", "statefulsets", "apps", True), ("delete", "persistentvolumeclaims", "", True)), "settle": _EXEC,
     "remove": (("delete", "statefulsets", "apps", True), ("delete", "pods", "", True), ("delete", "services", "", True),
-               ("delete", "persistentvolumeclaims", "", True), ("delete", "configmaps", "", True)),
+               ("delete", "persistentvolumeclaims", "", True), ("delete", "configmaps", "", True), ("list", "controllerrevisions", "apps", True),
+               ("delete", "controllerrevisions", "apps", True)),
 }
 
 

@@ -8,6 +8,8 @@ import typing as t
 from .. import verdict
 from ..context import utc
 from ..errors import ClusterError, InputError
+from ..names import owned
+from ..observe import KINDS
 from ..placement import ordinals_of
 from . import volumes
 
@@ -44,15 +46,25 @@ def _all(ctx: Context, kind: str, **how: t.Any) -> None:
 
 
 def statefulset(ctx: Context, step: Step) -> None:
-    """Orphaned, so that its pods are ours to end without the grace period. What it remembers is needed until the end."""
+    """Orphaned, so that its pods are ours to end: once one has begun to drain, a shorter grace period comes too late for some kubelets.
+
+    What it remembers is needed until the end, so it goes into the journal first; its revisions would outlive it.
+    """
     ctx.write_journal(ctx.seen.journal.begin("remove", ctx.who, utc(), options={**ctx.spec.remembered(), "image": ctx.spec.image}))
     _all(ctx, "StatefulSet", propagation="Orphan")
     volumes.wait_gone(ctx, "StatefulSet", [ctx.names.name], step.id)
+    _end_pods(ctx)
+    for revision in ctx.client.list("ControllerRevision", ctx.names.namespace, labels=ctx.names.pod_selector)[0]:
+        ctx.client.delete("ControllerRevision", revision["metadata"]["name"], ctx.names.namespace)
+
+
+def _end_pods(ctx: Context) -> None:
+    for name in ctx.look_at_pods():
+        ctx.client.delete("Pod", name, ctx.names.namespace, grace=1)
 
 
 def pods(ctx: Context, step: Step) -> None:
-    for name in ctx.look_at_pods():
-        ctx.client.delete("Pod", name, ctx.names.namespace, grace=1)
+    _end_pods(ctx)
     ctx.wait(lambda: verdict.Verdict(False, f"{len(left)} pods are ending") if (left := ctx.look_at_pods()) else verdict.DONE, step.id, poll=5.0)
     ctx.say("pods gone")
 
@@ -84,4 +96,11 @@ def journal(ctx: Context, step: Step) -> None:
 
 def namespace(ctx: Context, step: Step) -> None:
     """Only one that was made here, and only when nothing of anybody else's lies in it."""
+    others = [f"{kind} {obj['metadata']['name']}" for kind in KINDS for obj in ctx.client.list(kind, ctx.names.namespace)[0]
+              if not owned(obj, ctx.names) and obj["metadata"]["name"] not in ("kube-root-ca.crt", "default")]
+    if others:
+        ctx.say(f"namespace {ctx.names.namespace} kept: it holds {others[0]}" + (f" and {len(others) - 1} more" if others[1:] else ""))
+        return
     ctx.client.delete("Namespace", ctx.names.namespace, propagation="Background")
+    ctx.wait(lambda: verdict.Verdict(False, "the namespace is still being deleted")
+             if ctx.client.get("Namespace", ctx.names.namespace) is not None else verdict.DONE, step.id, poll=0.5)

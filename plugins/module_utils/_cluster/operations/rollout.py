@@ -89,9 +89,8 @@ def write_template(ctx: Context, step: Step) -> None:
         wanted = manifests.statefulset(ctx.spec, ctx.profile, sleep_action=create.knows_sleep(ctx.client.server_version()))
         wanted["spec"]["replicas"] = ctx.seen.replicas
         wanted["spec"]["updateStrategy"]["rollingUpdate"]["partition"] = ctx.seen.replicas
-        wanted["spec"]["volumeClaimTemplates"] = live["spec"]["volumeClaimTemplates"]
-        ctx.client.replace({**wanted, "metadata": {**live["metadata"], "managedFields": None,
-                            "annotations": {**(live["metadata"].get("annotations") or {}), **wanted["metadata"]["annotations"]}}})
+        wanted["metadata"]["resourceVersion"] = live["metadata"]["resourceVersion"]  # a precondition
+        ctx.client.apply(wanted)
     else:
         index = live["spec"]["template"]["spec"]["containers"].index(container(live["spec"]["template"]))
         ctx.client.patch("StatefulSet", ctx.names.name, ctx.names.namespace, [
