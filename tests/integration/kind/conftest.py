@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
-import kindlab  # noqa: E402  # the helpers beside this file, under every import mode
+import kindlab  # the helpers beside this file, under every import mode
 
 
 @pytest.fixture(scope="session")

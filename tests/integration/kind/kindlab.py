@@ -283,6 +283,17 @@ class Place:
         assert result.data.get("reason") == reason, f"{result.data.get('reason')}: {result.msg}"
         return result
 
+    def when_allowed(self, name: str, **how: Any) -> Result:
+        """Check mode, until no gate refuses: a new node takes its replicas some ten seconds after it joined."""
+
+        def tried() -> Result | None:
+            result = self.run(name, check=True, **how)
+            assert not result.failed or result.data.get("gates") or result.data.get("reason", "").startswith("ranges_"), result.msg
+            return None if result.failed else result
+
+        found: Result = until(f"{name}: no gate refuses", tried, 120, 1)
+        return found
+
     # ---- what is there
 
     def get(self, kind: str, name: str = "", *, selector: str = "") -> Any:

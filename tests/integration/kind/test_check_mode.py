@@ -47,11 +47,6 @@ def replicas(place: Place, name: str) -> int:
     return int(place.get("statefulset", name)["spec"]["replicas"])
 
 
-def wait_until_whole(place: Place, name: str, **how: Any) -> None:
-    """Until the next disruptive step would be allowed: new nodes take their replicas some ten seconds after they joined."""
-    until("ranges whole", lambda: not place.run(name, check=True, **how).failed, 120, 1)
-
-
 def test_1_nothing_there(place: Place) -> None:
     done = check_then_run(place, A, operations=["create"], **SPREAD)
     assert f"create/StatefulSet/{A}" in done.steps and f"volume/{A}-2" in done.steps
@@ -103,7 +98,7 @@ def test_6_half_scaled_out(place: Place) -> None:
 @pytest.mark.skipif(not STANDIN, reason="slows the decommission down with a setting of the stand-in")
 def test_7_mid_decommission(place: Place) -> None:
     """Killed while the first of two nodes is moving its replicas away."""
-    wait_until_whole(place, A, replicas="3", **SPREAD)
+    place.when_allowed(A, replicas="3", **SPREAD)
     place.sql(A, "SET CLUSTER SETTING lab.replica_move_interval = '20s'")
     kill_when(place, A, "a node is leaving", lambda: leaving(place, A, 4), replicas="3", **SPREAD)
     assert replicas(place, A) == 5
@@ -124,12 +119,12 @@ def leaving(place: Place, name: str, ordinal: int) -> bool:
 
 def test_8_mid_upgrade(place: Place) -> None:
     """Killed after the first pod."""
-    wait_until_whole(place, A, image=UPGRADE_IMAGE, **SPREAD)
+    place.when_allowed(A, image=UPGRADE_IMAGE, **SPREAD)
     kill_when(place, A, "the second pod's turn", lambda: partition(place, A) == 1, image=UPGRADE_IMAGE, **SPREAD)
     until("every pod is ready again", lambda: place.ready(A, 3), 90)
     images = {name: pod["spec"]["containers"][0]["image"] for name, pod in place.pods(A).items()}
     assert images[f"{A}-2"] == UPGRADE_IMAGE != images[f"{A}-0"]
-    wait_until_whole(place, A, image=UPGRADE_IMAGE, **SPREAD)
+    place.when_allowed(A, image=UPGRADE_IMAGE, **SPREAD)
     done = check_then_run(place, A, image=UPGRADE_IMAGE, **SPREAD)
     assert done.steps[-1] == f"upgrade/{A}-0" and f"upgrade/{A}-2" not in done.steps
     assert {pod["spec"]["containers"][0]["image"] for pod in place.pods(A).values()} == {UPGRADE_IMAGE}

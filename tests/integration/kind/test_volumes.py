@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) 2026, kaiwudb.kubernetes contributors
+"""What becomes of claim, volume and directory when a node leaves, by each policy; and that an old store never comes back.
+
+The tests are one walk over a cluster that goes 4→3→4 again and again. Directories are looked at on the Kubernetes node.
+"""
+
+from __future__ import annotations
+
+import shutil
+from typing import Any
+
+import pytest
+from kindlab import Place, Result, node_of, on_node
+
+NAME = "kw"
+LAST = 3
+RETIRED = "kaiwudb.kubernetes/retired"
+
+pytestmark = pytest.mark.skipif(not shutil.which("docker"), reason="looks into the kind nodes through Docker, which is not here")
+
+
+@pytest.fixture(scope="module")
+def four(place: Place) -> None:
+    """A cluster of four nodes."""
+    place.good(NAME, replicas="4")
+
+
+def directory(place: Place) -> str:
+    return f"{place.local_path}/{place.namespace}.{NAME}-{LAST}"
+
+
+def listing(node: str, path: str) -> list[str]:
+    """What lies in a directory of a Kubernetes node; [] when it does not exist."""
+    return on_node(node, "ls", "-A", path, check=False).split()
+
+
+def found_in(place: Place, node: str) -> list[str]:
+    """The directories of the last ordinal on that node, archived ones too."""
+    stem = directory(place).rsplit("/", 1)[1]
+    return sorted(name for name in listing(node, place.local_path) if name.startswith(stem))
+
+
+def where(place: Place) -> str:
+    volume = place.volume(NAME, LAST)
+    assert volume is not None
+    return node_of(volume)
+
+
+def scale_in(place: Place, **how: Any) -> Result:
+    """Four become three; what every policy has in common."""
+    place.when_allowed(NAME, replicas="3", operations=["scale_in"], **how)
+    result = place.good(NAME, replicas="3", operations=["scale_in"], **how)
+    assert result.steps == [f"scale_in/{NAME}-{LAST}"]
+    assert any("0 replicas, confirmed twice" in line for line in result.data["progress"])
+    assert place.get("statefulset", NAME)["spec"]["replicas"] == 3
+    assert f"{NAME}-{LAST}" not in place.pods(NAME)
+    assert place.get("persistentvolumeclaim", f"datadir-{NAME}-{LAST}") is None
+    row = place.row_of(NAME, LAST)
+    assert row is not None and row["is_decommissioning"] == "true" and row["gossiped_replicas"] == "0"
+    return result
+
+
+def scale_out(place: Place, before: int, **how: Any) -> Result:
+    """Three become four, on an empty store: the node's id is a new one."""
+    result = place.good(NAME, replicas="4", operations=["scale_out"], **how)
+    assert result.steps[-1] == f"scale_out/{NAME}-{LAST}"
+    assert result.data["cluster"]["nodes_live"] == 4
+    row = place.row_of(NAME, LAST)
+    assert row is not None and int(row["id"]) > before, "it came back as the node that had left"
+    assert row["is_decommissioning"] == "false"
+    return result
+
+
+def node_id(place: Place) -> int:
+    row = place.row_of(NAME, LAST)
+    assert row is not None
+    return int(row["id"])
+
+
+def test_retain_keeps_volume_and_data_and_refuses_their_return(four: None, place: Place) -> None:
+    node, old = where(place), node_id(place)
+    scale_in(place, volumes="retain")
+    volume = place.volume(NAME, LAST)
+    assert volume is not None and volume["metadata"]["annotations"][RETIRED]
+    assert volume["metadata"]["annotations"]["kaiwudb.kubernetes/store"] == f"node {old}"
+    assert listing(node, directory(place)), "the data is gone"
+    refused = place.refused(NAME, "store_retired", replicas="4", operations=["scale_out"])
+    assert refused.writes == []
+    assert "archive" in refused.msg and "wipe" in refused.msg and refused.data["node"] == f"{NAME}-{LAST}"
+
+
+def test_a_retained_store_is_archived_when_told(four: None, place: Place) -> None:
+    node, old = where(place), node_id(place)
+    inside = listing(node, directory(place))
+    result = scale_out(place, old, volumes="archive")
+    assert result.steps == [f"reuse/{NAME}-{LAST}", f"volume/{NAME}-{LAST}", f"scale_out/{NAME}-{LAST}"]
+    archived = [name for name in found_in(place, node) if name != directory(place).rsplit("/", 1)[1]]
+    assert len(archived) == 1
+    assert listing(node, f"{place.local_path}/{archived[0]}") == inside, "the archive is not what the store was"
+    volume = place.volume(NAME, LAST)
+    assert volume is not None and RETIRED not in volume["metadata"]["annotations"]
+
+
+def test_a_retained_store_is_erased_when_told(four: None, place: Place) -> None:
+    old = node_id(place)
+    scale_in(place, volumes="retain")
+    scale_out(place, old, volumes="wipe")
+
+
+def test_delete_drops_the_objects_only_and_no_one_takes_the_data_for_a_fresh_directory(four: None, place: Place) -> None:
+    node, old = where(place), node_id(place)
+    scale_in(place, volumes="delete")
+    assert place.volume(NAME, LAST) is None
+    inside = listing(node, directory(place))
+    assert inside, "the data is gone"
+    refused = place.run(NAME, replicas="4", operations=["scale_out"], local_nodes=[node], anti_affinity=None)
+    assert refused.failed and refused.data["reason"] == "volume_not_empty", refused.msg
+    assert directory(place) in refused.msg and node in refused.msg
+    assert listing(node, directory(place)) == inside
+    assert place.volume(NAME, LAST) is None and place.get("statefulset", NAME)["spec"]["replicas"] == 3
+    on_node(node, "mv", directory(place), f"{place.local_path}/moved-by-hand")
+    scale_out(place, old)
+
+
+def test_archive_keeps_the_data_under_another_name(four: None, place: Place) -> None:
+    node, old = where(place), node_id(place)
+    before, inside = found_in(place, node), listing(node, directory(place))
+    scale_in(place, volumes="archive")
+    assert place.volume(NAME, LAST) is None
+    assert listing(node, directory(place)) == []
+    fresh = [name for name in found_in(place, node) if name not in before]
+    assert len(fresh) == 1 and set(listing(node, f"{place.local_path}/{fresh[0]}")) & set(inside)
+    scale_out(place, old)
+
+
+def test_wipe_erases_the_data_too(four: None, place: Place) -> None:
+    node = where(place)
+    before = found_in(place, node)
+    assert listing(node, directory(place))
+    scale_in(place, volumes="wipe")
+    assert place.volume(NAME, LAST) is None
+    assert found_in(place, node) == [name for name in before if name != directory(place).rsplit("/", 1)[1]]
+    assert place.good(NAME, replicas="3").writes == []
