@@ -118,8 +118,8 @@ class Context:
 
     # ---- waiting
 
-    def wait(self, judge: t.Callable[[], verdict.Verdict], step: str, *, poll: float = POLL) -> None:
-        """Until C(judge) says done. A hopeless cause that persists ends it with the evidence; so does wait_timeout without a change.
+    def wait(self, judge: t.Callable[[], verdict.Verdict], step: str, *, poll: float = POLL, limit: float | None = None) -> None:
+        """Until C(judge) says done. A hopeless cause that persists ends it with the evidence; so does C(limit) (wait_timeout) without a change.
 
         Since when nothing has changed is kept in the journal over slices; otherwise a wait cut into slices would never end.
         """
@@ -139,7 +139,7 @@ class Context:
                 if said and not found.never and found.pod:
                     found = self._mount_trouble(found)
                 self._give_up_if_hopeless(found, step)
-                if time.time() - since > self.spec.wait_timeout:
+                if time.time() - since > (limit or self.spec.wait_timeout):
                     raise ClusterError(f"{found.why}, unchanged for {time.time() - since:.0f} s. The run stopped where it is; run it again to continue.",
                                        "timeout", step=step, node=found.pod, waited=round(time.time() - since), evidence=self._evidence(found))
                 self.pause(min(poll, 1.0) if found.never else poll)
@@ -192,6 +192,20 @@ class Context:
             return
         kept = self.client.apply(manifests.configmap(self.names, journal.data()))
         self.seen = replace(self.seen, journal=journal, objects={**self.seen.objects, "ConfigMap": {**self.seen.objects["ConfigMap"], self.names.journal: kept}})
+
+    def prove_in_time(self, found: t.Callable[[], t.Sequence[_gates.Gate]], step: Step, *, changed: bool = False) -> None:
+        """Like C(prove), but what mends itself is waited for."""
+        def judge() -> verdict.Verdict:
+            judged = _gates.judge(found(), self.spec.waive)
+            self.prove([gate for gate in judged if gate.name not in _gates.PASSING], step, changed=changed)
+            refusing = _gates.failed(judged)
+            return verdict.Verdict(False, f"gate {refusing[0].name}: {refusing[0].sentence}") if refusing else verdict.DONE
+        try:
+            self.wait(judge, step.id, limit=_gates.GATE_PATIENCE)
+        except ClusterError as error:
+            if error.reason != "timeout":
+                raise
+            self.prove(found(), step, changed=changed)
 
     def prove(self, found: t.Sequence[_gates.Gate], step: Step, *, changed: bool = False) -> None:
         """ClusterError for the first gate that refuses."""

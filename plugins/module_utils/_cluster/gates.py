@@ -56,6 +56,9 @@ RULES = (
     Rule("rollout_idle", "scale in", "no new template of the StatefulSet is half rolled out", "two changes at once could break the quorum"),
     Rule("version_path", "upgrade", "the database may go from the version it runs to the one asked for", "the data could not be read afterwards"),
 )
+# What mends itself: a run waits for these before it refuses, as long as something moves.
+PASSING = ("nodes_settled", "ranges_underreplicated", "jobs_running")
+GATE_PATIENCE = 60.0  # seconds without any change after which such a gate refuses after all
 WAIVABLE = tuple(rule.name for rule in RULES if not rule.why_not)
 
 # Internal jobs run for ever (TS TXN) or are left by each start (RESTART HISTORY); only these kinds block.

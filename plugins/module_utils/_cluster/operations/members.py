@@ -91,7 +91,7 @@ def decommission(ctx: Context, step: Step, node_id: int) -> None:
     others = [name for name, pod in ctx.seen.pods.items() if name != step.pod and observe.ready(pod)]
     row = next((node for node in ctx.seen.nodes or () if node.id == node_id), None)
     if row is None or not row.is_decommissioning:
-        ctx.prove(gates.scale_in(ctx.seen, ctx.deep(), node_id, step.pod), step)
+        ctx.prove_in_time(lambda: gates.scale_in(ctx.ask_engine(), ctx.deep(), node_id, step.pod), step)
     moving = _Moving(ctx, node_id)
     confirmed = 0
     try:

@@ -24,7 +24,7 @@ def roll(ctx: Context, step: Step) -> None:
     # Restarting a pod that is down takes nothing away from anybody: its own failure must not block its repair.
     down = step.pod not in ctx.seen.pods or not ready(ctx.seen.pods[step.pod])
     if not _new(ctx, step.pod) or _needs_template(ctx, step):
-        ctx.prove(version_path(ctx) if down else before(ctx), step, changed=not _needs_template(ctx, step))
+        ctx.prove_in_time(lambda: version_path(ctx) if down else before(ctx), step, changed=not _needs_template(ctx, step))
     if _needs_template(ctx, step):
         write_template(ctx, step)
     set_partition(ctx, ordinal)
