@@ -5,7 +5,7 @@
 #   make demo                       the article's whole job on the kind cluster
 #   make molecule SCENARIO=deploy   one scenario; without SCENARIO all of them
 #   make lab-up / lab-images        the kind cluster / the database's images in it
-#   make lint | typing | units | sanity | engine | conformance | careless | modules | harness
+#   make lint | typing | units | sanity | engine | conformance | careless | modules | behaviour | harness
 #   make install                    the collection from its tarball into .lab/collections
 #   make clean                      removes cluster, images, containers, an engine the lab started, and .lab
 #
@@ -14,7 +14,7 @@
 
 SCENARIO ?= local_pv deploy article_bini sql scale upgrade remove fleet
 run = tests/lab/env/run
-stages = lint typing units units-newer sanity sanity-newer engine conformance careless modules modules-newer harness
+stages = lint typing units units-newer sanity sanity-newer engine conformance careless modules modules-newer behaviour harness
 
 .PHONY: test demo molecule lab-up lab-images install clean $(stages)
 .DEFAULT_GOAL := test

@@ -205,7 +205,21 @@ def modules(log: Path, echo: bool, which: str = "first") -> list[Check]:
     lab = ws.REPO / "tests" / "lab"
     return _pytest(
         log, echo, [tests], environment=environment, cwd=ws.REPO, path=[ws.COLLECTIONS, lab / "apiserver"],
-        options=["-p", "plain_api", "--import-mode=importlib"],
+        options=["-p", "plain_api", "--import-mode=importlib", f"--ignore={tests / 'kind'}"],
+    )  # fmt: skip
+
+
+def behaviour(log: Path, echo: bool) -> list[Check]:
+    """What the modules do on the real cluster: check mode, idempotence, refusals, hopeless waits, two runs at once."""
+    tests = ws.REPO / "tests" / "integration" / "kind"
+    if not tests.exists():
+        return [Check("behaviour", SKIPPED, "tests/integration/kind does not exist yet")]
+    environment = first()
+    ws.install(environment, log)
+    lab = ws.REPO / "tests" / "lab"
+    return _pytest(
+        log, echo, [tests], environment=environment, cwd=ws.REPO, path=[ws.COLLECTIONS, lab / "apiserver"],
+        options=["-p", "plain_api", "--import-mode=importlib"], env=ws.cluster_env(), seconds=1500,
     )  # fmt: skip
 
 
@@ -270,6 +284,7 @@ STAGES = (
     Stage("harness", harness, after_lab=True),
     Stage("modules", modules, after_lab=True),
     Stage("modules-newer", lambda log, echo: modules(log, echo, "newer"), after_lab=True, newer=True),
+    Stage("behaviour", behaviour, after_lab=True, nodes=True),
     Stage("conformance", _lab_tests("conformance"), after_lab=True),
     Stage("careless", _lab_tests("careless"), after_lab=True),
     *(Stage(f"molecule-{scenario}", molecule(scenario), after_lab=True, nodes=True) for scenario in SCENARIOS),
