@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) 2026, kaiwudb.kubernetes contributors
+"""Both edges and the clock, as far as lock and waits use them. Nothing here sleeps."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._kube.errors import KubeError
+
+Object = dict[str, Any]
+
+
+class Clock:
+    """Stands in for the module ``time``; moves when told, or when somebody waits."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def time(self) -> float:
+        return 1.7e9 + self.now
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
+class Client:
+    """Objects in memory, compare-and-swap by resourceVersion, and a watch that only lets time pass.
+
+    on_watch: called after each watch, as what others do meanwhile. fail: (verb, kind) to the error that is raised.
+    """
+
+    server, context = "https://fake", None
+
+    def __init__(self, clock: Clock, *objects: Object) -> None:
+        self.clock = clock
+        self.objects: dict[tuple[str, str], Object] = {}
+        self.version = 1
+        self.sent: list[tuple[str, str, str]] = []
+        self.on_watch: Callable[[], None] = lambda: None
+        self.fail: dict[tuple[str, str], KubeError] = {}
+        self.allowed: Callable[..., bool] = lambda *_right: True
+        self.asked: list[tuple[Any, ...]] = []
+        self.event_list: list[Object] = []
+        self.log_text = {True: "", False: ""}
+        for item in objects:
+            self.put(item)
+
+    def put(self, item: Object) -> Object:
+        self.version += 1
+        made = copy.deepcopy(item)
+        made["metadata"]["resourceVersion"] = str(self.version)
+        self.objects[made["kind"], made["metadata"]["name"]] = made
+        return copy.deepcopy(made)
+
+    def _sent(self, verb: str, kind: str, name: str) -> None:
+        self.sent.append((verb, kind, name))
+        if (verb, kind) in self.fail:
+            raise self.fail[verb, kind]
+
+    def get(self, kind: str, name: str, namespace: str | None = None) -> Object | None:
+        self._sent("get", kind, name)
+        return copy.deepcopy(self.objects.get((kind, name)))
+
+    def list(self, kind: str, namespace: str | None = None, **_how: Any) -> tuple[Any, str]:
+        self._sent("list", kind, "")
+        return [copy.deepcopy(item) for (found, _name), item in self.objects.items() if found == kind], str(self.version)
+
+    def watch(self, kind: str, namespace: str | None = None, *, timeout: float, **_how: Any) -> Iterator[Any]:
+        self._sent("watch", kind, "")
+        self.clock.now += timeout
+        self.on_watch()
+        return iter(())
+
+    def create(self, obj: Object) -> Object:
+        self._sent("create", obj["kind"], obj["metadata"]["name"])
+        return self.put(obj)
+
+    def apply(self, obj: Object) -> Object:
+        self._sent("apply", obj["kind"], obj["metadata"]["name"])
+        return self.put(obj)
+
+    def patch(self, kind: str, name: str, namespace: str | None, body: Any, **_how: Any) -> Object:
+        self._sent("patch", kind, name)
+        live = self.objects[kind, name]
+        wanted = body["metadata"].get("resourceVersion")
+        if wanted and wanted != live["metadata"]["resourceVersion"]:
+            raise KubeError(409, "Conflict", "the object has been modified")
+        live["spec"].update(body.get("spec", {}))
+        return self.put(live)
+
+    def events(self, namespace: str, name: str) -> Any:
+        self._sent("events", "Event", name)
+        return self.event_list
+
+    def logs(self, namespace: str, pod: str, container: str | None = None, *, tail: int, previous: bool) -> str:
+        return self.log_text[previous]
+
+    def can_i(self, verb: str, resource: str, group: str = "", namespace: str | None = None) -> bool:
+        self.asked.append((verb, resource, group, namespace))
+        return self.allowed(verb, resource, group, namespace)

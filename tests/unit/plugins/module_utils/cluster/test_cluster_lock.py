@@ -1,0 +1,228 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) 2026, kaiwudb.kubernetes contributors
+"""One run at a time: taking, refusing, taking over, and losing the lock. The clock is faked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster import lock as under_test
+from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster import manifests
+from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.errors import ClusterError
+from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.lock import DURATION, Lock
+from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._kube.errors import KubeError
+from ansible_collections.kaiwudb.kubernetes.tests.unit.plugins.module_utils.cluster.factories import NAMES
+from ansible_collections.kaiwudb.kubernetes.tests.unit.plugins.module_utils.cluster.fakes import Client, Clock
+
+Make = Callable[[str], Lock]
+THEN = "2026-11-23T09:41:00.000000Z"
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    made = Clock()
+    monkeypatch.setattr(under_test, "time", made)
+    return made
+
+
+@pytest.fixture
+def client(clock: Clock) -> Client:
+    return Client(clock)
+
+
+@pytest.fixture
+def make(client: Client, monkeypatch: pytest.MonkeyPatch) -> Make:
+    monkeypatch.setattr(Lock, "_renew", lambda self: None)  # the thread is tried on its own below
+    return lambda holder: Lock(client, NAMES, holder)
+
+
+def take(held: Lock, said: list[str] | None = None) -> None:
+    held.take(lambda: "scale_in kw-3", (said if said is not None else []).append)
+
+
+def lease(client: Client) -> dict[str, Any]:
+    return client.objects["Lease", "kw-lock"]["spec"]
+
+
+def held_by(client: Client, holder: str) -> None:
+    client.put(manifests.lease(NAMES, holder, THEN, DURATION))
+
+
+def test_taking_a_free_lock(client: Client, make: Make) -> None:
+    take(make("ann/1"))
+    assert lease(client)["holderIdentity"] == "ann/1" and lease(client)["leaseDurationSeconds"] == DURATION
+    assert [verb for verb, _kind, _name in client.sent] == ["get", "create", "patch"]
+
+
+def test_taking_one_that_was_given_back(client: Client, make: Make) -> None:
+    held_by(client, "")
+    take(make("ann/1"))
+    assert lease(client)["holderIdentity"] == "ann/1" and lease(client)["renewTime"] != THEN
+    assert "watch" not in [verb for verb, _kind, _name in client.sent], "nobody is waited for"
+
+
+def test_the_next_slice_of_the_same_run_holds_it_still(client: Client, make: Make) -> None:
+    first = make("ann/1")
+    take(first)
+    first.hold()
+    assert lease(client)["holderIdentity"] == "ann/1"
+    acquired = lease(client)["acquireTime"]
+    take(make("ann/1"))
+    assert lease(client)["acquireTime"] == acquired, "since when it runs is not told anew"
+
+
+def test_a_run_that_renews_refuses_another_and_is_named(client: Client, clock: Clock, make: Make) -> None:
+    held_by(client, "bob on awx/7")
+    client.on_watch = lambda: client.objects["Lease", "kw-lock"]["spec"].update(renewTime="2026-11-23T09:45:00.000000Z")
+    with pytest.raises(ClusterError) as error:
+        take(make("ann/1"))
+    assert error.value.msg == (
+        "another run holds this cluster: bob on awx, since 2026-11-23T09:41:00 (scale_in kw-3). It renewed its lock at "
+        "2026-11-23T09:45:00. Nothing was changed. Wait for it, or cancel it there."
+    )
+    assert (error.value.reason, error.value.facts) == ("locked", {"holder": "bob on awx", "resumable": True})
+    assert clock.now == 1002.0 and ("patch", "Lease", "kw-lock") not in client.sent
+
+
+def test_another_holder_meanwhile_refuses_too(client: Client, make: Make) -> None:
+    held_by(client, "bob/7")
+    client.on_watch = lambda: held_by(client, "eve/9")
+    with pytest.raises(ClusterError, match="another run holds this cluster: eve, "):
+        take(make("ann/1"))
+
+
+def test_one_that_is_given_up_meanwhile_is_taken(client: Client, make: Make) -> None:
+    held_by(client, "bob/7")
+    client.on_watch = lambda: client.objects["Lease", "kw-lock"]["spec"].update(holderIdentity="")
+    take(make("ann/1"))
+    assert lease(client)["holderIdentity"] == "ann/1"
+
+
+def test_one_that_is_deleted_meanwhile_is_made_anew(client: Client, make: Make) -> None:
+    held_by(client, "bob/7")
+    client.on_watch = lambda: client.objects.pop(("Lease", "kw-lock"), None) and None
+    take(make("ann/1"))
+    assert lease(client)["holderIdentity"] == "ann/1"
+
+
+def test_a_dead_run_is_taken_over_aloud_after_the_duration(client: Client, clock: Clock, make: Make) -> None:
+    """Whatever its renew time says: this machine's clock may be wrong by minutes."""
+    client.put(manifests.lease(NAMES, "bob/7", "2036-01-01T00:00:00.000000Z", DURATION))
+    said: list[str] = []
+    take(make("ann/1"), said)
+    assert said == [f"took over the lock of bob/7, which has not moved for {DURATION} s"]
+    assert lease(client)["holderIdentity"] == "ann/1" and lease(client)["acquireTime"] == lease(client)["renewTime"] != THEN
+    assert DURATION < clock.now - 1000.0 <= DURATION + 4
+
+
+def test_a_watch_whose_version_is_too_old_lists_again(client: Client, make: Make) -> None:
+    held_by(client, "bob/7")
+    calls: list[str] = []
+    watch = client.watch
+
+    def expired_once(*args: Any, **how: Any) -> Any:
+        calls.append(how["resource_version"])
+        if len(calls) % 2:
+            raise KubeError(410, "Expired", "too old resource version")
+        return watch(*args, **how)
+
+    client.watch = expired_once  # type: ignore[method-assign]
+    take(make("ann/1"))
+    assert lease(client)["holderIdentity"] == "ann/1" and ("list", "Lease", "") in client.sent
+    client.watch = watch  # type: ignore[method-assign]
+    held_by(client, "bob/7")
+    client.fail["watch", "Lease"] = KubeError(403, "Forbidden", "no")
+    with pytest.raises(KubeError, match="no"):
+        take(make("ann/1"))
+
+
+def test_two_at_once_and_only_one_wins(client: Client, make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    held_by(client, "")
+    patch = client.patch
+
+    def late(*args: Any, **how: Any) -> Any:
+        held_by(client, "eve/9")
+        return patch(*args, **how)
+
+    monkeypatch.setattr(client, "patch", late)
+    with pytest.raises(ClusterError, match="another run holds this cluster: eve") as error:
+        take(make("ann/1"))
+    assert error.value.reason == "locked" and lease(client)["holderIdentity"] == "eve/9"
+
+
+def test_creating_at_the_same_moment(client: Client, make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    def beaten(obj: Any) -> Any:
+        held_by(client, "eve/9")
+        raise KubeError(409, "AlreadyExists", "it is there")
+
+    monkeypatch.setattr(client, "create", beaten)
+    client.on_watch = lambda: client.objects["Lease", "kw-lock"]["spec"].update(renewTime="later")
+    with pytest.raises(ClusterError, match="eve"):
+        take(make("ann/1"))
+
+
+def test_other_failures_are_not_hidden(client: Client, make: Make) -> None:
+    for verb in ("create", "patch"):
+        client.fail = {(verb, "Lease"): KubeError(403, "Forbidden", "no")}
+        with pytest.raises(KubeError) as error:
+            take(make("ann/1"))
+        assert error.value.status == 403
+
+
+def test_releasing(client: Client, make: Make) -> None:
+    held = make("ann/1")
+    take(held)
+    held.release()
+    assert lease(client)["holderIdentity"] == ""
+    held_by(client, "eve/9")
+    held.release()
+    assert lease(client)["holderIdentity"] == "eve/9", "what somebody else holds is left alone"
+    client.objects.clear()
+    held.release()
+    held_by(client, "ann/1")
+    client.fail["patch", "Lease"] = KubeError(409, "Conflict", "late")
+    held.release()
+
+
+# ---- renewing
+
+
+class Turns:
+    """Stands in for the event: lets the thread turn so many times."""
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+
+    def wait(self, seconds: float) -> bool:
+        assert seconds == under_test.RENEW
+        self.count -= 1
+        return self.count < 0
+
+
+def renewing(client: Client, turns: int) -> Lock:
+    held = Lock(client, NAMES, "ann/1")
+    held._stop = Turns(turns)  # type: ignore[assignment]
+    held._renew()
+    return held
+
+
+def test_it_is_renewed(client: Client) -> None:
+    held_by(client, "ann/1")
+    assert renewing(client, 3).lost == ""
+    assert [verb for verb, _kind, _name in client.sent] == ["get", "patch"] * 3
+    assert lease(client)["renewTime"] != THEN and lease(client)["acquireTime"] == THEN
+
+
+def test_a_server_that_is_away_for_a_moment_loses_nothing(client: Client) -> None:
+    held_by(client, "ann/1")
+    client.fail["get", "Lease"] = KubeError(0, "ConnectionFailed", "refused")
+    assert renewing(client, 3).lost == ""
+
+
+def test_a_lock_that_was_lost_says_to_whom(client: Client) -> None:
+    held_by(client, "eve/9")
+    assert renewing(client, 3).lost == "eve/9" and ("patch", "Lease", "kw-lock") not in client.sent
+    client.objects.clear()
+    assert renewing(client, 3).lost == "nobody (it was deleted)"

@@ -1,0 +1,264 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) 2026, kaiwudb.kubernetes contributors
+"""Waits that know when to give up, the journal they leave, gates that refuse, rights that are missing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster import context as under_test
+from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster import rights
+from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.context import Context, Paused, utc
+from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.errors import ClusterError
+from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.gates import Gate
+from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.journal import Journal
+from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.plan import Plan, Step
+from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.verdict import DONE, Verdict
+from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._engine.profiles import PROFILES
+from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._kube.errors import KubeError
+from ansible_collections.kaiwudb.kubernetes.tests.unit.plugins.module_utils.cluster.factories import (
+    JOURNAL,
+    NEW,
+    live,
+    observed,
+    plan_of,
+    spec,
+    spec_over,
+)
+from ansible_collections.kaiwudb.kubernetes.tests.unit.plugins.module_utils.cluster.fakes import Client, Clock
+
+PULL = Verdict(False, "pod kw-2 cannot start: ImagePullBackOff", "image_pull", 3.0, "kw-2", "kaiwudb")
+LATER = Verdict(False, "pod kw-2 is Pending", pod="kw-2")
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    made = Clock()
+    monkeypatch.setattr(under_test, "time", made)
+    return made
+
+
+def context(clock: Clock, *, journal: Journal = JOURNAL, seconds: float | None = None, **asked: Any) -> tuple[Context, Client]:
+    client = Client(clock)
+    ctx = Context(client, spec(**asked), PROFILES["kwdb"], "ann", seconds=seconds)  # type: ignore[arg-type]
+    ctx.seen = live(journal=journal)
+    return ctx, client
+
+
+def judge(*verdicts: Verdict) -> Any:
+    """Answers one after the other; the last one stays."""
+    left = list(verdicts)
+    return lambda: left.pop(0) if len(left) > 1 else left[0]
+
+
+def test_done_at_once_costs_nothing(clock: Clock) -> None:
+    ctx, client = context(clock)
+    ctx.wait(judge(DONE), "settle")
+    assert clock.now == 1000.0 and client.sent == []
+
+
+def test_what_comes_true_is_waited_for(clock: Clock) -> None:
+    ctx, client = context(clock)
+    ctx.wait(judge(LATER, LATER, DONE), "settle", poll=3.0)
+    assert clock.now == 1006.0 and [verb for verb, _kind, _name in client.sent] == ["list", "watch"] * 2
+    assert ctx.lines == [], "quiet while it is short"
+
+
+def test_a_long_wait_says_what_it_waits_for_once(clock: Clock) -> None:
+    ctx, _client = context(clock)
+    ctx.wait(judge(*[LATER] * 12, Verdict(False, "another"), DONE), "settle")
+    assert ctx.lines == ["settle   pod kw-2 is Pending"]
+
+
+def test_hopeless_ends_after_its_patience_with_the_evidence(clock: Clock) -> None:
+    ctx, client = context(clock)
+    client.event_list = [{"reason": f"Failed{number}", "message": "said"} for number in range(10)]
+    client.log_text = {True: "old line\nlast line\n", False: "never read"}
+    with pytest.raises(ClusterError) as error:
+        ctx.wait(judge(PULL), "upgrade/kw-2")
+    assert clock.now == 1003.0
+    assert error.value.reason == "image_pull"
+    assert error.value.msg.startswith("pod kw-2 cannot start: ImagePullBackOff (3 s). Correct image (or the registry, or image_pull_secrets)")
+    assert error.value.msg.endswith("Last events: Failed7: said; Failed8: said; Failed9: said. Last log: last line")
+    facts = error.value.facts
+    assert (facts["step"], facts["node"], facts["waited"]) == ("upgrade/kw-2", "kw-2", 3)
+    assert facts["evidence"] == {"events": [f"Failed{number}: said" for number in range(2, 10)], "log": ["old line", "last line"]}
+
+
+def test_a_hopeless_sight_that_passes_is_none(clock: Clock) -> None:
+    """ErrImagePull, then for a moment something else, then again: its patience begins anew."""
+    ctx, _client = context(clock)
+    ctx.wait(judge(PULL, PULL, PULL, LATER, PULL, PULL, DONE), "upgrade/kw-2")
+    assert ctx.lines == []
+
+
+def test_without_patience_it_ends_at_once(clock: Clock) -> None:
+    ctx, client = context(clock)
+    client.fail["events", "Event"] = KubeError(403, "Forbidden", "no")
+    with pytest.raises(ClusterError, match=r"gone for good \(0 s\)\. Look at the evidence, mend it and run again\.") as error:
+        ctx.wait(judge(Verdict(False, "gone for good", "of_a_new_kind", 0.0, "kw-1")), "settle")
+    assert clock.now == 1000.0 and error.value.facts["evidence"]["events"][0].startswith("could not be read: ")
+
+
+def test_a_volume_that_cannot_be_mounted_shows_in_events_only(clock: Clock) -> None:
+    ctx, client = context(clock)
+    client.event_list = [{"reason": "Scheduled", "message": "x"}, {"reason": "FailedMount", "message": "no such directory"}]
+    with pytest.raises(ClusterError) as error:
+        ctx.wait(judge(LATER), "create/StatefulSet/kw")
+    assert error.value.reason == "volume_mount" and error.value.msg.startswith("pod kw-2 cannot mount its volume: no such directory")
+    assert under_test.QUIET < clock.now - 1000 <= under_test.QUIET + 4
+
+
+def test_nothing_moves_for_too_long(clock: Clock) -> None:
+    ctx, _client = context(clock, wait_timeout=60)
+    with pytest.raises(ClusterError) as error:
+        ctx.wait(judge(LATER), "settle")
+    assert error.value.reason == "timeout" and error.value.facts["waited"] == 62 and error.value.facts["node"] == "kw-2"
+    assert error.value.msg.startswith("pod kw-2 is Pending, unchanged for 62 s. The run stopped where it is; run it again")
+
+
+def test_movement_begins_the_limit_anew(clock: Clock) -> None:
+    ctx, _client = context(clock, wait_timeout=60)
+    moving = [Verdict(False, f"{number} left") for number in range(40) for _again in range(20)]
+    ctx.wait(judge(*moving, DONE), "remove/pods")
+    assert clock.now == 1000.0 + 2 * len(moving)
+
+
+def test_a_slice_that_ends_keeps_since_when_nothing_moved(clock: Clock) -> None:
+    working = Journal(cluster_id="id", operation={"name": "upgrade", "step": "upgrade/kw-2"})
+    ctx, client = context(clock, journal=working, seconds=5, wait_timeout=60)
+    with pytest.raises(Paused):
+        ctx.wait(judge(LATER), "upgrade/kw-2")
+    assert clock.now == 1005.0, "never beyond the slice's end"
+    kept = ctx.seen.journal.operation["waiting"]
+    assert kept == {"step": "upgrade/kw-2", "why": "pod kw-2 is Pending", "since": 1.7e9 + 1000.0}
+    assert ("apply", "ConfigMap", "kw-journal") in client.sent
+    clock.now += 58
+    following, _client = context(clock, journal=ctx.seen.journal, seconds=5, wait_timeout=60)
+    with pytest.raises(ClusterError) as error:
+        following.wait(judge(LATER), "upgrade/kw-2")
+    assert error.value.reason == "timeout" and error.value.facts["waited"] == 63
+    other, _client = context(clock, journal=ctx.seen.journal, seconds=5, wait_timeout=60)
+    with pytest.raises(Paused):
+        other.wait(judge(LATER), "upgrade/kw-1")
+
+
+def test_a_slice_without_an_operation_writes_nothing(clock: Clock) -> None:
+    ctx, client = context(clock, seconds=1)
+    with pytest.raises(Paused):
+        ctx.wait(judge(LATER), "settle")
+    assert "apply" not in [verb for verb, _kind, _name in client.sent]
+
+
+def test_a_lost_lock_ends_the_wait(clock: Clock) -> None:
+    ctx, _client = context(clock)
+    ctx.lost = lambda: "eve/9"
+    with pytest.raises(ClusterError, match="the lock of kw was taken over by eve/9; this run stops where it is") as error:
+        ctx.wait(judge(LATER), "settle")
+    assert error.value.reason == "lock_lost"
+
+
+def test_a_watch_that_expired_is_only_a_shorter_pause(clock: Clock) -> None:
+    ctx, client = context(clock)
+    client.fail["watch", "Pod"] = KubeError(410, "Expired", "too old")
+    ctx.pause()
+    client.fail["watch", "Pod"] = KubeError(500, "InternalError", "no")
+    with pytest.raises(KubeError):
+        ctx.pause()
+
+
+def test_lines_are_said_once(clock: Clock) -> None:
+    ctx, _client = context(clock)
+    for text in ("a", "a", "b", "a"):
+        ctx.say(text)
+    assert ctx.lines == ["a", "b", "a"]
+    assert utc(0) == "1970-01-01T00:00:00Z"
+
+
+def test_the_journal_is_written_only_when_it_differs(clock: Clock) -> None:
+    ctx, client = context(clock)
+    ctx.write_journal(JOURNAL)
+    assert client.sent == [("apply", "ConfigMap", "kw-journal")], "there is none yet"
+    ctx.write_journal(JOURNAL)
+    assert len(client.sent) == 1
+    ctx.write_journal(replace(JOURNAL, cluster_id="other"))
+    assert len(client.sent) == 2 and ctx.seen.journal.cluster_id == "other"
+    assert Journal.read(client.objects["ConfigMap", "kw-journal"]) == ctx.seen.journal
+
+
+# ---- gates
+
+
+def _gate(name: str, holds: bool = False) -> Gate:
+    return Gate(name, "1", "0", holds, "It is not so.")
+
+
+def test_the_first_gate_that_refuses(clock: Clock) -> None:
+    ctx, _client = context(clock, waive=["nodes_live"])
+    step = Step("upgrade/kw-2", "x", pod="kw-2")
+    ctx.prove([_gate("space", True), _gate("nodes_live")], step)
+    with pytest.raises(ClusterError) as error:
+        ctx.prove([_gate("nodes_live"), _gate("jobs_running"), _gate("space")], step)
+    assert error.value.msg == "refused upgrade/kw-2: gate jobs_running: It is not so. Nothing was changed."
+    assert (error.value.reason, error.value.facts["node"], error.value.facts["resumable"]) == ("jobs_running", "kw-2", True)
+    assert [item["waived"] for item in error.value.facts["gates"]] == [True, False, False]
+    with pytest.raises(ClusterError) as late:
+        ctx.prove([_gate("nodes_needed")], step, changed=True)
+    assert "Nothing was changed" not in late.value.msg and late.value.facts["resumable"] is False
+
+
+# ---- rights
+
+
+def verbs(plan: Plan) -> list[str]:
+    return [f"{verb} {resource}" for verb, resource, _group, _namespaced in rights.needed(plan)]
+
+
+RUN = ["create leases", "patch leases", "patch configmaps"]
+
+
+def _steps(names: Iterable[str]) -> Plan:
+    return Plan("", tuple(Step(name, "") for name in names))
+
+
+@pytest.mark.parametrize(
+    ("step", "needed"),
+    [
+        ("create/Namespace/db", "patch namespaces"), ("create/Service/kw", "patch services"), ("repair/PodDisruptionBudget/b", "patch poddisruptionbudgets"),
+        ("create/ServiceAccount/kw", "patch serviceaccounts"), ("create/StatefulSet/kw", "patch statefulsets"), ("delete/Service/kw-ui", "delete services"),
+        ("volume/kw-0", "patch persistentvolumes"), ("volume/kw-0", "create pods"), ("reuse/kw-0", "delete persistentvolumes"), ("initialize", "create pods/exec"),
+        ("initialize", "patch persistentvolumeclaims"), ("remember", "create pods/exec"), ("scale_out/kw-3", "patch statefulsets"), ("settle", "create pods/exec"),
+        ("scale_in/kw-3", "delete persistentvolumeclaims"), ("reconfigure/kw-2", "patch statefulsets"), ("upgrade/kw-2", "create pods/exec"),
+        ("recommission/kw-3", "create pods/exec"), ("decommission/4", "create pods/exec"), ("remove/pods", "delete pods"),
+    ],
+)  # fmt: skip
+def test_each_step_needs_its_rights(step: str, needed: str) -> None:
+    found = verbs(_steps([step]))
+    assert found[:3] == RUN and needed in found[3:]
+
+
+def test_each_right_is_asked_for_once_and_where_it_counts(clock: Clock) -> None:
+    client = Client(clock)
+    rights.refuse_missing(client, plan_of(spec(), observed()), "db")  # type: ignore[arg-type]
+    assert len(client.asked) == len(set(client.asked))
+    assert ("patch", "persistentvolumes", "", None) in client.asked and ("patch", "statefulsets", "apps", "db") in client.asked
+    assert ("patch", "poddisruptionbudgets", "policy", "db") in client.asked
+
+
+def test_what_is_missing_is_named(clock: Clock) -> None:
+    client = Client(clock)
+    client.allowed = lambda verb, resource, *_rest: (verb, resource) not in (("patch", "statefulsets"), ("patch", "persistentvolumes"))
+    with pytest.raises(ClusterError) as error:
+        rights.refuse_missing(client, plan_of(spec(), observed()), "db")  # type: ignore[arg-type]
+    assert error.value.msg.startswith("these rights are missing: patch persistentvolumes cluster-wide; patch statefulsets in namespace db. Nothing was changed.")
+    assert (error.value.reason, error.value.facts) == (
+        "forbidden", {"missing": ["patch persistentvolumes", "patch statefulsets"], "resumable": False})  # fmt: skip
+
+
+def test_every_step_a_plan_can_hold_has_rights(clock: Clock) -> None:
+    for asked in ({"replicas": 5}, {"image": NEW}, {"cache": "1GiB"}, {"ui": "nodeport"}):
+        seen = live()
+        assert len(verbs(plan_of(spec_over(seen, **asked), seen))) > len(RUN)
