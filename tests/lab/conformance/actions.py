@@ -37,6 +37,20 @@ def form(cluster: Cluster, *numbers: str) -> None:
 
 
 @action
+def sql(cluster: Cluster, *words: str) -> None:
+    """Executes a statement through node 1."""
+    cluster.sql(" ".join(words))
+
+
+@action
+def decommission(cluster: Cluster, number: str) -> None:
+    """Decommissions the node and waits until it holds nothing."""
+    done = cluster.cli("node", "decommission", number, "--wait=all", seconds=60)
+    if done.returncode:
+        raise ClusterError(f"decommission of node {number}: exit {done.returncode}: {done.stderr[-300:]}")
+
+
+@action
 def stop(cluster: Cluster, number: str) -> None:
     """SIGTERM, and waits for the end."""
     code = cluster.signal(int(number), "TERM")
@@ -73,12 +87,6 @@ def await_log(cluster: Cluster, number: str, stream: str, *words: str) -> None:
 def await_exit(cluster: Cluster, number: str) -> None:
     """Waits until the process has ended by itself."""
     wait_until(f"process of node {number} ends", 20, lambda: not cluster.nodes[int(number)].running)
-
-
-@action
-def await_gone(cluster: Cluster, number: str) -> None:
-    """Waits until a node that is no child of ours (--background) answers no more."""
-    wait_until(f"node {number} answers no more", 20, lambda: cluster.get(int(number), "/health", 1)[0] == 0)
 
 
 @action

@@ -38,8 +38,9 @@ def walks(
                 binary = root / "bin" / "kwbase"
                 binary.parent.mkdir()
                 binary.symlink_to(kwbase)
-                walk_of_name = runner.Walk(blocks, special, Cluster(binary, root, env=ENV), walk.get("ask_node"))
-                by_section |= dict.fromkeys(walk["sections"], runner.Process(walk_of_name))
+                cluster = Cluster(binary, root, env=ENV)
+                made = runner.Walk(blocks, special, cluster, walk.get("ask_node"), tuple(walk.get("begin", ())))
+                by_section |= dict.fromkeys(walk["sections"], runner.Process(made))
         yield by_section
     finally:
         for process in set(by_section.values()):

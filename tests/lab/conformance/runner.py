@@ -10,7 +10,7 @@ import shlex
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -71,6 +71,7 @@ class Walk:
     special: dict[str, dict[str, object]]
     cluster: Cluster
     ask_node: int | None = None
+    begin: tuple[str, ...] = ()
     free: dict[str, int] = field(default_factory=dict)
     started: float = 0.0
 
@@ -96,8 +97,11 @@ class Walk:
         self.started = time.monotonic()
         try:
             with self.cluster:
+                trouble = self._perform(self.begin)
+                if trouble:
+                    trouble = f"the walk did not begin: {trouble}"
                 for block in self.blocks:
-                    yield block.id, self._ask(block)
+                    yield block.id, Outcome(False, trouble) if trouble else self._ask(block)
         finally:
             self.end_background()
 
@@ -110,11 +114,9 @@ class Walk:
         begun = time.monotonic()
         if begun - self.started > WALK_SECONDS:
             return Outcome(False, f"not asked: the walk took more than {WALK_SECONDS:g} s")
-        try:
-            for line in special.get("before", []):  # type: ignore[attr-defined]
-                actions.perform(self.cluster, line)
-        except (ClusterError, OSError) as error:
-            return Outcome(False, f"before it, `{line}`: {error}", time.monotonic() - begun)
+        trouble = self._perform(special.get("before", []))  # type: ignore[arg-type]
+        if trouble:
+            return Outcome(False, f"before it, {trouble}", time.monotonic() - begun)
         deadline = time.monotonic() + float(special.get("within", 0))  # type: ignore[arg-type]
         while True:
             try:
@@ -124,6 +126,15 @@ class Walk:
             if not detail or time.monotonic() > deadline:
                 return Outcome(not detail, detail, time.monotonic() - begun)
             time.sleep(0.5)
+
+    def _perform(self, lines: Iterable[str]) -> str:
+        """Performs actions; empty, or what went wrong with the first that failed."""
+        for line in lines:
+            try:
+                actions.perform(self.cluster, line)
+            except (ClusterError, OSError) as error:
+                return f"`{line}`: {error}"
+        return ""
 
     def _compare(self, block: Block, special: dict[str, object]) -> str:
         """Empty when the block passes, else the difference."""

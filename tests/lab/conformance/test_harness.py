@@ -46,6 +46,8 @@ def test_walk_names_what_exists() -> None:
     assert walked == sorted({block.section for block in BLOCKS})
     assert set(special) <= set(BY_ID)
     assert set(runner.load_exclusions()) <= set(BY_ID)
+    begun = [line.split()[0] for walk in walks.values() for line in walk.get("begin", [])]
+    assert set(begun) <= set(actions.ACTIONS)
     for entry in special.values():
         assert {line.split()[0] for line in entry.get("before", [])} <= set(actions.ACTIONS)
         assert set(entry.get("forgive", [])) <= set(runner.SPECIAL)
