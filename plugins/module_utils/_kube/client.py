@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal, TypeVar
 from urllib.parse import urlencode
 
-from . import config, errors, stream
+from . import config, errors, http, stream
 from .errors import ExecResult, KubeError
 from .resources import KINDS, path
 
@@ -26,7 +26,6 @@ Objects = list[Object]  # inside the class `list` is a method
 FIELD_MANAGER = "kaiwudb.kubernetes"
 PAGE = 500
 CONNECT_TIMEOUT = 5.0
-READ_TIMEOUT = 30.0
 RETRY_STATUS = frozenset({429, 500, 502, 503, 504})
 _PATCH_TYPES = {
     "merge": "application/merge-patch+json",
@@ -59,7 +58,7 @@ class Client:
         self._configuration = settings.configuration
         self._pool = RESTClientObject(self._configuration).pool_manager
         if not self._configuration.verify_ssl:
-            _silence_unverified()
+            http.silence_unverified()
         self._answered = False
         self._retry_seconds = retry_seconds
         self._first_retry_seconds = first_retry_seconds
@@ -93,7 +92,7 @@ class Client:
         Each item carries apiVersion and kind (the API server leaves them out in lists).
         """
         items: Objects = []
-        query: dict[str, Any] = _selectors(labels, fields) | {"limit": PAGE}
+        query: dict[str, Any] = http.selectors(labels, fields) | {"limit": PAGE}
         while True:
             try:
                 page = self._call("GET", "list", kind, None, namespace, query=query)
@@ -126,7 +125,7 @@ class Client:
         resource_version the existing objects come first, as ADDED.
         """
         deadline = time.monotonic() + timeout
-        query = _selectors(labels, fields) | {
+        query = http.selectors(labels, fields) | {
             "watch": "1",
             "allowWatchBookmarks": "true",
             "timeoutSeconds": max(1, int(timeout + 0.999)),
@@ -137,10 +136,10 @@ class Client:
             "GET", "watch", kind, None, namespace, query=query, stream_for=timeout, retry="always", count="reads"
         )
         try:
-            for line in _lines(response, deadline):
+            for line in http.lines(response, deadline):
                 event = json.loads(line)
                 if event.get("type") == "ERROR":
-                    raise _status_error(event.get("object") or {}, 0, "watch", kind, None, namespace)
+                    raise http.status_error(event.get("object") or {}, 0, "watch", kind, None, namespace)
                 yield event["type"], event["object"]
         finally:
             response.close()  # the rest of the stream is of no use: do not drain it into the pool
@@ -169,7 +168,7 @@ class Client:
             key: value for key, value in (("involvedObject.name", name), ("involvedObject.uid", uid)) if value
         }
         items, _version = self.list("Event", namespace, fields=fields)
-        return sorted(items, key=event_time)
+        return sorted(items, key=http.event_time)
 
     def can_i(
         self, verb: str, resource: str, group: str = "", namespace: str | None = None, name: str | None = None
@@ -457,136 +456,26 @@ class Client:
                     retries=False,
                     redirect=False,
                     preload_content=stream_for is None,
-                    timeout=urllib3.Timeout(connect=CONNECT_TIMEOUT, read=(stream_for or 0) + READ_TIMEOUT),
+                    timeout=urllib3.Timeout(connect=CONNECT_TIMEOUT, read=(stream_for or 0) + http.READ_TIMEOUT),
                 )
             except urllib3.exceptions.HTTPError as error:
-                failure = _transport_error(error, self.server, *subject)
+                failure = http.transport_error(error, self.server, *subject)
                 if failure.reason != errors.TLS and (retry == "always" or failure.unsent):
                     pause = 0.0
             else:
                 self._answered = True
                 if response.status < 300:
                     return response
-                failure = _response_error(response, *subject)
-                repeatable = response.status in RETRY_STATUS and _repeatable(failure)
+                failure = http.response_error(response, *subject)
+                repeatable = response.status in RETRY_STATUS and http.repeatable(failure)
                 if repeatable and (retry == "always" or response.status == 429):
-                    pause = _retry_after(response)
+                    pause = http.retry_after(response)
             if pause is None:
                 raise failure
             pause = max(pause, min(0.1 * 2**attempt, 3.0))
             if time.monotonic() + pause > deadline:
                 raise failure
             time.sleep(pause)  # nothing to watch here: the server itself is away or asked for a pause
-
-
-def _silence_unverified() -> None:
-    """Someone chose not to verify: saying so on stderr at every request is only noise in a task's output."""
-    import urllib3
-
-    urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
-
-
-def event_time(event: Object) -> str:
-    """When an Event was last seen: RFC 3339, "" when it says nothing."""
-    series = (event.get("series") or {}).get("lastObservedTime")
-    return str(series or event.get("lastTimestamp") or event.get("eventTime") or event.get("firstTimestamp") or "")
-
-
-def _selectors(
-    labels: Mapping[str, str] | str | None, fields: Mapping[str, str] | str | None
-) -> dict[str, Any]:
-    def text(selector: Mapping[str, str] | str) -> str:
-        return selector if isinstance(selector, str) else ",".join(f"{k}={v}" for k, v in selector.items())
-
-    query = {}
-    if labels:
-        query["labelSelector"] = text(labels)
-    if fields:
-        query["fieldSelector"] = text(fields)
-    return query
-
-
-def _lines(response: Any, deadline: float) -> Iterator[bytes]:
-    """Lines of a chunked answer until it ends, is cut, or the deadline passes."""
-    import urllib3
-
-    rest = b""
-    sock = getattr(getattr(response, "connection", None) or getattr(response, "_connection", None), "sock", None)
-    chunks = response.stream(None, decode_content=False)
-    while True:
-        left = deadline - time.monotonic()
-        if left <= 0:
-            return
-        if sock is not None:
-            sock.settimeout(left)
-        try:
-            chunk = next(chunks)
-        except (StopIteration, urllib3.exceptions.HTTPError, OSError):
-            return
-        *whole, rest = (rest + chunk).split(b"\n")
-        yield from (line for line in whole if line.strip())
-
-
-def _status_error(
-    status: Object, code: int, verb: str, kind: str, name: str | None, namespace: str | None
-) -> KubeError:
-    return KubeError(
-        int(status.get("code") or code),
-        str(status.get("reason") or "Unknown"),
-        str(status.get("message") or "no message"),
-        verb,
-        kind,
-        name,
-        namespace,
-    )
-
-
-def _response_error(response: Any, verb: str, kind: str, name: str | None, namespace: str | None) -> KubeError:
-    data = bytes(response.data or b"")
-    try:
-        status = json.loads(data)
-    except ValueError:
-        status = {}
-    if not isinstance(status, dict) or status.get("kind") != "Status":
-        text = data[:200].decode("utf-8", "replace").strip()
-        status = {"reason": response.reason or "Unknown", "message": text or f"HTTP {response.status}"}
-    return _status_error(status, response.status, verb, kind, name, namespace)
-
-
-def _repeatable(failure: KubeError) -> bool:
-    """A 500 or 504 whose text is the answer itself (a webhook said no, an invalid object) is not worth a repetition."""
-    return failure.status != 500 or "webhook" not in failure.message
-
-
-def _retry_after(response: Any) -> float:
-    try:
-        return min(float(response.headers.get("Retry-After", "0")), 10.0)
-    except ValueError:
-        return 0.0
-
-
-def _transport_error(
-    error: Exception, server: str, verb: str, kind: str, name: str | None, namespace: str | None
-) -> KubeError:
-    import urllib3
-
-    ex = urllib3.exceptions
-    cause: BaseException = error
-    if isinstance(error, ex.MaxRetryError) and error.reason is not None:
-        cause = error.reason
-    unsent = isinstance(cause, (ex.NewConnectionError, ex.ConnectTimeoutError, ex.ProxyError))
-    if isinstance(cause, ex.SSLError):
-        reason, text = errors.TLS, f"TLS to {server} failed: {cause}"
-    elif isinstance(cause, ex.TimeoutError) and not unsent:
-        reason, text = errors.TIMEOUT, f"{server} did not answer within {READ_TIMEOUT:.0f} s"
-    else:
-        reason, text = errors.CONNECTION, f"{server} cannot be reached: {_plain(cause)}"
-    return KubeError(0, reason, text, verb, kind, name, namespace, unsent=unsent)
-
-
-def _plain(cause: BaseException) -> str:
-    """The innermost sentence of urllib3's nested errors, without object addresses."""
-    return str(cause).rsplit("object at 0x", 1)[-1].partition(">: ")[2] or str(cause)
 
 
 Runner = Callable[[str, Sequence[str], float], ExecResult]
