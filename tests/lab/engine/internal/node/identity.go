@@ -74,6 +74,7 @@ func (n *Node) identify() error {
 	if known {
 		n.startStatus = "restarted pre-existing node"
 		err := n.openEngine()
+		n.started.Store(err == nil)
 		n.startMu.Unlock()
 		return err
 	}
@@ -162,6 +163,7 @@ func (n *Node) join(reply JoinReply) error {
 		return err
 	}
 	n.gossip.merge(reply.Infos)
+	n.started.Store(true)
 	close(n.identified)
 	return nil
 }
@@ -187,7 +189,6 @@ func (n *Node) openEngine() error {
 	}
 	n.engine = engine
 	close(n.engineSet)
-	n.started.Store(true)
 	return nil
 }
 
@@ -208,7 +209,7 @@ func (n *Node) bootstrap() error {
 	if err := n.openEngine(); err != nil {
 		return err
 	}
-	n.started.Store(false) // nobody may join before the first records are written
+	// started stays false until the first records are written: who joined before would get the first node's id.
 	ctx, cancel := context.WithTimeout(n.ctx, 30*time.Second)
 	defer cancel()
 	writes := []kv.Write{

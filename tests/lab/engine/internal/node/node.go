@@ -227,8 +227,10 @@ func (n *Node) Close() {
 	if n.httpd != nil {
 		n.httpd.Close()
 	}
-	if n.started.Load() {
+	select {
+	case <-n.engineSet:
 		n.engine.Close()
+	default:
 	}
 	if n.db != nil {
 		n.db.Close()
