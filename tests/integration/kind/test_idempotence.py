@@ -9,7 +9,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from kindlab import REPO, Place, Result, kubectl
+from kindlab import Place, Result, kubectl
 
 NAME = "kw"
 
@@ -73,8 +73,7 @@ def test_a_new_version_of_the_collection_restarts_nothing(first: Result, place: 
     new = tmp_path / "ansible_collections" / "kaiwudb" / "kubernetes"
     new.mkdir(parents=True)
     for part in ("plugins", "meta"):
-        shutil.copytree(REPO / part, new / part, ignore=shutil.ignore_patterns("__pycache__"))
-    (new / "galaxy.yml").write_text((REPO / "galaxy.yml").read_text().replace("version: 1.0.0", "version: 9.0.0"))
+        shutil.copytree(place.collections / "ansible_collections" / "kaiwudb" / "kubernetes" / part, new / part, ignore=shutil.ignore_patterns("__pycache__"))
     manifests = new / "plugins" / "module_utils" / "_cluster" / "manifests.py"
     text = manifests.read_text()
     changed = text.replace('"periodSeconds": 10,', '"periodSeconds": 17,')
