@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 # Copyright (c) 2026, kaiwudb.kubernetes contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Write everything that only repeats the table of options; ``--check`` fails when something is stale.

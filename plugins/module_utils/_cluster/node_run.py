@@ -21,11 +21,14 @@ Work = t.Callable[[Context, Step], None]
 class NodeRun(Run):
     """node: a pod's name, an ordinal, or C(id=N). state: decommissioned or active."""
 
+    required = ()
+
     def __init__(self, *args: t.Any, node: str, **kwargs: t.Any) -> None:
         self.wanted = kwargs.pop("state")
         super().__init__(*args, **kwargs)
         self.node = node
-        if not (node.isdigit() or (node.startswith("id=") and node[3:].isdigit()) or (node.startswith(f"{self.asked['name']}-") and node.rsplit("-", 1)[1].isdigit())):
+        # Exactly: kw-9-3 is a pod of another cluster, kw-9, and must not be taken for ordinal 3 of kw.
+        if not ((node.startswith("id=") and node[3:].isdigit()) or node.removeprefix(f"{self.asked['name']}-").isdigit()):
             raise InputError("node", f"{node!r} names no node; allowed are a pod's name ({self.asked['name']}-3), an ordinal (3) or a node id (id=4)")
 
     def go(self) -> dict[str, t.Any]:

@@ -12,6 +12,7 @@ import typing as t
 from dataclasses import dataclass, field
 
 from . import ranges as _ranges
+from .errors import ClusterError
 from .journal import Journal
 from .names import CLUSTER_ID, OPTIONS, Names, ordinal_of, owned
 from .ranges import Range, Wholeness
@@ -88,6 +89,14 @@ class Observed:
     @property
     def statefulset(self) -> Object | None:
         return self.objects["StatefulSet"].get(self.names.name)
+
+    @property
+    def running_set(self) -> Object:
+        """The StatefulSet of a step that needs one. ClusterError when somebody has deleted it meanwhile."""
+        if self.statefulset is None:
+            raise ClusterError(f"StatefulSet {self.names.name} is gone: somebody deleted it while this run worked. Run again to make it anew.",
+                               "statefulset_missing")
+        return self.statefulset
 
     @property
     def pods(self) -> t.Mapping[str, Object]:

@@ -147,4 +147,6 @@ def argument_spec(*names: str) -> dict[str, dict[str, t.Any]]:
         spec[option.name] = {"type": kind, **({"elements": "str"} if kind == "list" else {})}
         if option.name in ("name", "namespace"):
             spec[option.name]["required"] = True
+        if option.name == "image_pull_secrets":
+            spec[option.name]["no_log"] = False  # names of Secrets, not what is in them
     return spec

@@ -97,6 +97,7 @@ def present(spec: Spec, seen: Observed, profile: Profile, *, kube_nodes: t.Seque
     if fixed:
         raise fixed
     steps = _objects(spec, seen, profile, changes)
+    mended = len(steps)
     steps += _volumes(spec, seen, kube_nodes, changes)
     fresh = seen.statefulset is not None and not seen.initialized
     if fresh and (outdated(spec, seen) or seen.image != spec.image):
@@ -120,8 +121,9 @@ def present(spec: Spec, seen: Observed, profile: Profile, *, kube_nodes: t.Seque
         steps += _joining(spec, seen, changes)
         if again and again not in [step.id for step in steps]:
             verb, _slash, rest = again.partition("/")
-            steps.insert(0, Step(again, "was interrupted: see that it is complete", verb, pod="" if verb == "create" else rest,
-                                 facts={} if verb == "create" else {"ordinal": ordinal_of(rest)}))
+            # After the objects: what it waits for may need a Service that somebody deleted meanwhile.
+            steps.insert(mended, Step(again, "was interrupted: see that it is complete", verb, pod="" if verb == "create" else rest,
+                                      facts={} if verb == "create" else {"ordinal": ordinal_of(rest)}))
         if not steps and not settled(spec, seen):
             steps.append(Step("settle", "wait until every pod is ready and live"))
     return _permitted(Plan(_headline(spec, seen, steps), tuple(steps), changes=changes), spec)
@@ -314,7 +316,6 @@ def _rollout(spec: Spec, seen: Observed, changes: dict[str, tuple[t.Any, t.Any]]
     """Pods to restart with another image or other options, one at a time."""
     options = _template_options(spec, seen)
     pods = outdated(spec, seen)
-    assert seen.statefulset is not None
     if not pods and not options and seen.image == spec.image:
         return []
     upgrade = seen.image != spec.image or any(container(seen.pods[pod])["image"] != spec.image for pod in pods)

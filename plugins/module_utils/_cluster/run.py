@@ -50,6 +50,8 @@ class Run:
     of one run. seconds: how long this slice may take, None for as long as it takes. volumes_only: plan nothing else.
     """
 
+    required: tuple[str, ...] | None = None  # options without which there is nothing to look for; None: as to create a cluster
+
     def __init__(self, client: Client, asked: t.Mapping[str, t.Any], *, state: str = "present", check: bool = False, who: str = "somebody",
                  run_id: str = "", seconds: float | None = None, volumes_only: bool = False) -> None:
         self.client, self.asked, self.state, self.check = client, asked, state, check
@@ -92,7 +94,7 @@ class Run:
         if remembered is None and self.state == "absent":
             remembered = seen.removed_options
         # Volumes alone need an image only for the pods that make their directories.
-        required = (("image",) if self.asked.get("local_pv_prepare", "pod") == "pod" else ()) if self.volumes_only else None
+        required = (("image",) if self.asked.get("local_pv_prepare", "pod") == "pod" else ()) if self.volumes_only else self.required
         spec = resolve(self.asked, remembered, required)
         if self.state == "absent" and "operations" not in self.asked:
             spec = replace(spec, values={**spec.values, "operations": ("remove",)})

@@ -3,6 +3,7 @@
 """Everything a person asks about a cluster, from one look. Pure but for the look itself. PRIVATE to the collection."""
 from __future__ import annotations
 
+import re
 import typing as t
 
 from .._engine.profiles import PROFILES
@@ -119,8 +120,10 @@ def status_lines(ctx: Context, nodes: t.Sequence[t.Mapping[str, t.Any]], deep: D
 
 
 def _cell(value: t.Any) -> str:
-    return {None: "-", True: "yes", False: "no"}.get(value, str(value)) if value is None or isinstance(value, bool) else str(value).split(".")[0] \
-        if str(value)[:2] == "20" else str(value)
+    """One table cell: booleans in words, times without their fractions."""
+    if value is None or isinstance(value, bool):
+        return {None: "-", True: "yes", False: "no"}[value]
+    return re.sub(r"(\d\d:\d\d:\d\d)\.\d+", r"\1", str(value))
 
 
 def _http(ctx: Context) -> str:

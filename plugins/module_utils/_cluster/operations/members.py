@@ -43,8 +43,7 @@ def joined(ctx: Context, pod: str) -> verdict.Verdict:
 
 def set_replicas(ctx: Context, count: int) -> None:
     """The StatefulSet's size, only if it is still the object that was observed."""
-    live = ctx.seen.statefulset
-    assert live is not None
+    live = ctx.seen.running_set
     ctx.client.patch("StatefulSet", ctx.names.name, ctx.names.namespace, [
         {"op": "test", "path": "/metadata/uid", "value": live["metadata"]["uid"]},
         {"op": "test", "path": "/spec/replicas", "value": ctx.seen.replicas},

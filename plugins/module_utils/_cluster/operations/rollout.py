@@ -19,8 +19,7 @@ if t.TYPE_CHECKING:
 def roll(ctx: Context, step: Step) -> None:
     """One pod: gates, partition down to it, Ready on the new template, live in the engine with the new build, ranges whole."""
     ordinal = step.facts["ordinal"]
-    live = ctx.seen.statefulset
-    assert live is not None
+    live = ctx.seen.running_set
     # Restarting a pod that is down takes nothing away from anybody: its own failure must not block its repair.
     down = step.pod not in ctx.seen.pods or not ready(ctx.seen.pods[step.pod])
     if not _new(ctx, step.pod) or _needs_template(ctx, step):
@@ -75,16 +74,14 @@ def version_path(ctx: Context) -> list[gates.Gate]:
 
 
 def _needs_template(ctx: Context, step: Step) -> bool:
-    live = ctx.seen.statefulset
-    assert live is not None
+    live = ctx.seen.running_set
     return container(live["spec"]["template"])["image"] != ctx.spec.image or \
         (bool(step.facts.get("options")) and (live["metadata"].get("annotations") or {}).get(OPTIONS) != manifests.annotation(ctx.spec))
 
 
 def write_template(ctx: Context, step: Step) -> None:
     """New template and a partition that restarts nothing, in one write; otherwise the controller would roll at once."""
-    live = ctx.seen.statefulset
-    assert live is not None
+    live = ctx.seen.running_set
     if step.facts.get("options"):
         wanted = manifests.statefulset(ctx.spec, ctx.profile, sleep_action=create.knows_sleep(ctx.client.server_version()))
         wanted["spec"]["replicas"] = ctx.seen.replicas
@@ -102,15 +99,13 @@ def write_template(ctx: Context, step: Step) -> None:
 
 def _controller_saw(ctx: Context) -> verdict.Verdict:
     ctx.look()
-    live = ctx.seen.statefulset
-    assert live is not None
+    live = ctx.seen.running_set
     seen = live.get("status", {}).get("observedGeneration") == live["metadata"]["generation"]
     return verdict.DONE if seen else verdict.Verdict(False, "the StatefulSet controller has not seen the new template yet")
 
 
 def set_partition(ctx: Context, ordinal: int) -> None:
-    live = ctx.seen.statefulset
-    assert live is not None
+    live = ctx.seen.running_set
     if (live["spec"].get("updateStrategy", {}).get("rollingUpdate") or {}).get("partition", 0) != ordinal:
         ctx.client.patch("StatefulSet", ctx.names.name, ctx.names.namespace,
                          {"spec": {"updateStrategy": {"type": "RollingUpdate", "rollingUpdate": {"partition": ordinal}}}})
@@ -126,8 +121,7 @@ def _serving(ctx: Context, pod: str) -> verdict.Verdict:
     """Ready on the new template, live in the engine, and of the build that the image promises."""
     from ..._engine.profiles import version_from_image, version_of
 
-    live = ctx.seen.statefulset
-    assert live is not None
+    live = ctx.seen.running_set
     found = ctx.look_at_pods().get(pod)
     judged = verdict.ready(found, pod, live["status"].get("updateRevision"))
     if judged.never and judged.never != "unschedulable" and found is not None and not _new(ctx, pod):
@@ -144,4 +138,3 @@ def _serving(ctx: Context, pod: str) -> verdict.Verdict:
     if wanted and built and wanted[:3] != built[:3]:
         return verdict.Verdict(False, f"{pod} reports build {node.build}, the image says {ctx.spec.image}", "build", ctx.profile.liveness_seconds, pod)
     return verdict.DONE
-
