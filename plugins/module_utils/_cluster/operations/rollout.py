@@ -19,7 +19,6 @@ if t.TYPE_CHECKING:
 def roll(ctx: Context, step: Step) -> None:
     """One pod: gates, partition down to it, Ready on the new template, live in the engine with the new build, ranges whole."""
     ordinal = step.facts["ordinal"]
-    live = ctx.seen.running_set
     # Restarting a pod that is down takes nothing away from anybody: its own failure must not block its repair.
     down = step.pod not in ctx.seen.pods or not ready(ctx.seen.pods[step.pod])
     if not _new(ctx, step.pod) or _needs_template(ctx, step):
