@@ -13,6 +13,7 @@ from ansible.utils.display import Display
 
 # Short at first, so that a line appears soon; then longer, since every slice pays the module's start.
 SLICES = (5.0, 10.0, 20.0, 30.0)
+REMOVAL = (30.0,)  # takes seconds; nothing to watch
 
 
 class SlicedAction(ActionBase):  # type: ignore[misc]  # Ansible ships no types
@@ -28,8 +29,9 @@ class SlicedAction(ActionBase):  # type: ignore[misc]  # Ansible ships no types
         limit = _seconds(args.get("max_runtime"))
         total: dict[str, t.Any] = {}
         name, shown = args.get("name", ""), ""
+        slices = REMOVAL if args.get("state") == "absent" else SLICES
         for turn in range(10**9):
-            seconds = SLICES[min(turn, len(SLICES) - 1)]
+            seconds = slices[min(turn, len(slices) - 1)]
             if limit:
                 seconds = max(0.1, min(seconds, limit - (time.monotonic() - started)))
             answer = self._execute_module(module_args={**args, "run_id": run_id, "slice": seconds}, task_vars=task_vars)
