@@ -73,6 +73,15 @@ func (g *gossip) put(i Info) {
 	g.mu.Unlock()
 }
 
+// change alters one record in place: two loops write this node's.
+func (g *gossip) change(id int, f func(*Info)) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	i := g.infos[id]
+	f(&i)
+	g.infos[id] = i
+}
+
 // merge keeps the newest record of each node; nobody but the node itself speaks for it.
 func (g *gossip) merge(infos []Info) {
 	g.mu.Lock()
@@ -152,22 +161,22 @@ func (n *Node) exchange(ctx context.Context, addr string) {
 // isLive is the gossip view of life (`is_live`): it ends sooner than the liveness record does.
 func (n *Node) isLive(i Info) bool { return time.Since(i.Stamp) < n.cfg.Timing.GossipLive }
 
-// refreshInfo rebuilds this node's own record.
+// refreshInfo rebuilds what this node's own record says about its replicas.
 func (n *Node) refreshInfo() {
-	i, _ := n.gossip.get(n.id)
-	i.Leads, i.Holds = nil, nil
+	var leads, holds []kv.RangeID
 	for _, s := range n.engine.Statuses() {
 		if !s.Initialised {
 			continue
 		}
-		i.Holds = append(i.Holds, s.ID)
+		holds = append(holds, s.ID)
 		if s.Leading {
-			i.Leads = append(i.Leads, s.ID)
+			leads = append(leads, s.ID)
 		}
 	}
-	slices.Sort(i.Holds)
-	slices.Sort(i.Leads)
-	i.Stuck = n.fault("stuck-decommission")
-	i.Stamp = time.Now()
-	n.gossip.put(i)
+	slices.Sort(holds)
+	slices.Sort(leads)
+	stuck := n.fault("stuck-decommission")
+	n.gossip.change(n.id, func(i *Info) {
+		i.Leads, i.Holds, i.Stuck, i.Stamp = leads, holds, stuck, time.Now()
+	})
 }

@@ -180,6 +180,10 @@ func (n *Node) nodeJSON(v kv.Node) object {
 	m := Metrics{}
 	i, _ := n.gossip.get(v.ID)
 	m = i.Metrics
+	updated := m.At
+	if updated.IsZero() { // no figures yet
+		updated = v.UpdatedAt
+	}
 	key, value, _ := strings.Cut(v.Locality, "=")
 	figures := object{{"ranges", m.Ranges}, {"replicas", m.Ranges}, {"replicas.leaders", m.Leaders},
 		{"replicas.leaseholders", m.Leases}, {"ranges.unavailable", m.Unavailable},
@@ -194,7 +198,7 @@ func (n *Node) nodeJSON(v kv.Node) object {
 			{"sqlAddress", address(v.SQLAddress)}, {"startMode", v.StartMode}, {"nodeStatus", 0},
 			{"rangeIndex", rangeIndex(m)}}},
 		{"buildInfo", n.buildJSON(v.Build)},
-		{"startedAt", nanos(v.StartedAt)}, {"updatedAt", nanos(m.At)},
+		{"startedAt", nanos(v.StartedAt)}, {"updatedAt", nanos(updated)},
 		{"metrics", object{{"exec.error", 0}}},
 		{"storeStatuses", []object{{{"desc", object{{"storeId", v.ID}, {"attrs", object{{"attrs", []string{}}}},
 			{"capacity", object{{"capacity", strconv.FormatInt(m.Capacity, 10)}, {"available", strconv.FormatInt(m.Available, 10)},

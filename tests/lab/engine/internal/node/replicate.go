@@ -286,9 +286,7 @@ func (n *Node) metricsLoop(ctx context.Context) {
 		case <-ticker.C:
 		}
 		m := n.measure()
-		i, _ := n.gossip.get(n.id)
-		i.Metrics = m
-		n.gossip.put(i)
+		n.gossip.change(n.id, func(i *Info) { i.Metrics = m })
 	}
 }
 
