@@ -34,7 +34,10 @@ class SlicedAction(ActionBase):  # type: ignore[misc]  # Ansible ships no types
             seconds = slices[min(turn, len(slices) - 1)]
             if limit:
                 seconds = max(0.1, min(seconds, limit - (time.monotonic() - started)))
-            answer = self._execute_module(module_args={**args, "run_id": run_id, "slice": seconds}, task_vars=task_vars)
+            # The last slice that max_runtime leaves room for is told so: it gives the lock up for whoever continues.
+            last = limit and time.monotonic() - started + seconds >= limit
+            how = {"max_runtime": max(1, round(seconds))} if last else {"slice": seconds}
+            answer = self._execute_module(module_args={**args, "run_id": run_id, **how}, task_vars=task_vars)
             total = merge(total, answer)
             if self._task.check_mode:
                 for line in answer.get("plan_lines") or ():
@@ -43,8 +46,7 @@ class SlicedAction(ActionBase):  # type: ignore[misc]  # Ansible ships no types
                 if line != shown:  # a slice begins by saying where it stands
                     Display().display(f"{name}    {line}")
                 shown = line
-            out_of_time = bool(limit) and time.monotonic() - started >= limit
-            if answer.get("failed") or not answer.get("in_progress") or out_of_time:
+            if answer.get("failed") or not answer.get("in_progress") or last:
                 break
         total["seconds"] = round(time.monotonic() - started, 1)
         total["took"] = took(total["seconds"])

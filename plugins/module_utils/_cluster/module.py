@@ -73,7 +73,7 @@ def cluster_main(names: t.Sequence[str] = (), *, volumes_only: bool = False) -> 
             refuse_unconfirmed(asked)
         limits = [float(value) for value in (module.params["slice"], asked.get("max_runtime")) if value]
         run = Run(Client(connection_of(module)), asked, state=state, check=module.check_mode, who=who(), volumes_only=volumes_only,
-                  run_id=module.params["run_id"] or f"{os.getpid()}-{time.time():.0f}", seconds=min(limits) if limits else None)
+                  run_id=module.params["run_id"] or f"{os.getpid()}-{time.time():.0f}", seconds=min(limits) if limits else None, sliced=bool(module.params["slice"]))
         return run.go()
 
     finish(module, work)
@@ -101,7 +101,7 @@ def decommission_main() -> t.NoReturn:
         asked = parse_asked(module.params)
         limits = [float(value) for value in (module.params["slice"], asked.get("max_runtime")) if value]
         run = NodeRun(Client(connection_of(module)), asked, node=module.params["node"].strip(), state=module.params["state"], check=module.check_mode,
-                      who=who(), run_id=module.params["run_id"] or f"{os.getpid()}-{time.time():.0f}", seconds=min(limits) if limits else None)
+                      who=who(), run_id=module.params["run_id"] or f"{os.getpid()}-{time.time():.0f}", seconds=min(limits) if limits else None, sliced=bool(module.params["slice"]))
         return run.go()
 
     finish(module, work)

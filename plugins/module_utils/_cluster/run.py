@@ -48,14 +48,15 @@ class Run:
 
     asked: coerced options. state: present or absent. who: for the journal and the lock; run_id: the same for all slices
     of one run. seconds: how long this slice may take, None for as long as it takes. volumes_only: plan nothing else.
+    sliced: another slice of this run follows one that ends early, so it keeps the lock.
     """
 
     required: tuple[str, ...] | None = None  # options without which there is nothing to look for; None: as to create a cluster
 
     def __init__(self, client: Client, asked: t.Mapping[str, t.Any], *, state: str = "present", check: bool = False, who: str = "somebody",
-                 run_id: str = "", seconds: float | None = None, volumes_only: bool = False) -> None:
+                 run_id: str = "", seconds: float | None = None, volumes_only: bool = False, sliced: bool = False) -> None:
         self.client, self.asked, self.state, self.check = client, asked, state, check
-        self.who, self.run_id, self.seconds, self.volumes_only = who, run_id, seconds, volumes_only
+        self.who, self.run_id, self.seconds, self.volumes_only, self.sliced = who, run_id, seconds, volumes_only, sliced
         self.started = time.monotonic()
         self.done: list[str] = []
         self.whole: bool | None = None  # whether all ranges were whole when the work was done; not asked when there was none
@@ -254,7 +255,7 @@ def locked(run: Run, ctx: Context, work: t.Callable[[], dict[str, t.Any]]) -> di
     except BaseException:
         held.release()
         raise
-    if result["in_progress"]:
+    if result["in_progress"] and run.sliced:
         held.hold()
     else:
         held.release()
