@@ -354,6 +354,13 @@ def test_an_interrupted_step_that_leads_elsewhere_is_dropped(operation: dict[str
     assert ids(plan(live(journal=replace(JOURNAL, operation={"name": "x", **operation})))) == []
 
 
+def test_what_an_interrupted_step_may_need_is_mended_first() -> None:
+    halfway = live(without=["Service/kw"], journal=during("create", "create/StatefulSet/kw"))
+    assert ids(plan(halfway)) == ["create/Service/kw", "create/StatefulSet/kw"]
+    growing = live(4, journal=during("scale_out", "scale_out/kw-3"), without=["PodDisruptionBudget/kw-budget"])
+    assert ids(plan(growing)) == ["create/PodDisruptionBudget/kw-budget", "scale_out/kw-3"]
+
+
 def test_interrupted_before_init_was_seen_through() -> None:
     assert ids(plan(live(journal=during("initialize", "initialize")))) == ["initialize"]
     assert ids(plan(live(journal=during("create", "create/StatefulSet/kw")))) == ["create/StatefulSet/kw"]
