@@ -24,6 +24,7 @@ if t.TYPE_CHECKING:
     from .plan import Step
 
 POLL = 2.0  # seconds between two questions to the engine, which offers nothing to watch
+MOUNT_TRIES = 3  # a kubelet tries again after 0.5 s, 1 s, 2 s, …; the same failure so often is no moment's
 QUIET = 10.0  # seconds a wait may last before it says what it waits for
 Pods = t.Mapping[str, t.Mapping[str, t.Any]]
 
@@ -150,9 +151,10 @@ class Context:
             raise
 
     def _mount_trouble(self, found: verdict.Verdict) -> verdict.Verdict:
-        """A volume that cannot be mounted shows in events only; the container just waits."""
-        events = [event for event in self.client.events(self.spec.namespace, found.pod) if event.get("reason") in ("FailedMount", "FailedAttachVolume")]
-        return replace(found, why=f"pod {found.pod} cannot mount its volume: {events[-1].get('message')}", never="volume_mount") if events else found
+        """A directory that does not exist shows in events only; the container just waits. Other mount troubles pass."""
+        told = [event.get("message", "") for event in self.client.events(self.spec.namespace, found.pod) if event.get("reason") == "FailedMount"]
+        missing = [text for text in told if "does not exist" in text or "no such file" in text]
+        return replace(found, why=f"pod {found.pod} cannot mount its volume: {missing[-1]}", never="volume_mount", patience=2.0) if missing else found
 
     def _give_up_if_hopeless(self, found: verdict.Verdict, step: str) -> None:
         if not found.never:
