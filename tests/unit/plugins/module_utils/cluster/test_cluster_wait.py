@@ -103,13 +103,31 @@ def test_without_patience_it_ends_at_once(clock: Clock) -> None:
     assert clock.now == 1000.0 and error.value.facts["evidence"]["events"][0].startswith("could not be read: ")
 
 
+def mounting(clock: Clock, *, count: int = 3, uid: str = "u-2", phase: str = "Pending") -> Context:
+    """Pod kw-2 waits, and an event says that its volume could not be mounted."""
+    ctx, client = context(clock, wait_timeout=60)
+    pods = {name: {**pod, "metadata": {**pod["metadata"], "uid": f"u-{name[-1]}"}} for name, pod in ctx.seen.pods.items()}
+    pods["kw-2"] = {**pods["kw-2"], "status": {"phase": phase}}
+    ctx.seen = replace(ctx.seen, objects={**ctx.seen.objects, "Pod": pods})
+    client.event_list = [{"reason": "Scheduled", "message": "x"},
+                         {"reason": "FailedMount", "message": "no such directory", "count": count, "involvedObject": {"uid": uid}}]
+    return ctx
+
+
 def test_a_volume_that_cannot_be_mounted_shows_in_events_only(clock: Clock) -> None:
-    ctx, client = context(clock)
-    client.event_list = [{"reason": "Scheduled", "message": "x"}, {"reason": "FailedMount", "message": "no such directory"}]
+    ctx = mounting(clock)
     with pytest.raises(ClusterError) as error:
         ctx.wait(judge(LATER), "create/StatefulSet/kw")
     assert error.value.reason == "volume_mount" and error.value.msg.startswith("pod kw-2 cannot mount its volume: no such directory")
     assert under_test.QUIET < clock.now - 1000 <= under_test.QUIET + 4
+
+
+@pytest.mark.parametrize("event", [{"count": 1}, {"uid": "of the pod before"}, {"phase": "Running"}])
+def test_a_mount_that_failed_for_a_moment_or_in_the_past_is_waited_for(clock: Clock, event: dict[str, Any]) -> None:
+    ctx = mounting(clock, **event)
+    with pytest.raises(ClusterError) as error:
+        ctx.wait(judge(LATER), "create/StatefulSet/kw")
+    assert error.value.reason == "timeout"
 
 
 def test_nothing_moves_for_too_long(clock: Clock) -> None:
