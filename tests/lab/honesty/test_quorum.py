@@ -2,6 +2,7 @@
 """Quorum honesty with real processes: acknowledged means a majority has it on disk, and a lost majority says so."""
 from __future__ import annotations
 
+import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,14 +14,36 @@ from local.cluster import Cluster, ClusterError, wait_until
 CREATE = "create table if not exists {0} (id int primary key, text varchar(64))"
 
 
-@pytest.fixture
-def cluster(kwbase: Path, tmp_path: Path) -> Iterator[Cluster]:
-    """Three nodes, initialised, every range whole."""
-    with Cluster(kwbase, tmp_path, env={"KWDB_LAB_MOVE_INTERVAL": "100ms"}) as three:
+@pytest.fixture(scope="module")
+def formed(kwbase: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """Three nodes, initialised, every range whole, then killed; their stores stand beside as `saved`.
+
+    A new cluster takes 20 s until it is whole: the tests start from copies of one.
+    """
+    root = tmp_path_factory.mktemp("formed")
+    with Cluster(kwbase, root) as three:
         three.form(1, 2, 3)
         three.sql(CREATE.format("t"))
         wait_until("every range is whole", 60, three.whole, 0.3)
+        three.kill(1, 2, 3)
+        for node in three.nodes.values():
+            shutil.copytree(node.store, root / "saved" / str(node.number))
         yield three
+
+
+@pytest.fixture
+def cluster(formed: Cluster) -> Iterator[Cluster]:
+    """The three nodes, started on fresh copies of the stores, serving."""
+    for node in formed.nodes.values():
+        shutil.rmtree(node.store, ignore_errors=True)
+        shutil.copytree(formed.root / "saved" / str(node.number), node.store)
+    formed.start(1, 2, 3)
+    try:
+        formed.await_ready(1, 2, 3)
+        wait_until("the cluster serves", 40, lambda: serves(formed), 0.3)
+        yield formed
+    finally:
+        formed.kill(1, 2, 3)
 
 
 def keys(cluster: Cluster, at: int = 1, seconds: float = 30) -> list[int]:
