@@ -11,6 +11,10 @@ KEPT = 20  # finished operations
 _SHAPES = {"cluster_id": str, "initializing": dict, "initialized": dict, "operation": dict, "made_namespace": bool}
 
 
+def _named(operation: t.Any) -> bool:
+    return isinstance(operation, dict) and isinstance(operation.get("name"), str)
+
+
 @dataclass(frozen=True)
 class Journal:
     """cluster_id and initialized (who, when) are written after C(init), initializing before it.
@@ -36,8 +40,10 @@ class Journal:
         if not isinstance(known, dict):
             return cls()
         kept = {name: known[name] for name, kind in _SHAPES.items() if isinstance(known.get(name), kind)}
+        if not _named(kept.get("operation")):
+            kept.pop("operation", None)
         history = known.get("history")
-        return cls(**kept, history=tuple(item for item in history if isinstance(item, dict)) if isinstance(history, list) else ())
+        return cls(**kept, history=tuple(filter(_named, history)) if isinstance(history, list) else ())
 
     def data(self) -> dict[str, str]:
         """The ConfigMap's data."""
