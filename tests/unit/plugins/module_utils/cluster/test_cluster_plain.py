@@ -199,7 +199,7 @@ def test_what_is_written_is_read_again() -> None:
         {"data": {"journal": "null"}}, {"data": {"journal": "[]"}}, {"data": {"journal": "3"}}, {"data": {"journal": '"text"'}},
         {"data": {"journal": '{"unknown": 1}'}}, {"data": {"journal": '{"operation": [], "history": null, "initialized": 7}'}},
         {"data": {"journal": '{"operation": "scale_in", "history": {"a": 1}, "cluster_id": 7, "made_namespace": "yes"}'}},
-        {"data": {"journal": '{"history": [1, "x", null]}'}},
+        {"data": {"journal": '{"history": [1, "x", null, {"step": "x"}], "operation": {"step": "scale_in/kw-2"}}'}},
     ],
 )  # fmt: skip
 def test_nonsense_is_an_empty_journal(configmap: Any) -> None:

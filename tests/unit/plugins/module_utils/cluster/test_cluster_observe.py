@@ -1,0 +1,313 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) 2026, kaiwudb.kubernetes contributors
+"""Two views joined by address, what only gates need, and status for a person."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster import status
+from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.context import Context
+from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.journal import Journal
+from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.observe import (
+    Job,
+    Store,
+    ask_engine,
+    container,
+    look_at_objects,
+    look_deep,
+    ready,
+)
+from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.ranges import Range
+from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._engine.errors import EngineError
+from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._engine.profiles import PROFILES
+from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._kube.errors import KubeError
+from ansible_collections.kaiwudb.kubernetes.tests.unit.plugins.module_utils.cluster.factories import (
+    ID,
+    JOURNAL,
+    LABELS,
+    NAMES,
+    NEW,
+    OLD,
+    claim,
+    deep,
+    gone,
+    live,
+    observed,
+    pod,
+    ranges,
+    row,
+    silent,
+    spec,
+    statefulset,
+    volume,
+)
+from ansible_collections.kaiwudb.kubernetes.tests.unit.plugins.module_utils.cluster.fakes import Client, Clock
+
+# ---- rows and pods
+
+
+def test_pods_and_rows_are_joined_by_the_exact_address() -> None:
+    seen = live(11)
+    assert [item.id for item in seen.rows_of("kw-1")] == [2] and [item.id for item in seen.rows_of("kw-10")] == [11]
+    assert seen.node_of("kw-11") is None and seen.node_of("nonsense") is None
+    assert live(sql_port=26258).node_of("kw-0") is None, "another port is another address"
+
+
+@pytest.mark.parametrize(
+    ("rows", "told", "chosen"),
+    [
+        ([gone(4, 3), row(5, 3)], {}, 5), ([row(5, 3), gone(4, 3)], {}, 5),
+        ([row(4, 3), row(5, 3)], {}, 5), ([row(4, 3), row(5, 3)], {"kw-3": 4}, 4),
+        ([row(4, 3), gone(5, 3)], {"kw-3": 5}, 5), ([row(4, 3), row(5, 3)], {"kw-3": 99}, 5),
+    ],
+)  # fmt: skip
+def test_of_two_rows_with_one_address(rows: list[Any], told: dict[str, int], chosen: int) -> None:
+    found = live(4, nodes=[row(1, 0), *rows], ids=told).node_of("kw-3")
+    assert found is not None and found.id == chosen
+
+
+def test_history_is_no_member_but_a_dead_or_leaving_node_is() -> None:
+    dead, leaving = row(2, 1, is_live=False, is_available=False), row(3, 2, is_decommissioning=True)
+    seen = live(nodes=[row(1, 0), dead, leaving, gone(4, 3), gone(5), gone(6, 2)])
+    assert [item.id for item in seen.members()] == [1, 2, 3]
+    assert [item.id for item in seen.live()] == [1]
+    still_live = live(nodes=[row(1, 0), row(2, 1), row(3, 2), row(4, 3, is_decommissioning=True)])
+    assert [item.id for item in still_live.members()] == [1, 2, 3], "frozen gossip of a pod that is gone"
+    stray = live(nodes=[row(1, 0), row(2, 1), row(3, 2), row(9, 7)])
+    assert [item.id for item in stray.members()] == [1, 2, 3, 9], "a node outside is one all the same"
+
+
+def test_wholeness_counts_live_members_and_those_that_stay() -> None:
+    rows = [row(1, 0), row(2, 1), row(3, 2), row(4, 3, is_decommissioning=True)]
+    on_the_leaving = [Range(1, "a.b", frozenset({1, 2, 4}), 3)]
+    assert deep(on_the_leaving).wholeness(live(4, nodes=rows)).whole, "it is still there"
+    assert not deep(on_the_leaving).wholeness(live(3, nodes=rows)).whole, "its pod is gone"
+    five = [Range(1, "", frozenset({1, 2, 3}), 5)]
+    assert deep(five).wholeness(live(4, nodes=rows)).whole
+    assert not deep(five).wholeness(live(5)).whole
+
+
+# ---- what is remembered
+
+
+def test_what_the_cluster_remembers() -> None:
+    assert observed().remembered is None and observed().image is None and observed().replicas == 0
+    seen = live(5, of=spec(replicas=5, cache="1GiB"))
+    known = seen.remembered
+    assert known is not None and (known["cache"], known["image"], known["replicas"]) == ("1GiB", OLD, 5)
+    assert seen.expected_pods() == ["kw-0", "kw-1", "kw-2", "kw-3", "kw-4"]
+
+
+def test_an_interrupted_scale_in_is_remembered_as_what_was_wanted() -> None:
+    leaving = replace(JOURNAL, operation={"name": "scale_in", "replicas": 3})
+    known = live(5, journal=leaving).remembered
+    assert known is not None and known["replicas"] == 3
+    other = live(5, journal=replace(JOURNAL, operation={"name": "scale_out", "replicas": 7})).remembered
+    assert other is not None and other["replicas"] == 5
+
+
+@pytest.mark.parametrize("note", [None, "", "{not json", "[]", "null", "7"])
+def test_a_mangled_annotation_remembers_nothing(note: str | None) -> None:
+    edited = statefulset(spec())
+    edited["metadata"]["annotations"] = None if note is None else {"kaiwudb.kubernetes/options": note}
+    assert live(sts=edited).remembered == {"image": OLD, "replicas": 3}
+
+
+def test_the_options_of_a_removal_that_was_interrupted() -> None:
+    assert observed(journal=Journal(operation={"name": "remove", "options": {"image": OLD}})).removed_options == {"image": OLD}
+    assert observed(journal=Journal(operation={"name": "remove"})).removed_options == {}
+    assert observed(journal=Journal(operation={"name": "create", "options": {"a": 1}})).removed_options == {}
+
+
+def test_the_cluster_id_outlives_the_journal() -> None:
+    stamp = {"kaiwudb.kubernetes/cluster-id": "stamped"}
+    assert observed().cluster_id is None
+    assert observed(claim(0), claim(1, **stamp)).cluster_id == "stamped"
+    assert observed(volume(2, **stamp)).cluster_id == "stamped"
+    assert observed(volume(2, **stamp), journal=JOURNAL).cluster_id == ID
+
+
+@pytest.mark.parametrize(
+    ("seen", "initialized"),
+    [
+        (observed(), False), (observed(pod(0, ready=False)), False), (observed(nodes=[]), False), (observed(pod(0)), True),
+        (observed(nodes=[row(1, 0)]), True), (observed(journal=Journal(initialized={"at": "t"})), True), (observed(journal=Journal(cluster_id="x")), True),
+        (observed(journal=Journal(initializing={"since": "t"})), False), (observed(pod(0, deleting=True)), False),
+    ],
+)  # fmt: skip
+def test_initialized(seen: Any, initialized: bool) -> None:
+    assert seen.initialized is initialized
+
+
+def test_ready_and_container() -> None:
+    assert ready(pod(0)) and not ready(pod(0, ready=False)) and not ready(pod(0, deleting=True)) and not ready({"metadata": {}})
+    made = {"spec": {"containers": [{"name": "side"}, {"name": "kaiwudb"}]}}
+    assert container(made)["name"] == "kaiwudb" and container({"spec": {"containers": [{"name": "other"}]}})["name"] == "other"
+
+
+# ---- looking
+
+
+def test_a_look_takes_only_what_is_ours() -> None:
+    client = Client(Clock())
+    for name, labels in (("kw", LABELS), ("foreign", {"app": "x"})):
+        client.put({"kind": "Service", "metadata": {"name": name, "labels": labels}})
+    client.put({"kind": "Namespace", "metadata": {"name": "db"}})
+    seen = look_at_objects(client, NAMES)  # type: ignore[arg-type]
+    assert list(seen.objects["Service"]) == ["kw"] and seen.namespace is not None
+    assert [verb for verb, _kind, _name in client.sent] == ["get"] + ["list"] * 8, "one read a kind"
+    client.sent.clear()
+    look_at_objects(client, NAMES, volumes=False)  # type: ignore[arg-type]
+    assert ("list", "PersistentVolume", "") not in client.sent
+
+
+def test_a_namespace_that_is_missing_or_may_not_be_seen() -> None:
+    client = Client(Clock())
+    assert look_at_objects(client, NAMES).namespace is None  # type: ignore[arg-type]
+    assert [kind for verb, kind, _name in client.sent if verb == "list"] == ["PersistentVolume"]
+    client.fail["get", "Namespace"] = KubeError(403, "Forbidden", "no")
+    assert look_at_objects(client, NAMES).namespace == {}  # type: ignore[arg-type]
+    client.fail["get", "Namespace"] = KubeError(500, "InternalError", "no")
+    with pytest.raises(KubeError):
+        look_at_objects(client, NAMES)  # type: ignore[arg-type]
+
+
+class Engine:
+    """Answers by the first table or setting a statement names; EngineError where there is no answer."""
+
+    profile = PROFILES["kwdb"]
+
+    def __init__(self, rows: Any = None, **tables: list[dict[str, Any]]) -> None:
+        self.rows, self.tables, self.asked = rows, tables, []
+
+    def node_status(self, *, decommission: bool, pods: list[str]) -> Any:
+        assert decommission
+        self.asked.append(pods)
+        if self.rows is None:
+            raise EngineError("hung", "node status did not answer", pods[0], "node status")
+        return self.rows
+
+    def node_id(self, name: str) -> int:
+        self.asked.append(name)
+        return 4
+
+    def sql_rows(self, statement: str) -> Any:
+        table = next((name for name in self.tables if f"kwdb_internal.{name}" in statement), None)
+        if table is None:
+            raise EngineError("hung", "sql did not answer", "kw-0", "sql")
+        return self.tables[table]
+
+
+def test_only_ready_pods_are_asked_lowest_first() -> None:
+    engine = Engine([row(1, 0)])
+    seen = observed(pod(10), pod(2), pod(0, ready=False))
+    found = ask_engine(engine, seen)  # type: ignore[arg-type]
+    assert engine.asked == [["kw-2", "kw-10"]] and found.nodes == (row(1, 0),) and found.engine_silence == ""
+
+
+def test_nobody_to_ask_and_nobody_who_answers() -> None:
+    assert ask_engine(Engine(), observed(pod(0, ready=False))).engine_silence == "no pod is ready"  # type: ignore[arg-type]
+    hung = ask_engine(Engine(), live())  # type: ignore[arg-type]
+    assert hung.nodes is None and "node status did not answer" in hung.engine_silence
+
+
+def test_a_shared_address_is_settled_by_the_pod_itself() -> None:
+    engine = Engine([row(1, 0), row(2, 1), row(4, 2), row(9, 2)])
+    found = ask_engine(engine, live())  # type: ignore[arg-type]
+    assert found.ids == {"kw-2": 4} and engine.asked[1:] == ["kw-2"]
+    chosen = found.node_of("kw-2")
+    assert chosen is not None and chosen.id == 4
+
+
+ZONES = [
+    {"range_name": name, "database_name": database, "table_name": table, "raw_config_sql": f"ALTER …\n\tnum_replicas = {count},\n\tx = 1"}
+    for name, database, table, count in (
+        ("default", None, None, 3), ("meta", None, None, 5), ("liveness", None, None, 6), ("system", None, None, 7), ("timeseries", None, None, 8),
+        (None, "bank", None, 9), (None, "bank", "accounts", 1),
+    )
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("start", "database", "table", "wanted"),
+    [
+        ("/Min", "", "", 5), ("", "", "", 5), ("/Meta2/x", "", "", 5), ("/System/NodeLiveness", "", "", 6), ("/System/NodeLivenessMax", "", "", 7),
+        ("/System/tsd", "", "", 8), ("/System/\"x\"", "", "", 7), ("/Table/11", "", "", 3), ("/Table/60", "bank", "accounts", 1),
+        ("/Table/61", "bank", "other", 9), ("/Table/62", "shop", "orders", 3), (None, None, None, 5),
+    ],
+)  # fmt: skip
+def test_how_many_replicas_a_range_wants(start: Any, database: Any, table: Any, wanted: int) -> None:
+    one = {"range_id": "7", "start_pretty": start, "database_name": database, "table_name": table, "replicas": "{1,2,13}"}
+    found = look_deep(Engine(zones=ZONES, ranges_no_leases=[one], jobs=[], kv_store_status=[]), live())  # type: ignore[arg-type]
+    assert found is not None
+    name = ".".join(part for part in (database, table) if part)
+    assert found.ranges == (Range(7, name, frozenset({1, 2, 13}), wanted),)
+
+
+def test_jobs_and_stores() -> None:
+    stores = [{"node_id": "1", "capacity": "100", "available": "9e1", "used": None}]
+    engine = Engine(zones=[{"range_name": "x", "database_name": None, "table_name": None, "raw_config_sql": None}],
+                    ranges_no_leases=[{"range_id": "1", "start_pretty": "/Table/1", "database_name": "", "table_name": "", "replicas": None}],
+                    jobs=[{"job_id": "5", "job_type": "IMPORT"}], kv_store_status=stores)  # fmt: skip
+    found = look_deep(engine, live())  # type: ignore[arg-type]
+    assert found is not None and found.jobs == (Job("5", "IMPORT"),) and found.stores == (Store(1, 100, 90, 0),)
+    assert found.ranges == (Range(1, "", frozenset(), 3),), "three is the engine's default"
+
+
+def test_without_sql_there_is_no_deep_view() -> None:
+    assert look_deep(Engine(zones=ZONES), live()) is None  # type: ignore[arg-type]
+
+
+# ---- status
+
+
+def shown(seen: Any, known: Any = None, drift: Any = (), **asked: Any) -> list[str]:
+    client = Client(Clock())
+    ctx = Context(client, spec(**asked), PROFILES[asked.get("engine", "kwdb")], "ann")  # type: ignore[arg-type]
+    ctx.seen = seen
+    return status.status_lines(ctx, status.node_list(seen), known, drift)
+
+
+def test_status_in_ten_seconds() -> None:
+    history = ({"name": "upgrade", "outcome": "done", "until": "09:12", "who": "awx-job-1"},)
+    working = replace(JOURNAL, history=history, operation={"name": "scale_in", "step": "scale_in/kw-2", "since": "09:41", "who": "ann"})
+    rows = [row(1, 0, started_at="2026-11-23 09:00:01.123456+00:00"), row(2, 1, is_live=False), row(7, 2, is_decommissioning=True), gone(9)]
+    seen = live(nodes=rows, journal=working, pods=[pod(0), pod(1, ready=False), pod(2)])
+    lines = shown(seen, deep(ranges((1, 2, 7), 4)), ["settle"])
+    assert lines[0] == "kw   KaiwuDB V3.2.1 · 1 of 3 nodes live · ranges 4, 0 unavailable, 4 under-replicated · insecure (!)"
+    cells = [line.split() for line in lines[1:6]]
+    assert cells[0] == ["pod", "node", "kubernetes", "node", "volume", "size", "build", "live", "replicas", "started"]
+    assert cells[1] == ["kw-0", "1", "w1", "db.kw-0", "10Gi", "V3.2.1", "yes", "20", "2026-11-23", "09:00:01+00:00"]
+    assert cells[2] == ["kw-1", "2", "w2", "db.kw-1", "10Gi", "V3.2.1", "no", "20", "-", "not", "ready"]
+    assert cells[3][-1] == "leaving" and cells[4][:2] == ["-", "9"]
+    assert lines[6] == ("  last     upgrade done, 09:12, awx-job-1     running  scale_in at scale_in/kw-2 since 09:41, ann     drift  settle")
+    assert lines[7] == "  SQL      kubectl -n db exec -it kw-0 -- /kaiwudb/bin/kwbase sql --insecure"
+    assert lines[8] == "  HTTP     kubectl -n db port-forward service/kw-public 8080 (this build has no Admin UI; /health answers)"
+
+
+def test_status_of_what_does_not_answer() -> None:
+    assert " · no node answers: cannot dial server · " in shown(silent(live()))[0]
+    fresh = silent(live(pods=[pod(number, ready=False) for number in range(3)], journal=Journal()))
+    assert shown(fresh)[0] == f"kw   KaiwuDB {OLD} · not initialised · insecure (!)"
+    assert shown(live())[-3] == "  last     nothing     running  nothing     drift  none"
+
+
+def test_where_the_ui_is() -> None:
+    open_ = live(of=spec(ui="nodeport", ui_node_port=30080))
+    assert shown(open_)[-1] == "  HTTP     http://NODE:30080 on any Kubernetes node (this build has no Admin UI; /health answers)"
+    assert shown(open_, engine="bini")[-1] == "  HTTP     http://NODE:30080 on any Kubernetes node"
+
+
+def test_nodes_as_data() -> None:
+    first, *_rest, stray = status.node_list(live(nodes=[row(1, 0), row(2, 1), row(3, 2), gone(8)]))
+    assert first == {
+        "pod": "kw-0", "ordinal": 0, "id": 1, "kubernetes_node": "w1", "ready": True, "volume": "db.kw-0", "size": "10Gi", "image": OLD,
+        "address": "kw-0.kw.db.svc.cluster.local:26257", "build": "V3.2.1", "live": True, "available": True, "replicas": 20, "decommissioning": False,
+        "draining": False, "started_at": None, "locality": None,
+    }  # fmt: skip
+    assert (stray["pod"], stray["id"], stray["decommissioning"]) == (None, 8, True)
+    missing = status.node_list(live(pods=[pod(0), pod(1, image=NEW)]))
+    assert [(item["pod"], item["image"], item["ready"]) for item in missing] == [("kw-0", OLD, True), ("kw-1", NEW, True), ("kw-2", None, False)]
