@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import time
 import typing as t
 from dataclasses import replace
@@ -173,10 +174,10 @@ class Run:
         if first is not plan:
             self.done += [step.id for step in first.steps if step.id.startswith("create/Namespace") and step.id not in {item.id for item in queue}]
         while queue:
-            batch = [item for item in queue if item.id.startswith("volume/")] if queue[0].id.startswith("volume/") else queue[:1]
+            batch = list(itertools.takewhile(lambda item: item.id.startswith("volume/"), queue)) or queue[:1]
             if not self._try(ctx, queue[0], first, functools.partial(self._do, ctx, plan, batch)):
                 return self._result(ctx, plan, first, finished=False, at=queue[0])
-            queue = [item for item in queue if item not in batch]
+            queue = queue[len(batch):]
         if operation and self.state == "present" and not self.volumes_only:
             ctx.write_journal(ctx.seen.journal.end(utc(), "done", took=round(time.monotonic() - self.started, 1)))
         if self.state == "present":
