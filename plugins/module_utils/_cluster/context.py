@@ -152,7 +152,9 @@ class Context:
 
     def _mount_trouble(self, found: verdict.Verdict) -> verdict.Verdict:
         """A directory that does not exist shows in events only; the container just waits. Other mount troubles pass."""
-        told = [event.get("message", "") for event in self.client.events(self.spec.namespace, found.pod) if event.get("reason") == "FailedMount"]
+        uid = self.seen.pods.get(found.pod, {}).get("metadata", {}).get("uid")  # events outlive a pod of the same name
+        told = [event.get("message", "") for event in self.client.events(self.spec.namespace, found.pod)
+                if event.get("reason") == "FailedMount" and (event.get("involvedObject") or {}).get("uid") in (None, uid)]
         missing = [text for text in told if "does not exist" in text or "no such file" in text]
         return replace(found, why=f"pod {found.pod} cannot mount its volume: {missing[-1]}", never="volume_mount", patience=2.0) if missing else found
 

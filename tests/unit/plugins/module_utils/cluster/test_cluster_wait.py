@@ -103,27 +103,29 @@ def test_without_patience_it_ends_at_once(clock: Clock) -> None:
     assert clock.now == 1000.0 and error.value.facts["evidence"]["events"][0].startswith("could not be read: ")
 
 
-def mounting(clock: Clock, *, count: int = 3, uid: str = "u-2", phase: str = "Pending") -> Context:
+GONE = 'MountVolume.NewMounter initialization failed for volume "db.kw-2": path "/data/db.kw-2" does not exist'
+
+
+def mounting(clock: Clock, *, message: str = GONE, uid: str | None = "pod-2", reason: str = "FailedMount") -> Context:
     """Pod kw-2 waits, and an event says that its volume could not be mounted."""
     ctx, client = context(clock, wait_timeout=60)
-    pods = {name: {**pod, "metadata": {**pod["metadata"], "uid": f"u-{name[-1]}"}} for name, pod in ctx.seen.pods.items()}
-    pods["kw-2"] = {**pods["kw-2"], "status": {"phase": phase}}
-    ctx.seen = replace(ctx.seen, objects={**ctx.seen.objects, "Pod": pods})
-    client.event_list = [{"reason": "Scheduled", "message": "x"},
-                         {"reason": "FailedMount", "message": "no such directory", "count": count, "involvedObject": {"uid": uid}}]
+    about = {"involvedObject": {"uid": uid}} if uid else {}
+    client.event_list = [{"reason": "Scheduled", "message": "x"}, {"reason": reason, "message": message, **about}]
     return ctx
 
 
-def test_a_volume_that_cannot_be_mounted_shows_in_events_only(clock: Clock) -> None:
-    ctx = mounting(clock)
+@pytest.mark.parametrize("uid", ["pod-2", None])
+def test_a_directory_that_does_not_exist_shows_in_events_only(clock: Clock, uid: str | None) -> None:
+    ctx = mounting(clock, uid=uid)
     with pytest.raises(ClusterError) as error:
         ctx.wait(judge(LATER), "create/StatefulSet/kw")
-    assert error.value.reason == "volume_mount" and error.value.msg.startswith("pod kw-2 cannot mount its volume: no such directory")
-    assert under_test.QUIET < clock.now - 1000 <= under_test.QUIET + 4
+    assert error.value.reason == "volume_mount" and error.value.msg.startswith(f"pod kw-2 cannot mount its volume: {GONE} (")
+    assert "local_pv_prepare" in error.value.msg
+    assert under_test.QUIET < clock.now - 1000 <= under_test.QUIET + 6
 
 
-@pytest.mark.parametrize("event", [{"count": 1}, {"uid": "of the pod before"}, {"phase": "Running"}])
-def test_a_mount_that_failed_for_a_moment_or_in_the_past_is_waited_for(clock: Clock, event: dict[str, Any]) -> None:
+@pytest.mark.parametrize("event", [{"message": "timed out"}, {"uid": "of the pod before"}, {"reason": "Other"}])
+def test_other_troubles_of_mounting_pass(clock: Clock, event: dict[str, Any]) -> None:
     ctx = mounting(clock, **event)
     with pytest.raises(ClusterError) as error:
         ctx.wait(judge(LATER), "create/StatefulSet/kw")
@@ -226,6 +228,32 @@ def test_the_first_gate_that_refuses(clock: Clock) -> None:
     with pytest.raises(ClusterError) as late:
         ctx.prove([_gate("nodes_needed")], step, changed=True)
     assert "Nothing was changed" not in late.value.msg and late.value.facts["resumable"] is False
+
+
+def test_what_mends_itself_is_waited_for(clock: Clock) -> None:
+    ctx, _client = context(clock)
+    step = Step("upgrade/kw-2", "x", pod="kw-2")
+    turns = [[_gate("ranges_underreplicated")], [_gate("nodes_settled")], [_gate("jobs_running", True)]]
+    ctx.prove_in_time(lambda: turns.pop(0) if len(turns) > 1 else turns[0], step)
+    assert clock.now == 1004.0
+    with pytest.raises(ClusterError) as error:
+        ctx.prove_in_time(lambda: [_gate("ranges_underreplicated")], step)
+    assert error.value.reason == "ranges_underreplicated" and error.value.msg.startswith("refused upgrade/kw-2: gate ranges_underreplicated")
+    assert 60 < clock.now - 1004 <= 64, "after a minute without any change it refuses after all"
+
+
+def test_what_does_not_mend_itself_refuses_at_once(clock: Clock) -> None:
+    ctx, _client = context(clock)
+    for name in ("engine_answers", "nodes_live", "nodes_needed", "ranges_unavailable", "one_node", "space", "rollout_idle", "version_path"):
+        with pytest.raises(ClusterError) as error:
+            ctx.prove_in_time(lambda name=name: [_gate("jobs_running"), _gate(name)], Step("scale_in/kw-3", "x"))
+        assert error.value.reason == name and clock.now == 1000.0
+
+
+def test_a_waived_gate_is_not_waited_for(clock: Clock) -> None:
+    ctx, _client = context(clock, waive=["jobs_running"])
+    ctx.prove_in_time(lambda: [_gate("jobs_running")], Step("scale_in/kw-3", "x"))
+    assert clock.now == 1000.0
 
 
 # ---- rights
