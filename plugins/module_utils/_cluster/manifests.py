@@ -7,7 +7,7 @@ import copy
 import json
 import typing as t
 
-from .names import CLAIM, CLUSTER_ID, COMPONENT, CONTAINER, NAMESPACE, OPTIONS, Names
+from .names import CLAIM, CLUSTER_ID, COMPONENT, CONTAINER, NAMESPACE, NODE, OPTIONS, Names
 from .spec import Spec
 
 if t.TYPE_CHECKING:
@@ -156,19 +156,23 @@ def directory(spec: Spec, ordinal: int) -> str:
     return f"{spec.local_path}/{names_of(spec).volume(ordinal)}"
 
 
-def volume(spec: Spec, ordinal: int, node: str, cluster_id: str | None = None) -> Manifest:
-    """A PersistentVolume pinned twice: its claim to the ordinal, its node affinity to the Kubernetes node."""
+def volume(spec: Spec, ordinal: int, node: str, cluster_id: str | None = None, hostname: str | None = None) -> Manifest:
+    """A PersistentVolume pinned twice: its claim to the ordinal, its node affinity to the Kubernetes node.
+
+    hostname: the node's label C(kubernetes.io/hostname), which some clouds fill with something else than its name.
+    """
     names = names_of(spec)
+    notes = {**({CLUSTER_ID: cluster_id} if cluster_id else {}), **({NODE: node} if hostname not in (None, node) else {})}
     return {
         "apiVersion": "v1", "kind": "PersistentVolume",
         "metadata": {"name": names.volume(ordinal), "labels": {**names.labels, NAMESPACE: names.namespace},
-                     **({"annotations": {CLUSTER_ID: cluster_id}} if cluster_id else {})},
+                     **({"annotations": notes} if notes else {})},
         "spec": {"capacity": {"storage": spec.storage_size}, "accessModes": ["ReadWriteOnce"], "volumeMode": "Filesystem",
                  "persistentVolumeReclaimPolicy": "Retain", "storageClassName": spec.storage_class,
                  "claimRef": {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "namespace": names.namespace, "name": names.claim(ordinal)},
                  "local": {"path": directory(spec, ordinal)},
                  "nodeAffinity": {"required": {"nodeSelectorTerms": [{"matchExpressions": [
-                     {"key": "kubernetes.io/hostname", "operator": "In", "values": [node]}]}]}}}}
+                     {"key": "kubernetes.io/hostname", "operator": "In", "values": [hostname or node]}]}]}}}}
 
 
 # What a preparing pod may do to the one directory it is told. Arguments, never text put into the script: $1 directory, $2 suffix.

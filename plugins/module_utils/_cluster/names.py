@@ -17,7 +17,7 @@ OPTIONS = f"{MANAGER}/options"  # on the StatefulSet: the options in force, so t
 CLUSTER_ID = f"{MANAGER}/cluster-id"  # on claims and volumes, which outlive the journal
 STORE = f"{MANAGER}/store"  # on volumes: the engine node whose store lies there
 RETIRED = f"{MANAGER}/retired"  # on volumes: when their node left the cluster; never mounted again as they are
-RESTARTED = f"{MANAGER}/restarted-at"
+NODE = f"{MANAGER}/node"  # on volumes: the Kubernetes node, where its hostname label says something else
 
 CONTAINER = "kaiwudb"
 CLAIM = "datadir"  # the claim template's name, as in the article

@@ -6,7 +6,7 @@ from __future__ import annotations
 import typing as t
 
 from .errors import ClusterError
-from .names import ordinal_of
+from .names import NODE, ordinal_of
 from .spec import Spec
 
 Object = t.Mapping[str, t.Any]
@@ -16,8 +16,16 @@ HOSTNAME = "kubernetes.io/hostname"
 
 def node_of(volume: Object) -> str | None:
     """The Kubernetes node a volume is pinned to; None for one that is not local."""
+    noted = (volume.get("metadata", {}).get("annotations") or {}).get(NODE)
+    if noted:
+        return str(noted)
     terms = volume["spec"].get("nodeAffinity", {}).get("required", {}).get("nodeSelectorTerms") or ()
     return next((value for term in terms for rule in term.get("matchExpressions") or () if rule["key"] == HOSTNAME for value in rule["values"]), None)
+
+
+def hostname_of(node: str, nodes: t.Iterable[Object] | None) -> str | None:
+    """The hostname label of a node by its name; None where the nodes may not be listed."""
+    return next(((item["metadata"].get("labels") or {}).get(HOSTNAME) for item in nodes or () if item["metadata"]["name"] == node), None)
 
 
 def _tolerated(taint: Object, tolerations: t.Iterable[Object]) -> bool:

@@ -237,7 +237,7 @@ def _volumes(spec: Spec, seen: Observed, kube_nodes: t.Sequence[Object] | None, 
             steps.append(Step(f"reuse/{pod}", f"{spec.volumes} the old store on {node_of(old)}", operation,
                               facts={"ordinal": ordinal, "node": node_of(old), "action": spec.volumes}))
         steps.append(Step(f"volume/{pod}", f"{spec.storage_size} on {node}, {manifests.directory(spec, ordinal)}", operation,
-                          facts={"ordinal": ordinal, "node": node}))
+                          facts={"ordinal": ordinal, "node": node, "hostname": placement.hostname_of(node, kube_nodes)}))
         changes[f"PersistentVolume/{seen.names.volume(ordinal)}"] = (None, f"{spec.storage_size} on {node}")
     for ordinal in wanted:
         volume = have.get(ordinal)

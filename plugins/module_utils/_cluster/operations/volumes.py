@@ -38,8 +38,8 @@ def make(ctx: Context, steps: t.Sequence[Step]) -> None:
     places = [Place(step.facts["ordinal"], step.facts["node"], manifests.directory(ctx.spec, step.facts["ordinal"])) for step in steps]
     if ctx.spec.local_pv_prepare == "pod":
         run_pods(ctx, places, "make", steps[0].id)
-    for place in places:
-        made = ctx.client.apply(manifests.volume(ctx.spec, place.ordinal, place.node, ctx.seen.cluster_id))
+    for place, step in zip(places, steps, strict=True):
+        made = ctx.client.apply(manifests.volume(ctx.spec, place.ordinal, place.node, ctx.seen.cluster_id, step.facts.get("hostname")))
         ctx.seen = replace(ctx.seen, objects={**ctx.seen.objects, "PersistentVolume": {**ctx.seen.volumes, made["metadata"]["name"]: made}})
 
 

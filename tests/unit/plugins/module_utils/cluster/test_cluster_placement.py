@@ -8,7 +8,10 @@ from typing import Any
 
 import pytest
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.errors import ClusterError
+from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.manifests import volume as manifest
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.placement import (
+    HOSTNAME,
+    hostname_of,
     node_of,
     ordinals_of,
     place,
@@ -127,3 +130,14 @@ def test_no_nodes_at_all() -> None:
 
 def test_a_volume_on_a_node_that_is_gone_is_counted_nowhere() -> None:
     assert place(spec(), [1], named(volume(0, "vanished")), WORKERS) == {1: "w1"}
+
+
+def test_a_hostname_label_that_is_not_the_nodes_name() -> None:
+    """The scheduler matches the label; the pods that prepare the directory are bound by name. Both are kept."""
+    nodes = [{"metadata": {"name": "n1.cloud", "labels": {HOSTNAME: "ip-10-0-0-1"}}}]
+    assert hostname_of("n1.cloud", nodes) == "ip-10-0-0-1"
+    assert hostname_of("n1.cloud", None) is None
+    made = manifest(spec(), 0, "n1.cloud", hostname="ip-10-0-0-1")
+    term = made["spec"]["nodeAffinity"]["required"]["nodeSelectorTerms"][0]["matchExpressions"][0]
+    assert term["values"] == ["ip-10-0-0-1"]
+    assert node_of(made) == "n1.cloud"
