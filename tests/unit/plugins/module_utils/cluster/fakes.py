@@ -42,6 +42,7 @@ class Client:
         self.objects: dict[tuple[str, str], Object] = {}
         self.version = 1
         self.sent: list[tuple[str, str, str]] = []
+        self.labels: dict[str, Any] = {}  # of the last list of each kind
         self.on_watch: Callable[[], None] = lambda: None
         self.fail: dict[tuple[str, str], KubeError] = {}
         self.allowed: Callable[..., bool] = lambda *_right: True
@@ -67,8 +68,9 @@ class Client:
         self._sent("get", kind, name)
         return copy.deepcopy(self.objects.get((kind, name)))
 
-    def list(self, kind: str, namespace: str | None = None, **_how: Any) -> tuple[Any, str]:
+    def list(self, kind: str, namespace: str | None = None, **how: Any) -> tuple[Any, str]:
         self._sent("list", kind, "")
+        self.labels[kind] = how.get("labels")
         return [copy.deepcopy(item) for (found, _name), item in self.objects.items() if found == kind], str(self.version)
 
     def watch(self, kind: str, namespace: str | None = None, *, timeout: float, **_how: Any) -> Iterator[Any]:

@@ -131,6 +131,7 @@ def test_what_is_said_when_too_few_would_stay() -> None:
         "2 nodes would remain, the ranges need 3 (they keep 3 replicas now). Lower num_replicas of the zones first "
         "(ALTER RANGE default CONFIGURE ZONE …), or keep the nodes; never below 3."
     )
+    assert "the ranges need 3 (they keep 5 replicas now)" in sentence(gates.scale_in(live(5), deep(ranges(wanted=5)), 5, "kw-4"), "nodes_needed")
     assert gate(gates.scale_in(live(3), deep([]), 3, "kw-2"), "nodes_needed") == ("2", "≥ 3", False), "without any range too"
 
 

@@ -159,6 +159,8 @@ def test_a_look_takes_only_what_is_ours() -> None:
     seen = look_at_objects(client, NAMES)  # type: ignore[arg-type]
     assert list(seen.objects["Service"]) == ["kw"] and seen.namespace is not None
     assert [verb for verb, _kind, _name in client.sent] == ["get"] + ["list"] * 8, "one read a kind"
+    assert client.labels["Pod"] == NAMES.pod_selector, "pods that prepare volumes are no nodes"
+    assert client.labels["Service"] == NAMES.selector and client.labels["PersistentVolume"] == NAMES.volume_selector
     client.sent.clear()
     look_at_objects(client, NAMES, volumes=False)  # type: ignore[arg-type]
     assert ("list", "PersistentVolume", "") not in client.sent

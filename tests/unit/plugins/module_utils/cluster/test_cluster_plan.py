@@ -78,7 +78,11 @@ def test_no_namespace() -> None:
     with pytest.raises(ClusterError, match=r"namespace db does not exist\. Nothing was changed\. Make it, or set create_namespace") as error:
         plan_of(spec(), observed(there=False))
     assert (error.value.reason, error.value.facts) == ("namespace_missing", {"resumable": False})
-    assert ids(plan_of(spec(create_namespace=True), observed(there=False)))[0] == "create/Namespace/db"
+    made = plan_of(spec(create_namespace=True), observed(there=False))
+    assert made.steps[0] == Step("create/Namespace/db", "it does not exist", "create", asked=True)
+    assert made.changes["Namespace/db"] == (None, "created")
+    with pytest.raises(ClusterError, match="create/Namespace/db is asked for"):
+        plan_of(spec(create_namespace=True, operations=["upgrade"]), observed(there=False))
 
 
 def test_dynamic_storage_makes_no_volumes() -> None:
@@ -189,7 +193,9 @@ def test_ui_comes_and_goes() -> None:
     assert ids(plan(open_)) == []
     closing = plan(open_, ui="none")
     assert ids(closing) == ["repair/StatefulSet/kw", "delete/Service/kw-ui"]
-    assert closing.changes["Service/kw-ui"] == ("present", None)
+    assert closing.changes["Service/kw-ui"] == ("present", None) and closing.steps[-1].asked
+    with pytest.raises(ClusterError, match="delete/Service/kw-ui is asked for"):
+        plan(open_, ui="none", operations=["upgrade"])
 
 
 # ---- what can never be

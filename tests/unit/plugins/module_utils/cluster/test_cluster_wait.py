@@ -25,6 +25,7 @@ from ansible_collections.kaiwudb.kubernetes.tests.unit.plugins.module_utils.clus
     live,
     observed,
     plan_of,
+    pod,
     spec,
     spec_over,
 )
@@ -188,6 +189,12 @@ def test_a_watch_that_expired_is_only_a_shorter_pause(clock: Clock) -> None:
     client.fail["watch", "Pod"] = KubeError(500, "InternalError", "no")
     with pytest.raises(KubeError):
         ctx.pause()
+
+
+def test_ready_pods_are_asked_lowest_first(clock: Clock) -> None:
+    ctx, _client = context(clock)
+    ctx.seen = live(11, pods=[pod(10), pod(2), pod(1, ready=False), pod(0)])
+    assert ctx._serving() == ["kw-0", "kw-2", "kw-10"]
 
 
 def test_lines_are_said_once(clock: Clock) -> None:
