@@ -297,7 +297,11 @@ def fragment() -> str:
 
     def options(names: tuple[str, ...]) -> str:
         spec = OPTIONS.argument_spec(*names)
-        return dump({"options": {n: {"description": [known(line, names) for line in text_of(OPTIONS.BY_NAME[n])], **spec[n]} for n in names}})
+        found = {}
+        for name in names:
+            shown = {key: value for key, value in spec[name].items() if key != "no_log"}  # no documentation of theirs
+            found[name] = {"description": [known(line, names) for line in text_of(OPTIONS.BY_NAME[name])], **shown}
+        return dump({"options": found})
 
     return (
         "# Copyright (c) 2026, kaiwudb.kubernetes contributors\n"
@@ -445,7 +449,7 @@ def main() -> int:
             (ROOT / path).parent.mkdir(parents=True, exist_ok=True)
             (ROOT / path).write_text(files[path], encoding="utf-8")
     if check and changes:
-        print("run tests/tools/generate.py", file=sys.stderr)
+        print("run python3 tests/tools/generate.py", file=sys.stderr)
         return 1
     return 0
 
