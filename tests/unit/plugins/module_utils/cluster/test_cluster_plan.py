@@ -268,6 +268,16 @@ def test_a_retired_store_never_comes_back_by_accident() -> None:
         plan(live(extra=[retired]), replicas=4, volumes="delete")
 
 
+def test_a_retired_claim_of_a_storage_class_never_comes_back_by_accident() -> None:
+    seen = live(of=spec(storage="dynamic"), extra=[claim(3, **RETIRED)])
+    with pytest.raises(ClusterError, match="claim datadir-kw-3 still holds the store of a node that left") as error:
+        plan(seen, replicas=4)
+    assert (error.value.reason, error.value.facts) == ("store_retired", {"node": "kw-3", "resumable": False})
+    for policy in ("archive", "delete", "wipe"):
+        assert ids(plan(seen, replicas=4, volumes=policy)) == ["drop/kw-3", "scale_out/kw-3"]
+    assert ids(plan(live(of=spec(storage="dynamic"), extra=[claim(3)]), replicas=4)) == ["scale_out/kw-3"]
+
+
 # ---- shrinking
 
 
@@ -437,6 +447,7 @@ def test_remove_in_the_order_in_which_it_goes() -> None:
     seen = live(extra=[journal], journal=replace(JOURNAL, made_namespace=True))
     found = removal(seen, volumes="wipe")
     assert ids(found) == ["remove/statefulset", "remove/pods", "remove/claims", "remove/objects", "remove/volumes", "remove/journal", "remove/namespace"]
+    assert all(step.asked and step.operation == "remove" for step in found.steps)
     assert found.headline == "kw: remove, volumes wipe" and found.steps[4].title == "wipe db.kw-0, db.kw-1, db.kw-2"
     assert found.changes["PersistentVolume/db.kw-1"] == ("present", None)
     kept = removal(seen)
