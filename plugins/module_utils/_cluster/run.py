@@ -33,7 +33,7 @@ def _close(ctx: Context, step: Step) -> None:
 
 DO: dict[str, t.Callable[[Context, Step], None]] = {
     "create": create.create, "repair": create.mend, "delete": create.delete, "settle": create.settle, "close": _close,
-    "reuse": volumes.reuse, "free": volumes.free, "initialize": initialize.initialize, "remember": initialize.remember,
+    "reuse": volumes.reuse, "free": volumes.free, "drop": volumes.drop, "initialize": initialize.initialize, "remember": initialize.remember,
     "scale_out": members.scale_out, "scale_in": members.scale_in, "recommission": members.recommission,
     "upgrade": rollout.roll, "reconfigure": rollout.roll,
     "remove/statefulset": remove.statefulset, "remove/pods": remove.pods, "remove/objects": remove.objects, "remove/claims": remove.claims,
@@ -176,6 +176,8 @@ class Run:
         while queue:
             batch = list(itertools.takewhile(lambda item: item.id.startswith("volume/"), queue)) or queue[:1]
             if not self._try(ctx, queue[0], first, functools.partial(self._do, ctx, plan, batch)):
+                # The journal would still name the step before, and the next slice would do that one again.
+                self._note(ctx, plan, queue[0])
                 return self._result(ctx, plan, first, finished=False, at=queue[0])
             queue = queue[len(batch):]
         if operation and self.state == "present" and not self.volumes_only:
@@ -189,8 +191,7 @@ class Run:
     def _do(self, ctx: Context, plan: Plan, batch: t.Sequence[Step]) -> None:
         """One step, or all volumes at once."""
         step = batch[0]
-        if plan.writes and self.state == "present" and not self.volumes_only:
-            self._note(ctx, plan, step)
+        self._note(ctx, plan, step)
         if step.id.startswith("volume/"):
             volumes.make(ctx, batch)
         else:
@@ -217,6 +218,8 @@ class Run:
 
     def _note(self, ctx: Context, plan: Plan, step: Step) -> None:
         """Intent before the deed: what this run is about to do, and where it stands."""
+        if not plan.writes or self.state != "present" or self.volumes_only:
+            return
         facts: dict[str, t.Any] = {"step": step.id, "image": ctx.spec.image, "replicas": ctx.spec.replicas}
         if step.operation == "scale_in":
             facts["pods"] = sorted({item.pod for item in plan.steps if item.operation == "scale_in"} | set(ctx.seen.journal.operation.get("pods") or ()))
