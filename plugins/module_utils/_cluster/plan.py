@@ -218,7 +218,7 @@ def _template_options(spec: Spec, seen: Observed) -> list[str]:
 def _volumes(spec: Spec, seen: Observed, kube_nodes: t.Sequence[Object] | None, changes: dict[str, tuple[t.Any, t.Any]]) -> list[Step]:
     """Volumes that pods to come need, and retained ones that must be freed for their claim."""
     if spec.storage != "local":
-        return []
+        return _old_claims(spec, seen)
     operation = "create" if seen.statefulset is None else "scale_out"
     have = {ordinal: volume for name, volume in seen.volumes.items() if (ordinal := ordinal_of(name)) is not None}
     wanted = ordinals_to_add(spec, seen)
@@ -244,6 +244,22 @@ def _volumes(spec: Spec, seen: Observed, kube_nodes: t.Sequence[Object] | None, 
         if volume is not None and not _retired(volume) and volume["spec"].get("claimRef", {}).get("uid") and seen.names.claim(ordinal) not in seen.claims:
             steps.append(Step(f"free/{seen.names.pod(ordinal)}", f"volume kept for cluster {seen.cluster_id or 'not initialised'} takes its new claim",
                               operation, facts={"ordinal": ordinal}))
+    return steps
+
+
+def _old_claims(spec: Spec, seen: Observed) -> list[Step]:
+    """Claims of a storage class that were kept when their node left, and that pods to come would take as they are."""
+    steps = []
+    for ordinal in ordinals_to_add(spec, seen):
+        pod, claim = seen.names.pod(ordinal), seen.claims.get(seen.names.claim(ordinal))
+        if claim is None or not _retired(claim):
+            continue
+        if spec.volumes == "retain":
+            raise ClusterError(
+                f"claim {claim['metadata']['name']} still holds the store of a node that left ({claim['metadata']['annotations'][RETIRED]}); it would "
+                "come back decommissioned and never take data. Nothing was changed. Set volumes to delete to drop the claim, after saving what you need.",
+                "store_retired", node=pod, resumable=False)
+        steps.append(Step(f"drop/{pod}", f"claim {claim['metadata']['name']} with the store of a node that left", "scale_out", facts={"ordinal": ordinal}))
     return steps
 
 

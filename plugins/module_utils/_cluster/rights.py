@@ -21,7 +21,7 @@ _VOLUME: tuple[Right, ...] = (("patch", "persistentvolumes", "", False), ("delet
 _PLURAL = {"Service": ("services", ""), "PodDisruptionBudget": ("poddisruptionbudgets", "policy"), "ServiceAccount": ("serviceaccounts", ""),
            "StatefulSet": ("statefulsets", "apps"), "Namespace": ("namespaces", "")}
 _BY_VERB: dict[str, tuple[Right, ...]] = {
-    "volume": _VOLUME, "reuse": _VOLUME, "free": _VOLUME[:1], "initialize": (*_EXEC, ("patch", "persistentvolumeclaims", "", True)),
+    "volume": _VOLUME, "reuse": _VOLUME, "free": _VOLUME[:1], "drop": (("delete", "persistentvolumeclaims", "", True),), "initialize": (*_EXEC, ("patch", "persistentvolumeclaims", "", True)),
     "remember": (*_EXEC, ("patch", "persistentvolumeclaims", "", True)),
     "scale_out": (*_EXEC, ("patch", "statefulsets", "apps", True)), "upgrade": (*_EXEC, ("patch", "statefulsets", "apps", True)),
     "reconfigure": (*_EXEC, ("patch", "statefulsets", "apps", True)), "recommission": _EXEC, "decommission": _EXEC,

@@ -49,6 +49,13 @@ def reuse(ctx: Context, step: Step) -> None:
     clear(ctx, [Place.of(ordinal, ctx.seen.volumes[ctx.names.volume(ordinal)])], step.facts["action"], step.id)
 
 
+def drop(ctx: Context, step: Step) -> None:
+    """The claim of a node that left, where a storage class provisions: the pod to come gets a fresh one."""
+    claim = ctx.names.claim(step.facts["ordinal"])
+    ctx.client.delete("PersistentVolumeClaim", claim, ctx.names.namespace)
+    wait_gone(ctx, "PersistentVolumeClaim", [claim], step.id)
+
+
 def clear(ctx: Context, places: t.Sequence[Place], action: str, step: str) -> None:
     """Archive or wipe the directories, then delete the PersistentVolumes."""
     if action in ("archive", "wipe") and places:
