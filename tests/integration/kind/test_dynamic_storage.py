@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) 2026, kaiwudb.kubernetes contributors
+"""Volumes that a storage class provisions: the claim is what the policies treat, and an old store never comes back."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from kindlab import Place, Result, kubectl
+
+NAME = "kw"
+CLAIM = f"datadir-{NAME}-3"
+RETIRED = "kaiwudb.kubernetes/retired"
+
+
+@pytest.fixture(scope="module")
+def four(place: Place) -> None:
+    """A cluster of four nodes on the cluster's default storage class."""
+    classes = json.loads(kubectl("get", "storageclasses", "--output=json"))["items"]
+    if not any((item["metadata"].get("annotations") or {}).get("storageclass.kubernetes.io/is-default-class") == "true" for item in classes):
+        pytest.skip("this Kubernetes cluster has no default storage class")
+    place.defaults["storage"] = "dynamic"
+    del place.defaults["local_path"]
+    made = place.good(NAME, replicas="4")
+    assert not [step for step in made.steps if step.startswith("volume/")]
+
+
+def scale_in(place: Place, **how: Any) -> Result:
+    place.when_allowed(NAME, replicas="3", operations=["scale_in"], **how)
+    result = place.good(NAME, replicas="3", operations=["scale_in"], **how)
+    assert result.steps == [f"scale_in/{NAME}-3"]
+    return result
+
+
+def node_id(place: Place) -> int:
+    row = place.row_of(NAME, 3)
+    assert row is not None
+    return int(row["id"])
+
+
+def test_a_settled_cluster_is_left_alone(four: None, place: Place) -> None:
+    assert place.good(NAME).writes == []
+
+
+def test_retain_keeps_the_claim_and_refuses_its_return(four: None, place: Place) -> None:
+    scale_in(place, volumes="retain")
+    claim = place.get("persistentvolumeclaim", CLAIM)
+    assert claim["metadata"]["annotations"][RETIRED]
+    refused = place.refused(NAME, "store_retired", replicas="4", operations=["scale_out"])
+    assert refused.writes == []
+
+
+def test_a_retained_claim_is_dropped_when_told(four: None, place: Place) -> None:
+    old = node_id(place)
+    before = place.get("persistentvolumeclaim", CLAIM)["metadata"]["uid"]
+    result = place.good(NAME, replicas="4", operations=["scale_out"], volumes="wipe")
+    assert result.steps == [f"drop/{NAME}-3", f"scale_out/{NAME}-3"]
+    assert place.get("persistentvolumeclaim", CLAIM)["metadata"]["uid"] != before
+    assert node_id(place) > old
+
+
+def test_wipe_deletes_the_claim(four: None, place: Place) -> None:
+    scale_in(place, volumes="wipe")
+    assert place.get("persistentvolumeclaim", CLAIM) is None
