@@ -64,8 +64,13 @@ class Context:
 
     def look(self) -> Observed:
         """Both views, fresh."""
-        self.seen = observe.look_at_objects(self.client, self.names, sql_port=self.spec.sql_port, volumes=self.spec.storage == "local")
-        self.seen = observe.ask_engine(self.engine, self.seen)
+        self.seen = observe.ask_engine(self.engine, self.look_at_objects())
+        return self.seen
+
+    def look_at_objects(self) -> Observed:
+        """The API server's view, fresh; the engine's stays as it was."""
+        found = observe.look_at_objects(self.client, self.names, sql_port=self.spec.sql_port, volumes=self.spec.storage == "local")
+        self.seen = replace(found, nodes=self.seen.nodes, engine_silence=self.seen.engine_silence, ids=self.seen.ids) if self.seen else found
         return self.seen
 
     def look_at_pods(self) -> Pods:

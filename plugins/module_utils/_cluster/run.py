@@ -78,7 +78,10 @@ class Run:
             ctx.look()
 
         def work() -> dict[str, t.Any]:
-            ctx.look()
+            if self.state == "present":
+                ctx.look()
+            else:
+                ctx.look_at_objects()
             return self._work(ctx, self.plan(ctx, look=False), plan)
 
         if ctx.seen.namespace is None:
@@ -102,7 +105,9 @@ class Run:
             spec = replace(spec, values={**spec.values, "operations": ("remove",)})
         ctx = Context(self.client, spec, PROFILES[spec.engine], self.who, seconds=self.seconds)
         ctx.seen = replace(seen, names=names_of(spec), sql_port=spec.sql_port)
-        ctx.seen = observe.ask_engine(ctx.engine, ctx.seen)
+        # A removal asks the engine only whether it holds tables; without protection nobody needs its answer.
+        if self.state == "present" or spec.deletion_protection:
+            ctx.seen = observe.ask_engine(ctx.engine, ctx.seen)
         return ctx
 
     def plan(self, ctx: Context, *, look: bool = True) -> Plan:

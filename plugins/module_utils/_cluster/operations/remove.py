@@ -51,9 +51,9 @@ def statefulset(ctx: Context, step: Step) -> None:
     What it remembers is needed until the end, so it goes into the journal first; its revisions would outlive it.
     """
     ctx.write_journal(ctx.seen.journal.begin("remove", ctx.who, utc(), options={**ctx.spec.remembered(), "image": ctx.spec.image}))
-    _all(ctx, "StatefulSet", propagation="Orphan")
-    volumes.wait_gone(ctx, "StatefulSet", [ctx.names.name], step.id)
+    _all(ctx, "StatefulSet", propagation="Orphan")  # from now on its controller makes no pod any more
     _end_pods(ctx)
+    volumes.wait_gone(ctx, "StatefulSet", [ctx.names.name], step.id)
     for revision in ctx.client.list("ControllerRevision", ctx.names.namespace, labels=ctx.names.pod_selector)[0]:
         ctx.client.delete("ControllerRevision", revision["metadata"]["name"], ctx.names.namespace)
 
@@ -65,6 +65,8 @@ def _end_pods(ctx: Context) -> None:
 
 def pods(ctx: Context, step: Step) -> None:
     _end_pods(ctx)
+    if not _keeps_claims(ctx):
+        _all(ctx, "PersistentVolumeClaim")  # they go when their pods are gone
     ctx.wait(lambda: verdict.Verdict(False, f"{len(left)} pods are ending") if (left := ctx.look_at_pods()) else verdict.DONE, step.id, poll=5.0)
     ctx.say("pods gone")
 
@@ -74,8 +76,12 @@ def objects(ctx: Context, step: Step) -> None:
         _all(ctx, kind)
 
 
+def _keeps_claims(ctx: Context) -> bool:
+    return bool(ctx.spec.storage == "dynamic" and ctx.spec.volumes == "retain")
+
+
 def claims(ctx: Context, step: Step) -> None:
-    if ctx.spec.storage == "dynamic" and ctx.spec.volumes == "retain":
+    if _keeps_claims(ctx):
         ctx.say("claims kept (policy retain)")
         return
     _all(ctx, "PersistentVolumeClaim")
