@@ -367,6 +367,7 @@ class Place:
             kubectl("delete", "clusterrole,clusterrolebinding", account.stem, check=False)
         for node in worker_nodes():
             on_node(node, "rm", "-rf", self.local_path, check=False)
+            on_node(node, "rmdir", str(Path(self.local_path).parent), check=False)  # when no other run's is left in it
 
 
 def worker_nodes() -> list[str]:
