@@ -107,8 +107,8 @@ class Kubernetes:
         cluster_wide = [kind for kind in kinds if kind not in namespaced]
         found = self("get", ",".join(cluster_wide), "--ignore-not-found", "--output=name", label).split()
         found += self("get", ",".join(namespaced), "--ignore-not-found", "--output=name").split()
-        found += self("get", "namespace", self.namespace, "--ignore-not-found", "--output=name").split()
-        return [item for item in found if not item.startswith(("persistentvolume/", "event")) or self.namespace in item]
+        own = ("configmap/kube-root-ca.crt", "serviceaccount/default")  # every namespace's own
+        return [item for item in found if item not in own and (not item.startswith(("persistentvolume/", "event")) or self.namespace in item)]
 
 
 class Engine:
