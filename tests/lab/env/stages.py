@@ -227,7 +227,7 @@ def behaviour(log: Path, echo: bool) -> list[Check]:
     lab = ws.REPO / "tests" / "lab"
     return _pytest(
         log, echo, [tests], environment=environment, cwd=ws.REPO, path=[ws.COLLECTIONS, lab / "apiserver"],
-        options=["-p", "plain_api", "--import-mode=importlib"], env=ws.cluster_env(), seconds=1500,
+        options=["-n", "3", "--dist", "loadfile", "--import-mode=importlib"], env=ws.cluster_env(), seconds=1500,
     )  # fmt: skip
 
 
