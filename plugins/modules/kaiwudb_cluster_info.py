@@ -2,6 +2,7 @@
 # Copyright (c) 2026, kaiwudb.kubernetes contributors
 # SPDX-License-Identifier: Apache-2.0
 """What a person asks about one KaiwuDB cluster."""
+
 from __future__ import annotations
 
 DOCUMENTATION = r"""

@@ -2,6 +2,7 @@
 # Copyright (c) 2026, kaiwudb.kubernetes contributors
 # SPDX-License-Identifier: Apache-2.0
 """One node of a KaiwuDB cluster leaves, or comes back."""
+
 from __future__ import annotations
 
 DOCUMENTATION = r"""

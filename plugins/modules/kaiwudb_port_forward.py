@@ -120,7 +120,9 @@ def target(pods: list[dict], port: str) -> tuple[str, int] | None:
         conditions = pod.get("status", {}).get("conditions") or []
         return any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
 
-    running = [p for p in pods if p.get("status", {}).get("phase") == "Running" and "deletionTimestamp" not in p["metadata"]]
+    running = [
+        p for p in pods if p.get("status", {}).get("phase") == "Running" and "deletionTimestamp" not in p["metadata"]
+    ]
     for pod in sorted(running, key=lambda p: (not ready(p), p["metadata"]["name"])):
         for container in pod["spec"]["containers"]:
             for entry in container.get("ports") or []:

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 """Long work in slices: a killed job loses nothing, and a person sees it move."""
+
 from __future__ import annotations
 
 import time
@@ -72,13 +73,19 @@ def merge(total: dict[str, t.Any], answer: dict[str, t.Any]) -> dict[str, t.Any]
     """The result of all slices so far: the newest answer, the first plan and diff, and everything done."""
     if not total:
         return dict(answer)
-    merged = {**answer, "changed": bool(total.get("changed") or answer.get("changed")),
-              "steps": [*total.get("steps", ()), *answer.get("steps", ())], "progress": [*total.get("progress", ()), *answer.get("progress", ())]}
+    merged = {
+        **answer,
+        "changed": bool(total.get("changed") or answer.get("changed")),
+        "steps": [*total.get("steps", ()), *answer.get("steps", ())],
+        "progress": [*total.get("progress", ()), *answer.get("progress", ())],
+    }
     for key in ("plan", "plan_lines", "diff", "remaining"):
         if key in total:
             merged[key] = total[key]
-    merged["requests"] = {key: total.get("requests", {}).get(key, 0) + answer.get("requests", {}).get(key, 0)
-                          for key in {**total.get("requests", {}), **answer.get("requests", {})}}
+    merged["requests"] = {
+        key: total.get("requests", {}).get(key, 0) + answer.get("requests", {}).get(key, 0)
+        for key in {**total.get("requests", {}), **answer.get("requests", {})}
+    }
     if "msg" in merged and not answer.get("failed") and total.get("steps"):
         merged["did"] = answer.get("did") if answer.get("steps") is None else _did(merged["steps"]) or answer.get("did")
         merged["msg"] = f"{answer['msg'].split(':', 1)[0]}: {merged['did']}"
@@ -87,4 +94,6 @@ def merge(total: dict[str, t.Any], answer: dict[str, t.Any]) -> dict[str, t.Any]
 
 def _did(steps: t.Sequence[str]) -> str:
     verbs = [step.split("/")[0] for step in steps]
-    return ", ".join(verb if verbs.count(verb) == 1 else f"{verb} ×{verbs.count(verb)}" for verb in dict.fromkeys(verbs))
+    return ", ".join(
+        verb if verbs.count(verb) == 1 else f"{verb} ×{verbs.count(verb)}" for verb in dict.fromkeys(verbs)
+    )

@@ -28,11 +28,18 @@ from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._engine.profile
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._kube.client import Client
 
 pytest.importorskip("kubernetes")
-testing = pytest.importorskip("ansible.module_utils.testing", reason="ansible-core 2.17 or newer gives modules their arguments")
+testing = pytest.importorskip(
+    "ansible.module_utils.testing", reason="ansible-core 2.17 or newer gives modules their arguments"
+)
 
 REPO = Path(__file__).resolve().parents[2]
 IMAGE = "kwdb/kwdb:3.2.1"
-OBJECTS = ["create/ServiceAccount/kw", "create/Service/kw", "create/Service/kw-public", "create/PodDisruptionBudget/kw-budget"]
+OBJECTS = [
+    "create/ServiceAccount/kw",
+    "create/Service/kw",
+    "create/Service/kw-public",
+    "create/PodDisruptionBudget/kw-budget",
+]
 VOLUMES = ["volume/kw-0", "volume/kw-1", "volume/kw-2"]
 CREATED = [*OBJECTS, *VOLUMES, "create/StatefulSet/kw"]
 Module = Callable[..., dict[str, Any]]
@@ -43,7 +50,11 @@ def call(module: str, arguments: dict[str, Any], *, check: bool = False) -> dict
     given = {key: value for key, value in arguments.items() if value is not None}
     given |= {"_ansible_check_mode": check, "_ansible_diff": True}
     main = importlib.import_module(f"ansible_collections.kaiwudb.kubernetes.plugins.modules.{module}").main
-    with testing.patch_module_args(given), contextlib.redirect_stdout(io.StringIO()) as printed, pytest.raises(SystemExit):
+    with (
+        testing.patch_module_args(given),
+        contextlib.redirect_stdout(io.StringIO()) as printed,
+        pytest.raises(SystemExit),
+    ):
         main()
     return dict(json.loads(printed.getvalue()))
 
@@ -58,9 +69,15 @@ def workers(admin: Client) -> Iterator[list[str]]:
     """Three Kubernetes nodes that are ready, as far as the API server can tell."""
     names = ["w1", "w2", "w3"]
     for name in names:
-        admin.create({"apiVersion": "v1", "kind": "Node", "metadata": {"name": name, "labels": {"kubernetes.io/hostname": name}}})
-        admin.patch("Node", name, None, {"spec": {"taints": None}})  # the API server taints a node that nobody reports on
-        admin.patch("Node", name, None, {"status": {"conditions": [{"type": "Ready", "status": "True"}]}}, subresource="status")
+        admin.create(
+            {"apiVersion": "v1", "kind": "Node", "metadata": {"name": name, "labels": {"kubernetes.io/hostname": name}}}
+        )
+        admin.patch(
+            "Node", name, None, {"spec": {"taints": None}}
+        )  # the API server taints a node that nobody reports on
+        admin.patch(
+            "Node", name, None, {"status": {"conditions": [{"type": "Ready", "status": "True"}]}}, subresource="status"
+        )
     yield names
     for name in names:
         admin.delete("Node", name)
@@ -73,7 +90,9 @@ def cluster(plain_api: Any, api_namespace: str, workers: list[str]) -> Module:
     def run(*, check: bool = False, module: str = "kaiwudb_cluster", **options: Any) -> dict[str, Any]:
         base = {"kubeconfig": str(plain_api.kubeconfig), "name": "kw", "namespace": api_namespace}
         if module in ("kaiwudb_cluster", "kaiwudb_local_volume") and options.get("state") != "absent":
-            base |= {"image": IMAGE, "local_pv_prepare": "none"} | ({"security": "insecure"} if module == "kaiwudb_cluster" else {})
+            base |= {"image": IMAGE, "local_pv_prepare": "none"} | (
+                {"security": "insecure"} if module == "kaiwudb_cluster" else {}
+            )
         return call(module, base | options, check=check)
 
     return run
@@ -125,7 +144,13 @@ BAD: dict[str, tuple[Any, str]] = {
 
 def test_bad_input_costs_no_request(cluster: Module, sent: Callable[[], Any]) -> None:
     """Every option that can be wrong, and the combinations: the answer names the option and what is allowed."""
-    assert set(BAD) == {option.name for option in OPTIONS} - {"binary", "cache", "max_sql_memory", "extra_args", "confirm"}
+    assert set(BAD) == {option.name for option in OPTIONS} - {
+        "binary",
+        "cache",
+        "max_sql_memory",
+        "extra_args",
+        "confirm",
+    }
     sent()
     for option, (value, allowed) in BAD.items():
         failed = cluster(**{option: value})
@@ -139,7 +164,11 @@ def test_bad_input_costs_no_request(cluster: Module, sent: Callable[[], Any]) ->
         *(({"module": "kaiwudb_node_decommission", "node": node}, "node") for node in ("other-3", "kw-9-3", "kw-", "kw", "id=", "id=x", "-1", "3.0")),
     ):  # fmt: skip
         failed = cluster(**options)
-        assert failed["failed"] and failed["option"] == option and ("allowed" in failed["msg"] or "leave it out" in failed["msg"]), failed
+        assert (
+            failed["failed"]
+            and failed["option"] == option
+            and ("allowed" in failed["msg"] or "leave it out" in failed["msg"])
+        ), failed
     assert "state" in cluster(state="gone")["msg"] and cluster(name=None)["failed"]
     assert sent() == []
 
@@ -179,16 +208,35 @@ def test_check_mode_from_nothing_writes_nothing(cluster: Module, sent: Callable[
     found = cluster(check=True, replicas="3")
     assert found["steps"] == [step["id"] for step in found["plan"]["steps"]] == [*CREATED, "initialize"]
     assert found["changed"] and not found["in_progress"] and found["remaining"] == []
-    assert found["diff"]["before"] == "" and f"PersistentVolume/{api_namespace}.kw-0: 10Gi on w1\n" in found["diff"]["after"]
+    assert (
+        found["diff"]["before"] == ""
+        and f"PersistentVolume/{api_namespace}.kw-0: 10Gi on w1\n" in found["diff"]["after"]
+    )
     assert found["plan_lines"][0] == f"kw: create 3 nodes of {IMAGE} in {api_namespace}"
     requests = sent()
-    assert writes(requests) == [] and found["requests"] == {"reads": len(requests), "writes": 0, "execs": 0, "dry_runs": 0}
+    assert writes(requests) == [] and found["requests"] == {
+        "reads": len(requests),
+        "writes": 0,
+        "execs": 0,
+        "dry_runs": 0,
+    }
 
 
 def test_survey_strings(cluster: Module) -> None:
-    empty = dict.fromkeys((option.name for option in OPTIONS if option.name not in ("name", "namespace", "image", "security", "local_pv_prepare")), "")
+    empty = dict.fromkeys(
+        (
+            option.name
+            for option in OPTIONS
+            if option.name not in ("name", "namespace", "image", "security", "local_pv_prepare")
+        ),
+        "",
+    )
     assert cluster(check=True, **empty)["steps"] == [*CREATED, "initialize"]
-    assert cluster(check=True, single_node="true", replicas="1")["steps"] == [*OBJECTS, "volume/kw-0", "create/StatefulSet/kw"]
+    assert cluster(check=True, single_node="true", replicas="1")["steps"] == [
+        *OBJECTS,
+        "volume/kw-0",
+        "create/StatefulSet/kw",
+    ]
     assert cluster(check=True, operations="create,initialize", anti_affinity="preferred", replicas="4")["steps"][-3:] == [
         "volume/kw-3", "create/StatefulSet/kw", "initialize"]  # fmt: skip
 
@@ -218,7 +266,11 @@ def test_nothing_there_is_an_answer(cluster: Module, sent: Callable[[], Any]) ->
 
 
 def _rules(file: str) -> list[dict[str, Any]]:
-    return next(item["rules"] for item in yaml.safe_load_all((REPO / "examples" / "rbac" / file).read_text()) if "Role" in item["kind"])
+    return next(
+        item["rules"]
+        for item in yaml.safe_load_all((REPO / "examples" / "rbac" / file).read_text())
+        if "Role" in item["kind"]
+    )
 
 
 def test_missing_rights_are_named_before_anything_is_written(
@@ -228,10 +280,14 @@ def test_missing_rights_are_named_before_anything_is_written(
         {**rule, "verbs": [verb for verb in rule["verbs"] if verb not in ("create", "patch", "delete", "update")]}
         if set(rule["resources"]) & {"statefulsets", "leases"} else rule for rule in _rules("role.yml")
     ]  # fmt: skip
-    user = api_user(rules, [{"apiGroups": [""], "resources": ["persistentvolumes", "nodes"], "verbs": ["get", "list", "watch"]}])
+    user = api_user(
+        rules, [{"apiGroups": [""], "resources": ["persistentvolumes", "nodes"], "verbs": ["get", "list", "watch"]}]
+    )
     mark = plain_api.audit.mark()
     failed = cluster(kubeconfig=str(user))
-    assert failed["reason"] == "forbidden" and "Nothing was changed" in failed["msg"] and "examples/rbac" in failed["msg"], failed
+    assert (
+        failed["reason"] == "forbidden" and "Nothing was changed" in failed["msg"] and "examples/rbac" in failed["msg"]
+    ), failed
     assert {"create leases", "patch leases", "patch statefulsets", "patch persistentvolumes"} <= set(failed["missing"])
     assert "patch persistentvolumes cluster-wide" in failed["msg"] and "patch services" not in failed["msg"]
     assert [item for item in plain_api.audit.since(mark) if item.kind != "read" and "serviceaccount" in item.user] == []
@@ -252,10 +308,18 @@ def test_a_right_to_look_is_named_too(cluster: Module, api_user: Callable[..., P
     ],
 )
 def test_objects_of_others_are_never_taken_over(
-    cluster: Module, admin: Client, sent: Callable[[], Any], api_namespace: str, kind: str, name: str, body: dict[str, Any]
+    cluster: Module,
+    admin: Client,
+    sent: Callable[[], Any],
+    api_namespace: str,
+    kind: str,
+    name: str,
+    body: dict[str, Any],
 ) -> None:
     api = "policy/v1" if kind == "PodDisruptionBudget" else "v1"
-    made = admin.create({"apiVersion": api, "kind": kind, "metadata": {"name": name, "namespace": api_namespace}, **body})
+    made = admin.create(
+        {"apiVersion": api, "kind": kind, "metadata": {"name": name, "namespace": api_namespace}, **body}
+    )
     sent()
     failed = cluster()
     assert failed["reason"] == "foreign_object" and f"{kind} {name} exists in {api_namespace}" in failed["msg"], failed
@@ -264,8 +328,14 @@ def test_objects_of_others_are_never_taken_over(
     assert live is not None and live["metadata"]["resourceVersion"] == made["metadata"]["resourceVersion"]
 
 
-def test_a_volume_of_others_is_never_taken_over(cluster: Module, admin: Client, sent: Callable[[], Any], api_namespace: str) -> None:
-    made = manifests.volume(resolve(parse_asked({"name": "kw", "namespace": api_namespace, "image": IMAGE, "security": "insecure"}), None), 1, "w1")
+def test_a_volume_of_others_is_never_taken_over(
+    cluster: Module, admin: Client, sent: Callable[[], Any], api_namespace: str
+) -> None:
+    made = manifests.volume(
+        resolve(parse_asked({"name": "kw", "namespace": api_namespace, "image": IMAGE, "security": "insecure"}), None),
+        1,
+        "w1",
+    )
     made["metadata"]["labels"] = {"somebody": "else"}
     admin.create(made)
     sent()
@@ -306,7 +376,12 @@ def test_objects_are_as_rendered(created: dict[str, Any], admin: Client, api_nam
     lease = admin.get("Lease", "kw-lock", api_namespace)
     assert journal is not None and lease is not None
     operation = json.loads(journal["data"]["journal"])["operation"]
-    assert (operation["name"], operation["step"], operation["image"], operation["replicas"]) == ("create", "create/StatefulSet/kw", IMAGE, 3)
+    assert (operation["name"], operation["step"], operation["image"], operation["replicas"]) == (
+        "create",
+        "create/StatefulSet/kw",
+        IMAGE,
+        3,
+    )
 
 
 def test_the_same_again_touches_no_object(created: dict[str, Any], cluster: Module, sent: Callable[[], Any]) -> None:
@@ -330,7 +405,9 @@ def test_what_was_deleted_or_edited_is_mended_and_nothing_else(
     assert live is not None and "extra" not in live["spec"]["selector"]
 
 
-def test_what_a_live_cluster_cannot_change_costs_no_write(created: dict[str, Any], cluster: Module, sent: Callable[[], Any]) -> None:
+def test_what_a_live_cluster_cannot_change_costs_no_write(
+    created: dict[str, Any], cluster: Module, sent: Callable[[], Any]
+) -> None:
     sent()
     for options, says in (
         ({"storage_size": "5Gi"}, "5Gi would shrink the volumes from 10Gi; allowed are 10Gi and more"), ({"storage": "dynamic"}, "allowed is 'local'"),
@@ -340,7 +417,12 @@ def test_what_a_live_cluster_cannot_change_costs_no_write(created: dict[str, Any
         failed = cluster(**options)
         assert failed["reason"] == "invalid_option" and says in failed["msg"] and not failed["resumable"], failed
     shown = cluster(module="kaiwudb_cluster_info")
-    assert shown["exists"] and shown["cluster"]["replicas"] == 3 and shown["cluster"]["initialized"] is False and shown["ranges"] is None
+    assert (
+        shown["exists"]
+        and shown["cluster"]["replicas"] == 3
+        and shown["cluster"]["initialized"] is False
+        and shown["ranges"] is None
+    )
     assert [node["pod"] for node in shown["nodes"]] == ["kw-0", "kw-1", "kw-2"] and "initialize" in shown["drift"]
     assert [volume["kubernetes_node"] for volume in shown["volumes"]] == ["w1", "w2", "w3"]
     removal = cluster(check=True, state="absent", confirm="kw", volumes="delete")
@@ -358,7 +440,11 @@ def test_another_run_that_renews_its_lock_is_not_disturbed(
         while not stop.is_set():
             count += 1
             stamp = f"2026-11-23T09:41:{count % 60:02}.000000Z"
-            spec = {"holderIdentity": "awx-job-4711 on awx-7/run", "acquireTime": "2026-11-23T09:40:00.000000Z", "renewTime": stamp}
+            spec = {
+                "holderIdentity": "awx-job-4711 on awx-7/run",
+                "acquireTime": "2026-11-23T09:40:00.000000Z",
+                "renewTime": stamp,
+            }
             admin.patch("Lease", "kw-lock", api_namespace, {"spec": spec})
             stop.wait(0.3)
 
@@ -387,7 +473,9 @@ def test_volumes_alone(cluster: Module, admin: Client, sent: Callable[[], Any], 
     assert [item for item in writes(sent()) if item.endswith("persistentvolumes")] == ["patch persistentvolumes"] * 3
     again = cluster(module="kaiwudb_local_volume", storage_size="7Gi")
     assert not again["changed"] and again["steps"] == [] and writes(sent()) == []
-    assert cluster(check=True, storage_size="7Gi")["steps"] == [*OBJECTS, "create/StatefulSet/kw", "initialize"], "the cluster finds them"
+    assert cluster(check=True, storage_size="7Gi")["steps"] == [*OBJECTS, "create/StatefulSet/kw", "initialize"], (
+        "the cluster finds them"
+    )
     sent()
     gone = cluster(module="kaiwudb_local_volume", state="absent", confirm="kw", volumes="delete")
     assert gone["steps"] == ["remove/volumes"] and gone["changed"], gone

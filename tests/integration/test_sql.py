@@ -147,7 +147,9 @@ def sql(cluster: tuple[Client, str, Engine]) -> Module:
         assert done.stdout, done.stderr
         return json.loads(done.stdout)
 
-    made = run("CREATE DATABASE IF NOT EXISTS bank", "CREATE TABLE IF NOT EXISTS bank.t (id INT PRIMARY KEY, v DECIMAL)")
+    made = run(
+        "CREATE DATABASE IF NOT EXISTS bank", "CREATE TABLE IF NOT EXISTS bank.t (id INT PRIMARY KEY, v DECIMAL)"
+    )
     assert not made.get("failed"), made
     return run
 
@@ -217,7 +219,7 @@ def test_values_as_text_by_exec(sql: Module) -> None:
 
 def test_stored_values_and_bound_arguments(sql: Module) -> None:
     sql("CREATE TABLE IF NOT EXISTS bank.v (id INT PRIMARY KEY, s STRING, b BYTES, d DECIMAL, t TIMESTAMPTZ)")
-    text = "it's \"quoted\", with; a comma\nand two lines"
+    text = 'it\'s "quoted", with; a comma\nand two lines'
     stored = sql(
         "UPSERT INTO bank.v VALUES (%s, %s, %s, %s, %s)",
         positional_args=[1, text, "\\x00ff10", "12345678901234567890.10", None],
@@ -296,7 +298,9 @@ def test_a_long_result_goes_to_a_file(sql: Module, tmp_path: Path) -> None:
 def test_a_file_of_statements(sql: Module, tmp_path: Path) -> None:
     key = secrets.randbelow(10**9)
     source = tmp_path / "x.sql"
-    source.write_text(f"-- first; of all\nINSERT INTO bank.t VALUES ({key}, 1);\n\nSELECT id FROM bank.t WHERE id = {key};\n")
+    source.write_text(
+        f"-- first; of all\nINSERT INTO bank.t VALUES ({key}, 1);\n\nSELECT id FROM bank.t WHERE id = {key};\n"
+    )
     result = sql(src=str(source))
     assert result["rows"] == [{"id": key}] and [item["statement"] for item in result["results"]] == [1, 2]
 

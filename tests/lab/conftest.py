@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What the lab's own tests share: the binary under test."""
+
 from __future__ import annotations
 
 from pathlib import Path

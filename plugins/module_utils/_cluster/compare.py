@@ -5,6 +5,7 @@
 Only what we say is compared: the server adds defaults and others add annotations. Where an addition changes the meaning
 (one more label in a selector selects fewer pods) the whole map is ours.
 """
+
 from __future__ import annotations
 
 import typing as t
@@ -49,7 +50,10 @@ def repair(desired: t.Mapping[str, t.Any], live: t.Mapping[str, t.Any]) -> dict[
         if name in ("apiVersion", "kind") or not differences(value, live.get(name), name):
             continue
         if isinstance(value, dict) and isinstance(live.get(name), dict):
-            patch[name] = {**repair(value, live[name]), **({extra: None for extra in live[name] if extra not in value} if name in _WHOLE else {})}
+            patch[name] = {
+                **repair(value, live[name]),
+                **({extra: None for extra in live[name] if extra not in value} if name in _WHOLE else {}),
+            }
         else:
             patch[name] = value
     return patch

@@ -1,6 +1,7 @@
 # Copyright (c) 2026, kaiwudb.kubernetes contributors
 # SPDX-License-Identifier: Apache-2.0
 """What a step works with: the two edges, time, waits that know when to give up, and the journal. PRIVATE to the collection."""
+
 from __future__ import annotations
 
 import time
@@ -34,7 +35,9 @@ class Paused(Exception):
 
 
 def utc(moment: float | None = None) -> str:
-    return datetime.fromtimestamp(time.time() if moment is None else moment, timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return datetime.fromtimestamp(time.time() if moment is None else moment, timezone.utc).strftime(
+        "%Y-%m-%dT%H:%M:%SZ"
+    )
 
 
 class Context:
@@ -47,8 +50,15 @@ class Context:
         self.client, self.spec, self.profile, self.who = client, spec, profile, who
         self.names: Names = manifests.names_of(spec)
         self.seen: Observed = None  # type: ignore[assignment]  # set by look(), which every run begins with
-        self.engine = Engine(profile, runner(client, spec.namespace, CONTAINER), self._serving, binary=spec.binary, sql_port=spec.sql_port,
-                             timeout=8.0, budget=16.0)  # a healthy node answers within a second
+        self.engine = Engine(
+            profile,
+            runner(client, spec.namespace, CONTAINER),
+            self._serving,
+            binary=spec.binary,
+            sql_port=spec.sql_port,
+            timeout=8.0,
+            budget=16.0,
+        )  # a healthy node answers within a second
         self.lines: list[str] = []
         self.figures: dict[str, t.Any] = {}
         self.deadline = None if seconds is None else time.monotonic() + seconds
@@ -58,7 +68,11 @@ class Context:
 
     def _serving(self) -> list[str]:
         """Ready pods, those of low ordinals first."""
-        return [name for name in sorted(self.seen.pods, key=lambda name: ordinal_of(name) or 0) if observe.ready(self.seen.pods[name])]
+        return [
+            name
+            for name in sorted(self.seen.pods, key=lambda name: ordinal_of(name) or 0)
+            if observe.ready(self.seen.pods[name])
+        ]
 
     # ---- looking
 
@@ -69,8 +83,14 @@ class Context:
 
     def look_at_objects(self) -> Observed:
         """The API server's view, fresh; the engine's stays as it was."""
-        found = observe.look_at_objects(self.client, self.names, sql_port=self.spec.sql_port, volumes=self.spec.storage == "local")
-        self.seen = replace(found, nodes=self.seen.nodes, engine_silence=self.seen.engine_silence, ids=self.seen.ids) if self.seen else found
+        found = observe.look_at_objects(
+            self.client, self.names, sql_port=self.spec.sql_port, volumes=self.spec.storage == "local"
+        )
+        self.seen = (
+            replace(found, nodes=self.seen.nodes, engine_silence=self.seen.engine_silence, ids=self.seen.ids)
+            if self.seen
+            else found
+        )
         return self.seen
 
     def look_at_pods(self) -> Pods:
@@ -96,7 +116,11 @@ class Context:
         """Paused when the slice is over; ClusterError when another run took the lock."""
         taker = self.lost()
         if taker:
-            raise ClusterError(f"the lock of {self.spec.name} was taken over by {taker}; this run stops where it is.", "lock_lost", resumable=True)
+            raise ClusterError(
+                f"the lock of {self.spec.name} was taken over by {taker}; this run stops where it is.",
+                "lock_lost",
+                resumable=True,
+            )
         if self.deadline is not None and time.monotonic() >= self.deadline:
             raise Paused
 
@@ -110,7 +134,9 @@ class Context:
         if not self._version:
             self._version = self.client.list("Pod", self.spec.namespace, labels=self.names.selector)[1]
         try:
-            for _event in self.client.watch("Pod", self.spec.namespace, labels=self.names.selector, resource_version=self._version, timeout=seconds):
+            for _event in self.client.watch(
+                "Pod", self.spec.namespace, labels=self.names.selector, resource_version=self._version, timeout=seconds
+            ):
                 break
         except KubeError as error:
             if error.status != 410:
@@ -124,7 +150,9 @@ class Context:
 
     # ---- waiting
 
-    def wait(self, judge: t.Callable[[], verdict.Verdict], step: str, *, poll: float = POLL, limit: float | None = None) -> None:
+    def wait(
+        self, judge: t.Callable[[], verdict.Verdict], step: str, *, poll: float = POLL, limit: float | None = None
+    ) -> None:
         """Until C(judge) says done. A hopeless cause that persists ends it with the evidence; so does C(limit) (wait_timeout) without a change.
 
         Since when nothing has changed is kept in the journal over slices; otherwise a wait cut into slices would never end.
@@ -146,22 +174,41 @@ class Context:
                     found = self._mount_trouble(found)
                 self._give_up_if_hopeless(found, step)
                 if time.time() - since > (limit or self.spec.wait_timeout):
-                    raise ClusterError(f"{found.why}, unchanged for {time.time() - since:.0f} s. The run stopped where it is; run it again to continue.",
-                                       "timeout", step=step, node=found.pod, waited=round(time.time() - since), evidence=self._evidence(found))
+                    raise ClusterError(
+                        f"{found.why}, unchanged for {time.time() - since:.0f} s. The run stopped where it is; run it again to continue.",
+                        "timeout",
+                        step=step,
+                        node=found.pod,
+                        waited=round(time.time() - since),
+                        evidence=self._evidence(found),
+                    )
                 self.pause(min(poll, 1.0) if found.never else poll)
         except Paused:
             journal = self.seen.journal
             if journal.operation:
-                self.write_journal(replace(journal, operation={**journal.operation, "waiting": {"step": step, "why": last, "since": since}}))
+                self.write_journal(
+                    replace(
+                        journal, operation={**journal.operation, "waiting": {"step": step, "why": last, "since": since}}
+                    )
+                )
             raise
 
     def _mount_trouble(self, found: verdict.Verdict) -> verdict.Verdict:
         """A directory that does not exist shows in events only; the container just waits. Other mount troubles pass."""
         uid = self.seen.pods.get(found.pod, {}).get("metadata", {}).get("uid")  # events outlive a pod of the same name
-        told = [event.get("message", "") for event in self.client.events(self.spec.namespace, found.pod)
-                if event.get("reason") == "FailedMount" and (event.get("involvedObject") or {}).get("uid") in (None, uid)]
+        told = [
+            event.get("message", "")
+            for event in self.client.events(self.spec.namespace, found.pod)
+            if event.get("reason") == "FailedMount" and (event.get("involvedObject") or {}).get("uid") in (None, uid)
+        ]
         missing = [text for text in told if "does not exist" in text or "no such file" in text]
-        return replace(found, why=f"pod {found.pod} cannot mount its volume: {missing[-1]}", never="volume_mount", patience=2.0) if missing else found
+        return (
+            replace(
+                found, why=f"pod {found.pod} cannot mount its volume: {missing[-1]}", never="volume_mount", patience=2.0
+            )
+            if missing
+            else found
+        )
 
     def _give_up_if_hopeless(self, found: verdict.Verdict, step: str) -> None:
         if not found.never:
@@ -176,7 +223,12 @@ class Context:
             f"{found.why} ({time.monotonic() - since:.0f} s). {_REMEDY.get(found.never, 'Look at the evidence, mend it and run again.')}"
             + (f" Last events: {'; '.join(evidence['events'][-3:])}." if evidence["events"] else "")
             + (f" Last log: {evidence['log'][-1]}" if evidence["log"] else ""),
-            found.never, step=step, node=found.pod, waited=round(time.monotonic() - since), evidence=evidence)
+            found.never,
+            step=step,
+            node=found.pod,
+            waited=round(time.monotonic() - since),
+            evidence=evidence,
+        )
 
     def _evidence(self, found: verdict.Verdict) -> dict[str, list[str]]:
         """The pod's events and last log lines, as far as they may be read."""
@@ -186,9 +238,23 @@ class Context:
         log: list[str] = []
         if found.pod:
             try:
-                events = [] if found.never == "volume_not_empty" else [f"{event.get('reason')}: {event.get('message')}" for event in self.client.events(self.spec.namespace, found.pod)][-8:]
+                events = (
+                    []
+                    if found.never == "volume_not_empty"
+                    else [
+                        f"{event.get('reason')}: {event.get('message')}"
+                        for event in self.client.events(self.spec.namespace, found.pod)
+                    ][-8:]
+                )
                 for previous in (True, False):
-                    log = log or self.client.logs(self.spec.namespace, found.pod, found.container or None, tail=20, previous=previous).strip().splitlines()
+                    log = (
+                        log
+                        or self.client.logs(
+                            self.spec.namespace, found.pod, found.container or None, tail=20, previous=previous
+                        )
+                        .strip()
+                        .splitlines()
+                    )
             except KubeError as error:
                 events.append(f"could not be read: {error}")
         return {"events": events, "log": log}
@@ -200,15 +266,25 @@ class Context:
         if journal == self.seen.journal and self.names.journal in self.seen.objects["ConfigMap"]:
             return
         kept = self.client.apply(manifests.configmap(self.names, journal.data()))
-        self.seen = replace(self.seen, journal=journal, objects={**self.seen.objects, "ConfigMap": {**self.seen.objects["ConfigMap"], self.names.journal: kept}})
+        self.seen = replace(
+            self.seen,
+            journal=journal,
+            objects={**self.seen.objects, "ConfigMap": {**self.seen.objects["ConfigMap"], self.names.journal: kept}},
+        )
 
-    def prove_in_time(self, found: t.Callable[[], t.Sequence[_gates.Gate]], step: Step, *, changed: bool = False) -> None:
+    def prove_in_time(
+        self, found: t.Callable[[], t.Sequence[_gates.Gate]], step: Step, *, changed: bool = False
+    ) -> None:
         """Like C(prove), but what mends itself is waited for."""
+
         def judge() -> verdict.Verdict:
             judged = _gates.judge(found(), self.spec.waive)
             self.prove([gate for gate in judged if gate.name not in _gates.PASSING], step, changed=changed)
             refusing = _gates.failed(judged)
-            return verdict.Verdict(False, f"gate {refusing[0].name}: {refusing[0].sentence}") if refusing else verdict.DONE
+            return (
+                verdict.Verdict(False, f"gate {refusing[0].name}: {refusing[0].sentence}") if refusing else verdict.DONE
+            )
+
         try:
             self.wait(judge, step.id, limit=_gates.GATE_PATIENCE)
         except ClusterError as error:
@@ -223,13 +299,18 @@ class Context:
         if refusing:
             gate = refusing[0]
             raise ClusterError(
-                f"refused {step.id}: gate {gate.name}: {gate.sentence} " + ("" if changed else "Nothing was changed."), gate.name, step=step.id,
-                node=step.pod, gates=[item.result() for item in judged], resumable=gate.name not in ("nodes_needed", "version_path"))
+                f"refused {step.id}: gate {gate.name}: {gate.sentence} " + ("" if changed else "Nothing was changed."),
+                gate.name,
+                step=step.id,
+                node=step.pod,
+                gates=[item.result() for item in judged],
+                resumable=gate.name not in ("nodes_needed", "version_path"),
+            )
 
 
 _REMEDY = {
     "image_pull": "Correct image (or the registry, or image_pull_secrets) and run again; on a live cluster the other pods serve on, and setting image "
-                  "back to what it was undoes the change.",
+    "back to what it was undoes the change.",
     "unschedulable": "Give the pod a node it can run on (volume, taints, resources, anti_affinity) and run again.",
     "container_crash": "The database's own words are below; correct what they name and run again.",
     "container_config": "Correct the pod's configuration (env, pod_overrides, secrets) and run again.",

@@ -1,6 +1,7 @@
 # Copyright (c) 2026, kaiwudb.kubernetes contributors
 # SPDX-License-Identifier: Apache-2.0
 """The cluster's own memory: a ConfigMap that explains, and decides only where the engine's answer is ambiguous. PRIVATE."""
+
 from __future__ import annotations
 
 import json

@@ -1,6 +1,7 @@
 # Copyright (c) 2026, kaiwudb.kubernetes contributors
 # SPDX-License-Identifier: Apache-2.0
 """One run at a time for each cluster: a Lease, taken by compare-and-swap, renewed beside the work. PRIVATE to the collection."""
+
 from __future__ import annotations
 
 import contextlib
@@ -69,7 +70,9 @@ class Lock:
         self.hold()
         lease = self._get()
         if lease and lease["spec"].get("holderIdentity") == self._holder:
-            with contextlib.suppress(ClusterError, KubeError):  # taken over in this moment, or deleted with its namespace
+            with contextlib.suppress(
+                ClusterError, KubeError
+            ):  # taken over in this moment, or deleted with its namespace
                 self._swap(lease, "")
 
     def _other(self, lease: t.Mapping[str, t.Any]) -> str:
@@ -89,8 +92,14 @@ class Lock:
 
     def _swap(self, lease: t.Mapping[str, t.Any], holder: str) -> None:
         stamp = now()
-        body = {"metadata": {"resourceVersion": lease["metadata"]["resourceVersion"]},
-                "spec": {"holderIdentity": holder, "renewTime": stamp, **({"acquireTime": stamp} if self._other(lease) or not holder else {})}}
+        body = {
+            "metadata": {"resourceVersion": lease["metadata"]["resourceVersion"]},
+            "spec": {
+                "holderIdentity": holder,
+                "renewTime": stamp,
+                **({"acquireTime": stamp} if self._other(lease) or not holder else {}),
+            },
+        }
         try:
             self._client.patch("Lease", self._names.lock, self._names.namespace, body)
         except KubeError as error:
@@ -104,20 +113,34 @@ class Lock:
         return ClusterError(
             f"another run holds this cluster: {holder}, since {spec.get('acquireTime', '?')[:19]}{f' ({work})' if work else ''}. "
             f"It renewed its lock at {spec.get('renewTime', '?')[:19]}. Nothing was changed. Wait for it, or cancel it there.",
-            "locked", holder=holder, resumable=True)
+            "locked",
+            holder=holder,
+            resumable=True,
+        )
 
     def _watch(self, lease: t.Mapping[str, t.Any]) -> None:
         """Until the Lease changes, two seconds at most."""
         try:
-            for _event in self._client.watch("Lease", self._names.namespace, fields={"metadata.name": self._names.lock},
-                                             resource_version=lease["metadata"]["resourceVersion"], timeout=2):
+            for _event in self._client.watch(
+                "Lease",
+                self._names.namespace,
+                fields={"metadata.name": self._names.lock},
+                resource_version=lease["metadata"]["resourceVersion"],
+                timeout=2,
+            ):
                 return
         except KubeError as error:
             if error.status != 410:
                 raise
             # The version is older than the server's memory: list, and watch from there.
             version = self._client.list("Lease", self._names.namespace, fields={"metadata.name": self._names.lock})[1]
-            for _event in self._client.watch("Lease", self._names.namespace, fields={"metadata.name": self._names.lock}, resource_version=version, timeout=2):
+            for _event in self._client.watch(
+                "Lease",
+                self._names.namespace,
+                fields={"metadata.name": self._names.lock},
+                resource_version=version,
+                timeout=2,
+            ):
                 return
 
     def _renew(self) -> None:

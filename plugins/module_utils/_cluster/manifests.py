@@ -1,6 +1,7 @@
 # Copyright (c) 2026, kaiwudb.kubernetes contributors
 # SPDX-License-Identifier: Apache-2.0
 """The Kubernetes objects of a cluster, rendered from its Spec. Pure. PRIVATE to the collection."""
+
 from __future__ import annotations
 
 import copy
@@ -29,8 +30,16 @@ def namespace(spec: Spec) -> Manifest:
 
 
 def _ports(*ports: tuple[str, int, int | None]) -> list[dict[str, t.Any]]:
-    return [{"name": name, "port": port, "targetPort": name, "protocol": "TCP", **({"nodePort": node_port} if node_port else {})}
-            for name, port, node_port in ports]
+    return [
+        {
+            "name": name,
+            "port": port,
+            "targetPort": name,
+            "protocol": "TCP",
+            **({"nodePort": node_port} if node_port else {}),
+        }
+        for name, port, node_port in ports
+    ]
 
 
 def objects(spec: Spec, profile: Profile) -> list[Manifest]:
@@ -38,22 +47,51 @@ def objects(spec: Spec, profile: Profile) -> list[Manifest]:
     names = names_of(spec)
     brpc = [("brpc", spec.brpc_port, None)] if profile.has_brpc else []
     headless = {
-        "apiVersion": "v1", "kind": "Service", "metadata": _meta(names, names.name),
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": _meta(names, names.name),
         # Nodes must find each other before they are ready: readiness itself waits for init.
-        "spec": {"clusterIP": "None", "publishNotReadyAddresses": True, "selector": names.pod_selector,
-                 "ports": _ports(("sql", spec.sql_port, None), ("http", spec.http_port, None), *brpc)}}
+        "spec": {
+            "clusterIP": "None",
+            "publishNotReadyAddresses": True,
+            "selector": names.pod_selector,
+            "ports": _ports(("sql", spec.sql_port, None), ("http", spec.http_port, None), *brpc),
+        },
+    }
     public = {
-        "apiVersion": "v1", "kind": "Service",
-        "metadata": _meta(names, names.public, **({"annotations": dict(spec.service_annotations)} if spec.service_annotations else {})),
-        "spec": {"type": spec.service_type, "selector": names.pod_selector,
-                 "ports": _ports(("sql", spec.sql_port, spec.sql_node_port), ("http", spec.http_port, None))}}
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": _meta(
+            names, names.public, **({"annotations": dict(spec.service_annotations)} if spec.service_annotations else {})
+        ),
+        "spec": {
+            "type": spec.service_type,
+            "selector": names.pod_selector,
+            "ports": _ports(("sql", spec.sql_port, spec.sql_node_port), ("http", spec.http_port, None)),
+        },
+    }
     ui = {
-        "apiVersion": "v1", "kind": "Service", "metadata": _meta(names, names.ui),
-        "spec": {"type": "NodePort", "selector": names.pod_selector, "ports": _ports(("http", spec.http_port, spec.ui_node_port))}}
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": _meta(names, names.ui),
+        "spec": {
+            "type": "NodePort",
+            "selector": names.pod_selector,
+            "ports": _ports(("http", spec.http_port, spec.ui_node_port)),
+        },
+    }
     budget = {
-        "apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "metadata": _meta(names, names.budget),
-        "spec": {"maxUnavailable": 1, "selector": {"matchLabels": names.pod_selector}}}
-    account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": _meta(names, names.name), "automountServiceAccountToken": False}
+        "apiVersion": "policy/v1",
+        "kind": "PodDisruptionBudget",
+        "metadata": _meta(names, names.budget),
+        "spec": {"maxUnavailable": 1, "selector": {"matchLabels": names.pod_selector}},
+    }
+    account = {
+        "apiVersion": "v1",
+        "kind": "ServiceAccount",
+        "metadata": _meta(names, names.name),
+        "automountServiceAccountToken": False,
+    }
     return [account, headless, public, *([ui] if spec.ui == "nodeport" else []), budget]
 
 
@@ -61,7 +99,11 @@ def _affinity(spec: Spec, names: Names) -> dict[str, t.Any]:
     apart = {"labelSelector": {"matchLabels": names.pod_selector}, "topologyKey": "kubernetes.io/hostname"}
     if spec.anti_affinity == "required":
         return {"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [apart]}}
-    return {"podAntiAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": [{"weight": 100, "podAffinityTerm": apart}]}}
+    return {
+        "podAntiAffinity": {
+            "preferredDuringSchedulingIgnoredDuringExecution": [{"weight": 100, "podAffinityTerm": apart}]
+        }
+    }
 
 
 def _resources(spec: Spec) -> dict[str, t.Any]:
@@ -81,19 +123,36 @@ def template(spec: Spec, profile: Profile, *, sleep_action: bool) -> Manifest:
     brpc = spec.brpc_port if profile.has_brpc else None
     ports = [("sql", spec.sql_port), ("http", spec.http_port), *([("brpc", brpc)] if brpc else [])]
     command = profile.start_command(
-        binary=spec.binary, advertise=f"$(POD_NAME).{names.name}.{names.namespace}.svc.{names.domain}:{spec.sql_port}",
+        binary=spec.binary,
+        advertise=f"$(POD_NAME).{names.name}.{names.namespace}.svc.{names.domain}:{spec.sql_port}",
         # Always the first three, whatever the number of nodes: a join list that changes would restart every pod.
         join=[] if spec.single_node else [names.address(ordinal, spec.sql_port) for ordinal in range(3)],
-        sql_port=spec.sql_port, http_port=spec.http_port, brpc_port=brpc, store=profile.store, single_node=spec.single_node,
-        cache=spec.cache, max_sql_memory=spec.max_sql_memory, extra=list(spec.extra_args))
-    wait = {"sleep": {"seconds": spec.pre_stop_seconds}} if sleep_action else {"exec": {"command": ["sleep", str(spec.pre_stop_seconds)]}}
+        sql_port=spec.sql_port,
+        http_port=spec.http_port,
+        brpc_port=brpc,
+        store=profile.store,
+        single_node=spec.single_node,
+        cache=spec.cache,
+        max_sql_memory=spec.max_sql_memory,
+        extra=list(spec.extra_args),
+    )
+    wait = (
+        {"sleep": {"seconds": spec.pre_stop_seconds}}
+        if sleep_action
+        else {"exec": {"command": ["sleep", str(spec.pre_stop_seconds)]}}
+    )
     resources = _resources(spec)
     security = dict(spec.container_security_context or {}) or ({"privileged": True} if profile.privileged else {})
     database = {
-        "name": CONTAINER, "image": spec.image, "imagePullPolicy": spec.image_pull_policy, "command": command,
-        "env": [{"name": "POD_NAME", "valueFrom": {"fieldRef": {"apiVersion": "v1", "fieldPath": "metadata.name"}}},
-                *([{"name": "LD_LIBRARY_PATH", "value": profile.library_path}] if profile.library_path else []),
-                *({"name": key, "value": str(value)} for key, value in (spec.env or {}).items())],
+        "name": CONTAINER,
+        "image": spec.image,
+        "imagePullPolicy": spec.image_pull_policy,
+        "command": command,
+        "env": [
+            {"name": "POD_NAME", "valueFrom": {"fieldRef": {"apiVersion": "v1", "fieldPath": "metadata.name"}}},
+            *([{"name": "LD_LIBRARY_PATH", "value": profile.library_path}] if profile.library_path else []),
+            *({"name": key, "value": str(value)} for key, value in (spec.env or {}).items()),
+        ],
         "ports": [{"name": name, "containerPort": port, "protocol": "TCP"} for name, port in ports],
         # Not ready=1: pods wait there for init, and a startup probe would kill them. Recovery of a large store takes its time.
         "startupProbe": {**_get("/health"), "periodSeconds": 1, "timeoutSeconds": 5, "failureThreshold": 1800},
@@ -102,18 +161,32 @@ def template(spec: Spec, profile: Profile, *, sleep_action: bool) -> Manifest:
         "volumeMounts": [{"name": CLAIM, "mountPath": profile.store}],
         **({"lifecycle": {"preStop": wait}} if spec.pre_stop_seconds else {}),
         **({"resources": resources} if resources else {}),
-        **({"securityContext": security} if security else {})}
+        **({"securityContext": security} if security else {}),
+    }
     pod = {
-        "serviceAccountName": names.name, "automountServiceAccountToken": False,
+        "serviceAccountName": names.name,
+        "automountServiceAccountToken": False,
         "enableServiceLinks": False,  # a Service's variables must not reach the database's own (KWBASE_PORT)
-        "terminationGracePeriodSeconds": spec.termination_grace_period, "affinity": _affinity(spec, names), "containers": [database],
+        "terminationGracePeriodSeconds": spec.termination_grace_period,
+        "affinity": _affinity(spec, names),
+        "containers": [database],
         **({"nodeSelector": dict(spec.node_selector)} if spec.node_selector else {}),
         **({"tolerations": list(spec.tolerations)} if spec.tolerations else {}),
-        **({"imagePullSecrets": [{"name": name} for name in spec.image_pull_secrets]} if spec.image_pull_secrets else {}),
+        **(
+            {"imagePullSecrets": [{"name": name} for name in spec.image_pull_secrets]}
+            if spec.image_pull_secrets
+            else {}
+        ),
         **({"securityContext": dict(spec.pod_security_context)} if spec.pod_security_context else {}),
-        **({"priorityClassName": spec.priority_class} if spec.priority_class else {})}
-    made = {"metadata": {"labels": {**(spec.pod_labels or {}), **names.labels, COMPONENT: "database"},
-                         **({"annotations": dict(spec.pod_annotations)} if spec.pod_annotations else {})}, "spec": pod}
+        **({"priorityClassName": spec.priority_class} if spec.priority_class else {}),
+    }
+    made = {
+        "metadata": {
+            "labels": {**(spec.pod_labels or {}), **names.labels, COMPONENT: "database"},
+            **({"annotations": dict(spec.pod_annotations)} if spec.pod_annotations else {}),
+        },
+        "spec": pod,
+    }
     return merged(made, spec.pod_overrides) if spec.pod_overrides else made
 
 
@@ -123,7 +196,11 @@ def merged(base: t.Any, over: t.Any) -> t.Any:
         result = {key: merged(base[key], over[key]) if key in over else copy.deepcopy(base[key]) for key in base}
         result.update({key: value for key, value in over.items() if key not in base})
         return {key: value for key, value in result.items() if value is not None}
-    if isinstance(base, list) and isinstance(over, list) and all(isinstance(item, dict) and "name" in item for item in base + over):
+    if (
+        isinstance(base, list)
+        and isinstance(over, list)
+        and all(isinstance(item, dict) and "name" in item for item in base + over)
+    ):
         named = {item["name"]: item for item in base}
         for item in over:
             named[item["name"]] = merged(named[item["name"]], item) if item["name"] in named else item
@@ -138,17 +215,28 @@ def annotation(spec: Spec) -> str:
 
 def statefulset(spec: Spec, profile: Profile, *, sleep_action: bool) -> Manifest:
     names = names_of(spec)
-    claim = {"metadata": {"name": CLAIM, "labels": dict(names.labels)},
-             "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": spec.storage_size}},
-                      **({"storageClassName": spec.storage_class} if spec.storage_class else {})}}
+    claim = {
+        "metadata": {"name": CLAIM, "labels": dict(names.labels)},
+        "spec": {
+            "accessModes": ["ReadWriteOnce"],
+            "resources": {"requests": {"storage": spec.storage_size}},
+            **({"storageClassName": spec.storage_class} if spec.storage_class else {}),
+        },
+    }
     return {
-        "apiVersion": "apps/v1", "kind": "StatefulSet",
+        "apiVersion": "apps/v1",
+        "kind": "StatefulSet",
         "metadata": _meta(names, names.name, annotations={OPTIONS: annotation(spec)}),
-        "spec": {"replicas": spec.replicas, "serviceName": names.name,
-                 "podManagementPolicy": "Parallel",  # pod 0 alone never gets ready: it needs the others for its quorum
-                 "updateStrategy": {"type": "RollingUpdate", "rollingUpdate": {"partition": 0}},
-                 "selector": {"matchLabels": names.pod_selector}, "template": template(spec, profile, sleep_action=sleep_action),
-                 "volumeClaimTemplates": [claim]}}
+        "spec": {
+            "replicas": spec.replicas,
+            "serviceName": names.name,
+            "podManagementPolicy": "Parallel",  # pod 0 alone never gets ready: it needs the others for its quorum
+            "updateStrategy": {"type": "RollingUpdate", "rollingUpdate": {"partition": 0}},
+            "selector": {"matchLabels": names.pod_selector},
+            "template": template(spec, profile, sleep_action=sleep_action),
+            "volumeClaimTemplates": [claim],
+        },
+    }
 
 
 def directory(spec: Spec, ordinal: int) -> str:
@@ -162,17 +250,44 @@ def volume(spec: Spec, ordinal: int, node: str, cluster_id: str | None = None, h
     hostname: the node's label C(kubernetes.io/hostname), which some clouds fill with something else than its name.
     """
     names = names_of(spec)
-    notes = {**({CLUSTER_ID: cluster_id} if cluster_id else {}), **({NODE: node} if hostname not in (None, node) else {})}
+    notes = {
+        **({CLUSTER_ID: cluster_id} if cluster_id else {}),
+        **({NODE: node} if hostname not in (None, node) else {}),
+    }
     return {
-        "apiVersion": "v1", "kind": "PersistentVolume",
-        "metadata": {"name": names.volume(ordinal), "labels": {**names.labels, NAMESPACE: names.namespace},
-                     **({"annotations": notes} if notes else {})},
-        "spec": {"capacity": {"storage": spec.storage_size}, "accessModes": ["ReadWriteOnce"], "volumeMode": "Filesystem",
-                 "persistentVolumeReclaimPolicy": "Retain", "storageClassName": spec.storage_class,
-                 "claimRef": {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "namespace": names.namespace, "name": names.claim(ordinal)},
-                 "local": {"path": directory(spec, ordinal)},
-                 "nodeAffinity": {"required": {"nodeSelectorTerms": [{"matchExpressions": [
-                     {"key": "kubernetes.io/hostname", "operator": "In", "values": [hostname or node]}]}]}}}}
+        "apiVersion": "v1",
+        "kind": "PersistentVolume",
+        "metadata": {
+            "name": names.volume(ordinal),
+            "labels": {**names.labels, NAMESPACE: names.namespace},
+            **({"annotations": notes} if notes else {}),
+        },
+        "spec": {
+            "capacity": {"storage": spec.storage_size},
+            "accessModes": ["ReadWriteOnce"],
+            "volumeMode": "Filesystem",
+            "persistentVolumeReclaimPolicy": "Retain",
+            "storageClassName": spec.storage_class,
+            "claimRef": {
+                "apiVersion": "v1",
+                "kind": "PersistentVolumeClaim",
+                "namespace": names.namespace,
+                "name": names.claim(ordinal),
+            },
+            "local": {"path": directory(spec, ordinal)},
+            "nodeAffinity": {
+                "required": {
+                    "nodeSelectorTerms": [
+                        {
+                            "matchExpressions": [
+                                {"key": "kubernetes.io/hostname", "operator": "In", "values": [hostname or node]}
+                            ]
+                        }
+                    ]
+                }
+            },
+        },
+    }
 
 
 # What a preparing pod may do to the one directory it is told. Arguments, never text put into the script: $1 directory, $2 suffix.
@@ -188,20 +303,36 @@ def preparer(spec: Spec, ordinal: int, node: str, path: str, action: str, suffix
     """A short-lived pod that makes, archives or wipes one volume's directory on one node; from the cluster's own image."""
     names, parent = names_of(spec), path.rsplit("/", 1)[0]
     return {
-        "apiVersion": "v1", "kind": "Pod",
+        "apiVersion": "v1",
+        "kind": "Pod",
         "metadata": _meta(names, names.preparer(ordinal)) | {"labels": {**names.labels, COMPONENT: "volume"}},
         "spec": {
             # Bound to its node directly: it must run there and nowhere else, also on a node that is cordoned.
-            "nodeName": node, "restartPolicy": "Never", "terminationGracePeriodSeconds": 1, "enableServiceLinks": False,
-            "automountServiceAccountToken": False, "tolerations": [{"operator": "Exists"}],
-            **({"imagePullSecrets": [{"name": name} for name in spec.image_pull_secrets]} if spec.image_pull_secrets else {}),
-            "containers": [{
-                "name": "volume", "image": spec.image, "imagePullPolicy": spec.image_pull_policy,
-                "command": ["/bin/sh", "-c", SCRIPTS[action], "sh", path, suffix],
-                "securityContext": {"runAsUser": 0},
-                "terminationMessagePolicy": "FallbackToLogsOnError",
-                "volumeMounts": [{"name": "host", "mountPath": parent}]}],
-            "volumes": [{"name": "host", "hostPath": {"path": parent, "type": "DirectoryOrCreate"}}]}}
+            "nodeName": node,
+            "restartPolicy": "Never",
+            "terminationGracePeriodSeconds": 1,
+            "enableServiceLinks": False,
+            "automountServiceAccountToken": False,
+            "tolerations": [{"operator": "Exists"}],
+            **(
+                {"imagePullSecrets": [{"name": name} for name in spec.image_pull_secrets]}
+                if spec.image_pull_secrets
+                else {}
+            ),
+            "containers": [
+                {
+                    "name": "volume",
+                    "image": spec.image,
+                    "imagePullPolicy": spec.image_pull_policy,
+                    "command": ["/bin/sh", "-c", SCRIPTS[action], "sh", path, suffix],
+                    "securityContext": {"runAsUser": 0},
+                    "terminationMessagePolicy": "FallbackToLogsOnError",
+                    "volumeMounts": [{"name": "host", "mountPath": parent}],
+                }
+            ],
+            "volumes": [{"name": "host", "hostPath": {"path": parent, "type": "DirectoryOrCreate"}}],
+        },
+    }
 
 
 def configmap(names: Names, data: t.Mapping[str, str]) -> Manifest:
@@ -209,5 +340,9 @@ def configmap(names: Names, data: t.Mapping[str, str]) -> Manifest:
 
 
 def lease(names: Names, holder: str, now: str, seconds: int) -> Manifest:
-    return {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": _meta(names, names.lock),
-            "spec": {"holderIdentity": holder, "acquireTime": now, "renewTime": now, "leaseDurationSeconds": seconds}}
+    return {
+        "apiVersion": "coordination.k8s.io/v1",
+        "kind": "Lease",
+        "metadata": _meta(names, names.lock),
+        "spec": {"holderIdentity": holder, "acquireTime": now, "renewTime": now, "leaseDurationSeconds": seconds},
+    }

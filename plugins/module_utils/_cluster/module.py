@@ -1,6 +1,7 @@
 # Copyright (c) 2026, kaiwudb.kubernetes contributors
 # SPDX-License-Identifier: Apache-2.0
 """What the cluster modules share with Ansible: arguments in, one result or one failure out. PRIVATE to the collection."""
+
 from __future__ import annotations
 
 import getpass
@@ -50,11 +51,22 @@ def finish(module: AnsibleModule, work: t.Callable[[], dict[str, t.Any]]) -> t.N
     except ClusterError as error:
         module.fail_json(**error.result())
     except EngineError as error:
-        module.fail_json(msg=f"{error}. What had been done until then stays; run again to continue.", reason=f"engine_{error.reason}",
-                         step=None, node=error.pod or None, resumable=True)
+        module.fail_json(
+            msg=f"{error}. What had been done until then stays; run again to continue.",
+            reason=f"engine_{error.reason}",
+            step=None,
+            node=error.pod or None,
+            resumable=True,
+        )
     except KubeError as error:
-        module.fail_json(msg=f"{error} What had been done until then stays; run again to continue.", reason=f"api_{error.reason}".lower(),
-                         step=None, node=None, resumable=True, status=error.status)
+        module.fail_json(
+            msg=f"{error} What had been done until then stays; run again to continue.",
+            reason=f"api_{error.reason}".lower(),
+            step=None,
+            node=None,
+            resumable=True,
+            status=error.status,
+        )
     if not module._diff:
         result.pop("diff", None)
     module.exit_json(**result)
@@ -63,8 +75,13 @@ def finish(module: AnsibleModule, work: t.Callable[[], dict[str, t.Any]]) -> t.N
 
 def cluster_main(names: t.Sequence[str] = (), *, volumes_only: bool = False) -> t.NoReturn:
     """C(kaiwudb_cluster), and C(kaiwudb_local_volume) as its part that plans volumes only. names: options, all when none."""
-    module = build({**options.argument_spec(*names), **SLICE_ARGS,
-                    "state": {"type": "str", "default": "present", "choices": ["present", "absent"]}})
+    module = build(
+        {
+            **options.argument_spec(*names),
+            **SLICE_ARGS,
+            "state": {"type": "str", "default": "present", "choices": ["present", "absent"]},
+        }
+    )
     state = module.params["state"]
 
     def work() -> dict[str, t.Any]:
@@ -72,8 +89,17 @@ def cluster_main(names: t.Sequence[str] = (), *, volumes_only: bool = False) -> 
         if state == "absent":
             refuse_unconfirmed(asked)
         limits = [float(value) for value in (module.params["slice"], asked.get("max_runtime")) if value]
-        run = Run(Client(connection_of(module)), asked, state=state, check=module.check_mode, who=who(), volumes_only=volumes_only,
-                  run_id=module.params["run_id"] or f"{os.getpid()}-{time.time():.0f}", seconds=min(limits) if limits else None, sliced=bool(module.params["slice"]))
+        run = Run(
+            Client(connection_of(module)),
+            asked,
+            state=state,
+            check=module.check_mode,
+            who=who(),
+            volumes_only=volumes_only,
+            run_id=module.params["run_id"] or f"{os.getpid()}-{time.time():.0f}",
+            seconds=min(limits) if limits else None,
+            sliced=bool(module.params["slice"]),
+        )
         return run.go()
 
     finish(module, work)
@@ -85,23 +111,42 @@ def info_main(spec: t.Mapping[str, t.Any]) -> t.NoReturn:
 
     def work() -> dict[str, t.Any]:
         client = Client(connection_of(module))
-        return {"changed": False, **status.info(client, parse_asked(module.params), who()), "server": client.server, "context": client.context,
-                "requests": dict(client.counts)}
+        return {
+            "changed": False,
+            **status.info(client, parse_asked(module.params), who()),
+            "server": client.server,
+            "context": client.context,
+            "requests": dict(client.counts),
+        }
 
     finish(module, work)
 
 
 def decommission_main() -> t.NoReturn:
     """C(kaiwudb_node_decommission)."""
-    module = build({**options.argument_spec("name", "namespace", "waive", "max_runtime", "wait_timeout", "stall_timeout"), **SLICE_ARGS,
-                    "node": {"type": "str", "required": True},
-                    "state": {"type": "str", "default": "decommissioned", "choices": ["decommissioned", "active"]}})
+    module = build(
+        {
+            **options.argument_spec("name", "namespace", "waive", "max_runtime", "wait_timeout", "stall_timeout"),
+            **SLICE_ARGS,
+            "node": {"type": "str", "required": True},
+            "state": {"type": "str", "default": "decommissioned", "choices": ["decommissioned", "active"]},
+        }
+    )
 
     def work() -> dict[str, t.Any]:
         asked = parse_asked(module.params)
         limits = [float(value) for value in (module.params["slice"], asked.get("max_runtime")) if value]
-        run = NodeRun(Client(connection_of(module)), asked, node=module.params["node"].strip(), state=module.params["state"], check=module.check_mode,
-                      who=who(), run_id=module.params["run_id"] or f"{os.getpid()}-{time.time():.0f}", seconds=min(limits) if limits else None, sliced=bool(module.params["slice"]))
+        run = NodeRun(
+            Client(connection_of(module)),
+            asked,
+            node=module.params["node"].strip(),
+            state=module.params["state"],
+            check=module.check_mode,
+            who=who(),
+            run_id=module.params["run_id"] or f"{os.getpid()}-{time.time():.0f}",
+            seconds=min(limits) if limits else None,
+            sliced=bool(module.params["slice"]),
+        )
         return run.go()
 
     finish(module, work)

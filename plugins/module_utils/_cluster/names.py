@@ -1,6 +1,7 @@
 # Copyright (c) 2026, kaiwudb.kubernetes contributors
 # SPDX-License-Identifier: Apache-2.0
 """Names, labels and annotations of everything the collection makes. PRIVATE to the collection."""
+
 from __future__ import annotations
 
 import typing as t

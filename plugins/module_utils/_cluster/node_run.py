@@ -1,6 +1,7 @@
 # Copyright (c) 2026, kaiwudb.kubernetes contributors
 # SPDX-License-Identifier: Apache-2.0
 """One database node leaves, or comes back: any node, also a dead one or one whose pod is gone. PRIVATE to the collection."""
+
 from __future__ import annotations
 
 import typing as t
@@ -28,13 +29,20 @@ class NodeRun(Run):
         super().__init__(*args, **kwargs)
         self.node = node
         # Exactly: kw-9-3 is a pod of another cluster, kw-9, and must not be taken for ordinal 3 of kw.
-        if not ((node.startswith("id=") and node[3:].isdigit()) or node.removeprefix(f"{self.asked['name']}-").isdigit()):
-            raise InputError("node", f"{node!r} names no node; allowed are a pod's name ({self.asked['name']}-3), an ordinal (3) or a node id (id=4)")
+        if not (
+            (node.startswith("id=") and node[3:].isdigit()) or node.removeprefix(f"{self.asked['name']}-").isdigit()
+        ):
+            raise InputError(
+                "node",
+                f"{node!r} names no node; allowed are a pod's name ({self.asked['name']}-3), an ordinal (3) or a node id (id=4)",
+            )
 
     def go(self) -> dict[str, t.Any]:
         ctx = self._context()
         if ctx.seen.statefulset is None:
-            raise ClusterError(f"there is no cluster {ctx.spec.name} in namespace {ctx.spec.namespace}.", "no_cluster", resumable=False)
+            raise ClusterError(
+                f"there is no cluster {ctx.spec.name} in namespace {ctx.spec.namespace}.", "no_cluster", resumable=False
+            )
         row = self._find(ctx)
         plan = self._plan_for(ctx, row)
         if self.check or not plan.steps:
@@ -46,32 +54,70 @@ class NodeRun(Run):
         """The one row meant; ClusterError when there is none or nobody answers."""
         seen = ctx.seen
         if seen.nodes is None:
-            raise ClusterError(f"no database node answers: {seen.engine_silence}. Nothing was changed.", "engine_answers")
+            raise ClusterError(
+                f"no database node answers: {seen.engine_silence}. Nothing was changed.", "engine_answers"
+            )
         if self.node.startswith("id="):
             row = next((node for node in seen.nodes if node.id == int(self.node[3:])), None)
         else:
             row = seen.node_of(seen.names.pod(int(self.node)) if self.node.isdigit() else self.node)
         if row is None:
             known = ", ".join(f"{node.id} ({node.address})" for node in seen.nodes)
-            raise ClusterError(f"no node is {self.node}; the cluster has {known}. Nothing was changed.", "unknown_node", resumable=False)
+            raise ClusterError(
+                f"no node is {self.node}; the cluster has {known}. Nothing was changed.",
+                "unknown_node",
+                resumable=False,
+            )
         return row
 
     def _plan_for(self, ctx: Context, row: NodeRow) -> Plan:
         pod = next((name for name in ctx.seen.pods if ctx.seen.node_of(name) == row), "")
         if self.wanted == "active":
             if row.is_decommissioning and not row.is_live:
-                raise ClusterError(f"node {row.id} has left and does not run any more; only a node that runs can be active. Nothing was changed.",
-                                   "node_gone", resumable=False)
-            steps = [Step(f"recommission/{row.id}", "takes replicas again", "scale_in", True, pod=pod, facts={"id": row.id})] if row.is_decommissioning else []
-            return Plan(f"{ctx.spec.name}: node {row.id} stays", tuple(steps), changes={f"node/{row.id}": ("decommissioning", "active")} if steps else {})
+                raise ClusterError(
+                    f"node {row.id} has left and does not run any more; only a node that runs can be active. Nothing was changed.",
+                    "node_gone",
+                    resumable=False,
+                )
+            steps = (
+                [
+                    Step(
+                        f"recommission/{row.id}",
+                        "takes replicas again",
+                        "scale_in",
+                        True,
+                        pod=pod,
+                        facts={"id": row.id},
+                    )
+                ]
+                if row.is_decommissioning
+                else []
+            )
+            return Plan(
+                f"{ctx.spec.name}: node {row.id} stays",
+                tuple(steps),
+                changes={f"node/{row.id}": ("decommissioning", "active")} if steps else {},
+            )
         if row.is_decommissioning and not row.gossiped_replicas and not self._holds(ctx, row):
             return Plan(f"{ctx.spec.name}: node {row.id} holds nothing", ())
-        step = Step(f"decommission/{row.id}", f"its replicas move away; pod {pod or 'none'}", "scale_in", True, True, pod, {"id": row.id})
+        step = Step(
+            f"decommission/{row.id}",
+            f"its replicas move away; pod {pod or 'none'}",
+            "scale_in",
+            True,
+            True,
+            pod,
+            {"id": row.id},
+        )
         found = gates.judge(gates.scale_in(ctx.seen, ctx.deep(), row.id, pod), ctx.spec.waive)
         if not row.is_decommissioning:
             ctx.prove([gate for gate in found if gate.name not in gates.PASSING], step)
-        return Plan(f"{ctx.spec.name}: decommission node {row.id} ({row.address})", (step,), changes={f"node/{row.id}": ("active", "decommissioned")},
-                    gates=tuple(found))
+        return Plan(
+            f"{ctx.spec.name}: decommission node {row.id} ({row.address})",
+            (step,),
+            changes={f"node/{row.id}": ("active", "decommissioned")},
+            gates=tuple(found),
+        )
 
     def _holds(self, ctx: Context, row: NodeRow) -> bool:
         """Whether any range still has a replica there; the gossiped number may be old."""
@@ -80,13 +126,18 @@ class NodeRun(Run):
 
     def _act(self, ctx: Context, plan: Plan, row: NodeRow) -> dict[str, t.Any]:
         step = plan.steps[0]
-        ctx.write_journal(ctx.seen.journal.begin("decommission" if step.disruptive else "recommission", self.who, utc(), step=step.id, node=row.id))
+        ctx.write_journal(
+            ctx.seen.journal.begin(
+                "decommission" if step.disruptive else "recommission", self.who, utc(), step=step.id, node=row.id
+            )
+        )
 
         def act() -> None:
             if step.disruptive:
                 members.decommission(ctx, step, row.id)
             else:
                 members.recommission(ctx, step)
+
         finished = self._try(ctx, step, plan, act)
         if finished:
             self.done.append(step.id)
@@ -95,13 +146,26 @@ class NodeRun(Run):
         return self._answer(ctx, plan, row, finished=finished)
 
     def _answer(self, ctx: Context, plan: Plan, row: NodeRow, *, finished: bool = True) -> dict[str, t.Any]:
-        result = self._result(ctx, plan, plan, finished=finished, at=plan.steps[0] if plan.steps and not finished else None)
-        pod = next((name for name in ctx.seen.pods if (node := ctx.seen.node_of(name)) is not None and node.id == row.id), None)
+        result = self._result(
+            ctx, plan, plan, finished=finished, at=plan.steps[0] if plan.steps and not finished else None
+        )
+        pod = next(
+            (name for name in ctx.seen.pods if (node := ctx.seen.node_of(name)) is not None and node.id == row.id), None
+        )
         last = ctx.seen.expected_pods()[-1] if ctx.seen.expected_pods() else None
         follows = ""
         if self.wanted == "decommissioned" and pod is None:
             follows = "It has no pod; nothing else is to do."
         elif self.wanted == "decommissioned":
-            follows = f"Its pod {pod} is the highest ordinal: scale in by one to remove it." if pod == last else \
-                f"Its pod {pod} is not the highest ordinal, so the StatefulSet cannot drop it: empty its volume to rejoin it as a new node, or set state to active."
-        return {**result, "node": {"id": row.id, "address": row.address, "pod": pod}, "follows": follows, "msg": f"{result['msg']}. {follows}".strip()}
+            follows = (
+                f"Its pod {pod} is the highest ordinal: scale in by one to remove it."
+                if pod == last
+                else f"Its pod {pod} is not the highest ordinal, so the StatefulSet cannot drop it: "
+                "empty its volume to rejoin it as a new node, or set state to active."
+            )
+        return {
+            **result,
+            "node": {"id": row.id, "address": row.address, "pod": pod},
+            "follows": follows,
+            "msg": f"{result['msg']}. {follows}".strip(),
+        }

@@ -4,6 +4,7 @@
 
 Light (one LIST a kind by label, one C(node status)) is enough for a settled cluster; C(deep) adds what gates need.
 """
+
 from __future__ import annotations
 
 import json
@@ -94,8 +95,10 @@ class Observed:
     def running_set(self) -> Object:
         """The StatefulSet of a step that needs one. ClusterError when somebody has deleted it meanwhile."""
         if self.statefulset is None:
-            raise ClusterError(f"StatefulSet {self.names.name} is gone: somebody deleted it while this run worked. Run again to make it anew.",
-                               "statefulset_missing")
+            raise ClusterError(
+                f"StatefulSet {self.names.name} is gone: somebody deleted it while this run worked. Run again to make it anew.",
+                "statefulset_missing",
+            )
         return self.statefulset
 
     @property
@@ -132,7 +135,9 @@ class Observed:
     def noted(self) -> dict[str, t.Any]:
         """The options the StatefulSet's annotation holds; {} when it is lost or somebody wrote nonsense into it."""
         try:
-            known = json.loads(((self.statefulset or {}).get("metadata", {}).get("annotations") or {}).get(OPTIONS, "{}"))
+            known = json.loads(
+                ((self.statefulset or {}).get("metadata", {}).get("annotations") or {}).get(OPTIONS, "{}")
+            )
         except ValueError:
             known = {}
         return known if isinstance(known, dict) else {}
@@ -146,14 +151,19 @@ class Observed:
     @property
     def cluster_id(self) -> str | None:
         """The engine's cluster id, from the journal or from any claim or volume that outlived it."""
-        stamped = [obj["metadata"].get("annotations", {}).get(CLUSTER_ID)
-                   for kind in ("PersistentVolumeClaim", "PersistentVolume") for obj in self.objects[kind].values()]
+        stamped = [
+            obj["metadata"].get("annotations", {}).get(CLUSTER_ID)
+            for kind in ("PersistentVolumeClaim", "PersistentVolume")
+            for obj in self.objects[kind].values()
+        ]
         return self.journal.cluster_id or next((value for value in stamped if value), None)
 
     @property
     def initialized(self) -> bool:
         """Ready implies initialised (503 before), but the reverse does not hold: a 503 may be a restart."""
-        return bool(self.journal.initialized or self.cluster_id or self.nodes or any(ready(pod) for pod in self.pods.values()))
+        return bool(
+            self.journal.initialized or self.cluster_id or self.nodes or any(ready(pod) for pod in self.pods.values())
+        )
 
     def expected_pods(self) -> list[str]:
         return [self.names.pod(ordinal) for ordinal in range(self.replicas)]
@@ -186,14 +196,19 @@ class Observed:
 
 def container(template: Object) -> Object:
     """The database container of a pod template or pod."""
-    return next((item for item in template["spec"]["containers"] if item["name"] == "kaiwudb"), template["spec"]["containers"][0])
+    return next(
+        (item for item in template["spec"]["containers"] if item["name"] == "kaiwudb"),
+        template["spec"]["containers"][0],
+    )
 
 
 def ready(pod: Object) -> bool:
     """The pod's Ready condition; says nothing about the engine's health."""
     if pod["metadata"].get("deletionTimestamp"):
         return False
-    return any(item["type"] == "Ready" and item["status"] == "True" for item in pod.get("status", {}).get("conditions") or ())
+    return any(
+        item["type"] == "Ready" and item["status"] == "True" for item in pod.get("status", {}).get("conditions") or ()
+    )
 
 
 def look_at_objects(client: Client, names: Names, *, sql_port: int = 26257, volumes: bool = True) -> Observed:
@@ -202,7 +217,10 @@ def look_at_objects(client: Client, names: Names, *, sql_port: int = 26257, volu
     objects: dict[str, dict[str, Object]] = {kind: {} for kind in (*KINDS, "PersistentVolume")}
     if namespace is not None:
         for kind in KINDS:
-            objects[kind] = _by_name(client.list(kind, names.namespace, labels=names.pod_selector if kind == "Pod" else names.selector)[0], names)
+            objects[kind] = _by_name(
+                client.list(kind, names.namespace, labels=names.pod_selector if kind == "Pod" else names.selector)[0],
+                names,
+            )
     if volumes:
         objects["PersistentVolume"] = _by_name(client.list("PersistentVolume", labels=names.volume_selector)[0], names)
     journal = Journal.read(objects["ConfigMap"].get(names.journal))
@@ -260,9 +278,17 @@ def _wanted(zones: t.Iterable[t.Mapping[str, t.Any]]) -> t.Callable[[t.Mapping[s
         if database or table:
             return own.get(("", database, table)) or own.get(("", database, "")) or default
         start = row["start_pretty"] or ""
-        zone = ("timeseries" if start.startswith("/System/tsd") else
-                "liveness" if start.startswith("/System/NodeLiveness") and not start.endswith("Max") else
-                "system" if start.startswith("/System") else "meta" if start in ("", "/Min") or start.startswith("/Meta") else "")
+        zone = (
+            "timeseries"
+            if start.startswith("/System/tsd")
+            else "liveness"
+            if start.startswith("/System/NodeLiveness") and not start.endswith("Max")
+            else "system"
+            if start.startswith("/System")
+            else "meta"
+            if start in ("", "/Min") or start.startswith("/Meta")
+            else ""
+        )
         return own.get((zone, "", "")) or default
 
     return wanted
@@ -276,16 +302,31 @@ def look_deep(engine: Engine, seen: Observed) -> Deep | None:
     """Ranges, jobs and stores; None when SQL does not answer."""
     from .._engine.errors import EngineError
 
-    schema = engine.profile.virtual_schema
+    def ask(columns: str, view: str, where: str = "") -> list[dict[str, str | None]]:
+        return engine.sql_rows(
+            " ".join(("SELECT", columns, "FROM", f"{engine.profile.virtual_schema}.{view}", where)).strip()
+        )
+
     try:
-        wanted = _wanted(engine.sql_rows(f"SELECT range_name, database_name, table_name, raw_config_sql FROM {schema}.zones"))  # noqa: S608 - our own words
-        rows = engine.sql_rows(f"SELECT range_id, start_pretty, database_name, table_name, replicas FROM {schema}.ranges_no_leases")  # noqa: S608 - our own words
-        jobs = engine.sql_rows(f"SELECT job_id, job_type FROM {schema}.jobs WHERE status IN ('running', 'pending', 'reverting')")  # noqa: S608 - our own words
-        stores = engine.sql_rows(f"SELECT node_id, capacity, available, used FROM {schema}.kv_store_status")  # noqa: S608 - our own words
+        wanted = _wanted(ask("range_name, database_name, table_name, raw_config_sql", "zones"))
+        rows = ask("range_id, start_pretty, database_name, table_name, replicas", "ranges_no_leases")
+        jobs = ask("job_id, job_type", "jobs", "WHERE status IN ('running', 'pending', 'reverting')")
+        stores = ask("node_id, capacity, available, used", "kv_store_status")
     except EngineError:
         return None
     return Deep(
-        tuple(Range(int(row["range_id"] or 0), ".".join(filter(None, (row["database_name"], row["table_name"]))), _ids(row["replicas"]), wanted(row))
-              for row in rows),
+        tuple(
+            Range(
+                int(row["range_id"] or 0),
+                ".".join(filter(None, (row["database_name"], row["table_name"]))),
+                _ids(row["replicas"]),
+                wanted(row),
+            )
+            for row in rows
+        ),
         tuple(Job(row["job_id"] or "", row["job_type"] or "") for row in jobs),
-        tuple(Store(*(int(float(row[key] or 0)) for key in ("node_id", "capacity", "available", "used"))) for row in stores))
+        tuple(
+            Store(*(int(float(row[key] or 0)) for key in ("node_id", "capacity", "available", "used")))
+            for row in stores
+        ),
+    )

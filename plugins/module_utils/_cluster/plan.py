@@ -4,6 +4,7 @@
 
 Step ids are stable: C(OPERATION/WHAT). A run that is interrupted anywhere observes, plans again and finds what is left.
 """
+
 from __future__ import annotations
 
 import typing as t
@@ -64,8 +65,12 @@ class Plan:
         return any(step.id != "settle" for step in self.steps)
 
     def result(self) -> dict[str, t.Any]:
-        return {"headline": self.headline, "steps": [step.result() for step in self.steps],
-                "remaining": [step.result() for step in self.remaining], "gates": [gate.result() for gate in self.gates]}
+        return {
+            "headline": self.headline,
+            "steps": [step.result() for step in self.steps],
+            "remaining": [step.result() for step in self.remaining],
+            "gates": [gate.result() for gate in self.gates],
+        }
 
     def lines(self) -> list[str]:
         """The plan as a person reads it."""
@@ -77,8 +82,12 @@ class Plan:
 
     def diff(self) -> dict[str, str]:
         """Ansible's diff: one line a field."""
+
         def text(side: int) -> str:
-            return "".join(f"{path}: {values[side]}\n" for path, values in sorted(self.changes.items()) if values[side] is not None)
+            return "".join(
+                f"{path}: {values[side]}\n" for path, values in sorted(self.changes.items()) if values[side] is not None
+            )
+
         return {"before": text(0), "after": text(1)}
 
 
@@ -87,7 +96,9 @@ def ordinals_to_add(spec: Spec, seen: Observed) -> range:
     return range(seen.replicas, max(seen.replicas, spec.replicas))
 
 
-def present(spec: Spec, seen: Observed, profile: Profile, *, kube_nodes: t.Sequence[Object] | None, sleep_action: bool) -> Plan:
+def present(
+    spec: Spec, seen: Observed, profile: Profile, *, kube_nodes: t.Sequence[Object] | None, sleep_action: bool
+) -> Plan:
     """What leads from C(seen) to C(spec). kube_nodes: only needed when ordinals are added; None when they may not be listed.
 
     ClusterError or InputError when it must not be done; nothing has been touched then.
@@ -102,10 +113,19 @@ def present(spec: Spec, seen: Observed, profile: Profile, *, kube_nodes: t.Seque
     fresh = seen.statefulset is not None and not seen.initialized
     if fresh and (outdated(spec, seen) or seen.image != spec.image):
         # Nothing to guard yet, and pods that crash would never come so far as to be initialised.
-        steps.append(Step(f"create/StatefulSet/{spec.name}", "not initialised yet, takes the new template at once", "create", asked=True))
+        steps.append(
+            Step(
+                f"create/StatefulSet/{spec.name}",
+                "not initialised yet, takes the new template at once",
+                "create",
+                asked=True,
+            )
+        )
         changes[f"StatefulSet/{spec.name} image"] = (seen.image, spec.image)
     elif seen.statefulset is None:
-        steps.append(Step(f"create/StatefulSet/{spec.name}", f"{spec.replicas} pods of {spec.image}", "create", asked=True))
+        steps.append(
+            Step(f"create/StatefulSet/{spec.name}", f"{spec.replicas} pods of {spec.image}", "create", asked=True)
+        )
         changes[f"StatefulSet/{spec.name} spec.replicas"] = (None, spec.replicas)
         changes[f"StatefulSet/{spec.name} image"] = (None, spec.image)
     else:
@@ -122,8 +142,16 @@ def present(spec: Spec, seen: Observed, profile: Profile, *, kube_nodes: t.Seque
         if again and again not in [step.id for step in steps]:
             verb, _slash, rest = again.partition("/")
             # After the objects: what it waits for may need a Service that somebody deleted meanwhile.
-            steps.insert(mended, Step(again, "was interrupted: see that it is complete", verb, pod="" if verb == "create" else rest,
-                                      facts={} if verb == "create" else {"ordinal": ordinal_of(rest)}))
+            steps.insert(
+                mended,
+                Step(
+                    again,
+                    "was interrupted: see that it is complete",
+                    verb,
+                    pod="" if verb == "create" else rest,
+                    facts={} if verb == "create" else {"ordinal": ordinal_of(rest)},
+                ),
+            )
         if not steps and not settled(spec, seen):
             steps.append(Step("settle", "wait until every pod is ready and live"))
     return _permitted(Plan(_headline(spec, seen, steps), tuple(steps), changes=changes), spec)
@@ -136,14 +164,20 @@ def _interrupted(spec: Spec, seen: Observed) -> str:
     """
     step = str(seen.journal.operation.get("step") or "")
     verb, _slash, rest = step.partition("/")
-    if step == "initialize" or (verb == "create" and seen.statefulset is not None and rest == f"StatefulSet/{spec.name}"):
+    if step == "initialize" or (
+        verb == "create" and seen.statefulset is not None and rest == f"StatefulSet/{spec.name}"
+    ):
         return step
     ordinal = ordinal_of(rest)
     if ordinal is None:
         return ""
     same_template = ordinal < spec.replicas and seen.journal.operation.get("image") == spec.image
-    leads_on = {"scale_out": ordinal < min(spec.replicas, seen.replicas), "scale_in": ordinal >= seen.replicas,
-                "upgrade": same_template, "reconfigure": same_template}
+    leads_on = {
+        "scale_out": ordinal < min(spec.replicas, seen.replicas),
+        "scale_in": ordinal >= seen.replicas,
+        "upgrade": same_template,
+        "reconfigure": same_template,
+    }
     return step if leads_on.get(verb) else ""
 
 
@@ -153,7 +187,9 @@ def settled(spec: Spec, seen: Observed) -> bool:
         return False
     if not seen.initialized:
         return True
-    return all((node := seen.node_of(pod)) is not None and node.is_live and node.is_available for pod in seen.expected_pods())
+    return all(
+        (node := seen.node_of(pod)) is not None and node.is_live and node.is_available for pod in seen.expected_pods()
+    )
 
 
 def _fixed_differences(spec: Spec, seen: Observed) -> InputError | None:
@@ -165,12 +201,17 @@ def _fixed_differences(spec: Spec, seen: Observed) -> InputError | None:
     if template and "storage_size" in spec.asked:
         size = template["spec"]["resources"]["requests"]["storage"]
         if quantity.parse(spec.storage_size) < quantity.parse(size):
-            return InputError("storage_size", f"{spec.storage_size} would shrink the volumes from {size}; allowed are {size} and more")
+            return InputError(
+                "storage_size", f"{spec.storage_size} would shrink the volumes from {size}; allowed are {size} and more"
+            )
         if quantity.parse(spec.storage_size) > quantity.parse(size):
             return InputError("storage_size", f"growing volumes is not supported yet; allowed is {size}")
     if (spec.replicas == 1 and seen.replicas > 1) or (seen.replicas == 1 and spec.replicas > 1):
-        return InputError("replicas", f"{seen.replicas} can never become {spec.replicas}: the start mode of a store is for ever; "
-                                      f"allowed is {'1' if seen.replicas == 1 else '3 and more'}")
+        return InputError(
+            "replicas",
+            f"{seen.replicas} can never become {spec.replicas}: the start mode of a store is for ever; "
+            f"allowed is {'1' if seen.replicas == 1 else '3 and more'}",
+        )
     return None
 
 
@@ -180,8 +221,11 @@ def _objects(spec: Spec, seen: Observed, profile: Profile, changes: dict[str, tu
     operation = "create" if seen.statefulset is None else "reconfigure"
     if seen.namespace is None:
         if not spec.create_namespace:
-            raise ClusterError(f"namespace {spec.namespace} does not exist. Nothing was changed. Make it, or set create_namespace to true.",
-                               "namespace_missing", resumable=False)
+            raise ClusterError(
+                f"namespace {spec.namespace} does not exist. Nothing was changed. Make it, or set create_namespace to true.",
+                "namespace_missing",
+                resumable=False,
+            )
         steps.append(Step(f"create/Namespace/{spec.namespace}", "it does not exist", "create", asked=True))
         changes[f"Namespace/{spec.namespace}"] = (None, "created")
     for wanted in manifests.objects(spec, profile):
@@ -191,18 +235,32 @@ def _objects(spec: Spec, seen: Observed, profile: Profile, changes: dict[str, tu
             steps.append(Step(f"create/{kind}/{name}", "it does not exist", operation, facts={"object": wanted}))
             changes[f"{kind}/{name}"] = (None, "created")
             continue
-        found = compare.differences({key: value for key, value in wanted.items() if key not in ("apiVersion", "kind")}, live)
+        found = compare.differences(
+            {key: value for key, value in wanted.items() if key not in ("apiVersion", "kind")}, live
+        )
         if found:
-            steps.append(Step(f"repair/{kind}/{name}", ", ".join(sorted(found)), operation,
-                              facts={"object": wanted, "patch": compare.repair(wanted, live)}))
+            steps.append(
+                Step(
+                    f"repair/{kind}/{name}",
+                    ", ".join(sorted(found)),
+                    operation,
+                    facts={"object": wanted, "patch": compare.repair(wanted, live)},
+                )
+            )
             changes.update({f"{kind}/{name} {path}": values for path, values in found.items()})
     if seen.statefulset is not None:
         live_note = (seen.statefulset["metadata"].get("annotations") or {}).get(OPTIONS)
         shapes = _template_options(spec, seen)
         if not shapes and live_note != manifests.annotation(spec):
-            steps.append(Step(f"repair/StatefulSet/{spec.name}", "remember the options in force", operation, facts={"note": True}))
+            steps.append(
+                Step(
+                    f"repair/StatefulSet/{spec.name}", "remember the options in force", operation, facts={"note": True}
+                )
+            )
         if spec.ui == "none" and seen.names.ui in seen.objects["Service"] and "ui" in spec.asked:
-            steps.append(Step(f"delete/Service/{seen.names.ui}", "no node port is asked for any more", operation, asked=True))
+            steps.append(
+                Step(f"delete/Service/{seen.names.ui}", "no node port is asked for any more", operation, asked=True)
+            )
             changes[f"Service/{seen.names.ui}"] = ("present", None)
     return steps
 
@@ -211,11 +269,19 @@ def _template_options(spec: Spec, seen: Observed) -> list[str]:
     """Options that shape the pods and differ from those in force. What the collection itself renders differently in a new
     version is no difference: a new collection never restarts a database."""
     known, now = seen.noted, spec.remembered()
-    return [option.name for option in TABLE if option.scope == "template" and option.name in spec.asked and option.name != "image"
-            and now.get(option.name) != known.get(option.name)]
+    return [
+        option.name
+        for option in TABLE
+        if option.scope == "template"
+        and option.name in spec.asked
+        and option.name != "image"
+        and now.get(option.name) != known.get(option.name)
+    ]
 
 
-def _volumes(spec: Spec, seen: Observed, kube_nodes: t.Sequence[Object] | None, changes: dict[str, tuple[t.Any, t.Any]]) -> list[Step]:
+def _volumes(
+    spec: Spec, seen: Observed, kube_nodes: t.Sequence[Object] | None, changes: dict[str, tuple[t.Any, t.Any]]
+) -> list[Step]:
     """Volumes that pods to come need, and retained ones that must be freed for their claim."""
     if spec.storage != "local":
         return _old_claims(spec, seen)
@@ -233,17 +299,43 @@ def _volumes(spec: Spec, seen: Observed, kube_nodes: t.Sequence[Object] | None, 
                 raise ClusterError(
                     f"volume {old['metadata']['name']} still holds the store of a node that left ({since}); it would come back decommissioned "
                     "and never take data. Nothing was changed. Set volumes to archive (keep it under another name) or wipe (erase it).",
-                    "store_retired", node=pod, resumable=False)
-            steps.append(Step(f"reuse/{pod}", f"{spec.volumes} the old store on {node_of(old)}", operation,
-                              facts={"ordinal": ordinal, "node": node_of(old), "action": spec.volumes}))
-        steps.append(Step(f"volume/{pod}", f"{spec.storage_size} on {node}, {manifests.directory(spec, ordinal)}", operation,
-                          facts={"ordinal": ordinal, "node": node, "hostname": placement.hostname_of(node, kube_nodes)}))
+                    "store_retired",
+                    node=pod,
+                    resumable=False,
+                )
+            steps.append(
+                Step(
+                    f"reuse/{pod}",
+                    f"{spec.volumes} the old store on {node_of(old)}",
+                    operation,
+                    facts={"ordinal": ordinal, "node": node_of(old), "action": spec.volumes},
+                )
+            )
+        steps.append(
+            Step(
+                f"volume/{pod}",
+                f"{spec.storage_size} on {node}, {manifests.directory(spec, ordinal)}",
+                operation,
+                facts={"ordinal": ordinal, "node": node, "hostname": placement.hostname_of(node, kube_nodes)},
+            )
+        )
         changes[f"PersistentVolume/{seen.names.volume(ordinal)}"] = (None, f"{spec.storage_size} on {node}")
     for ordinal in wanted:
         volume = have.get(ordinal)
-        if volume is not None and not _retired(volume) and volume["spec"].get("claimRef", {}).get("uid") and seen.names.claim(ordinal) not in seen.claims:
-            steps.append(Step(f"free/{seen.names.pod(ordinal)}", f"volume kept for cluster {seen.cluster_id or 'not initialised'} takes its new claim",
-                              operation, facts={"ordinal": ordinal}))
+        if (
+            volume is not None
+            and not _retired(volume)
+            and volume["spec"].get("claimRef", {}).get("uid")
+            and seen.names.claim(ordinal) not in seen.claims
+        ):
+            steps.append(
+                Step(
+                    f"free/{seen.names.pod(ordinal)}",
+                    f"volume kept for cluster {seen.cluster_id or 'not initialised'} takes its new claim",
+                    operation,
+                    facts={"ordinal": ordinal},
+                )
+            )
     return steps
 
 
@@ -258,8 +350,18 @@ def _old_claims(spec: Spec, seen: Observed) -> list[Step]:
             raise ClusterError(
                 f"claim {claim['metadata']['name']} still holds the store of a node that left ({claim['metadata']['annotations'][RETIRED]}); it would "
                 "come back decommissioned and never take data. Nothing was changed. Set volumes to delete to drop the claim, after saving what you need.",
-                "store_retired", node=pod, resumable=False)
-        steps.append(Step(f"drop/{pod}", f"claim {claim['metadata']['name']} with the store of a node that left", "scale_out", facts={"ordinal": ordinal}))
+                "store_retired",
+                node=pod,
+                resumable=False,
+            )
+        steps.append(
+            Step(
+                f"drop/{pod}",
+                f"claim {claim['metadata']['name']} with the store of a node that left",
+                "scale_out",
+                facts={"ordinal": ordinal},
+            )
+        )
     return steps
 
 
@@ -278,10 +380,18 @@ def refuse_few_nodes(spec: Spec, kube_nodes: t.Sequence[Object]) -> None:
     """ClusterError (no_node) when required anti-affinity needs more Kubernetes nodes than can be used."""
     fit = [node for node in kube_nodes if not placement.unfit(node, spec)]
     if spec.anti_affinity == "required" and len(fit) < spec.replicas:
-        reasons = "; ".join(f"{node['metadata']['name']} {placement.unfit(node, spec)}" for node in kube_nodes if placement.unfit(node, spec))
+        reasons = "; ".join(
+            f"{node['metadata']['name']} {placement.unfit(node, spec)}"
+            for node in kube_nodes
+            if placement.unfit(node, spec)
+        )
         raise ClusterError(
             f"{spec.replicas} replicas need as many Kubernetes nodes under anti_affinity=required, {len(fit)} can be used"
-            + (f" ({reasons})" if reasons else "") + ". Nothing was changed. Add nodes, or set anti_affinity to preferred.", "no_node", resumable=False)
+            + (f" ({reasons})" if reasons else "")
+            + ". Nothing was changed. Add nodes, or set anti_affinity to preferred.",
+            "no_node",
+            resumable=False,
+        )
 
 
 def _leaving(spec: Spec, seen: Observed, changes: dict[str, tuple[t.Any, t.Any]]) -> list[Step]:
@@ -292,17 +402,45 @@ def _leaving(spec: Spec, seen: Observed, changes: dict[str, tuple[t.Any, t.Any]]
     for pod in seen.expected_pods()[:wanted]:
         node = seen.node_of(pod)
         if node is not None and node.is_decommissioning and pod in going:
-            steps.append(Step(f"recommission/{pod}", f"node {node.id} was leaving and stays", "scale_in", asked="replicas" in spec.asked,
-                              pod=pod, facts={"id": node.id}))
-    left = sorted((ordinal for name, claim in seen.claims.items() if (ordinal := ordinal_of(name)) is not None
-                   and ordinal >= seen.replicas and RETIRED not in (claim["metadata"].get("annotations") or {})), reverse=True)
-    ordinals = [ordinal for ordinal in left if ordinal >= max(wanted, seen.replicas)] + list(range(seen.replicas - 1, wanted - 1, -1))
+            steps.append(
+                Step(
+                    f"recommission/{pod}",
+                    f"node {node.id} was leaving and stays",
+                    "scale_in",
+                    asked="replicas" in spec.asked,
+                    pod=pod,
+                    facts={"id": node.id},
+                )
+            )
+    left = sorted(
+        (
+            ordinal
+            for name, claim in seen.claims.items()
+            if (ordinal := ordinal_of(name)) is not None
+            and ordinal >= seen.replicas
+            and RETIRED not in (claim["metadata"].get("annotations") or {})
+        ),
+        reverse=True,
+    )
+    ordinals = [ordinal for ordinal in left if ordinal >= max(wanted, seen.replicas)] + list(
+        range(seen.replicas - 1, wanted - 1, -1)
+    )
     for ordinal in ordinals:
         pod = seen.names.pod(ordinal)
         node = seen.node_of(pod)
-        steps.append(Step(f"scale_in/{pod}", f"node {node.id if node else 'unknown'} leaves, volume {seen.names.volume(ordinal)}: {spec.volumes}"
-                          if spec.storage == "local" else f"node {node.id if node else 'unknown'} leaves, claim: {spec.volumes}",
-                          "scale_in", asked=True, disruptive=True, pod=pod, facts={"ordinal": ordinal}))
+        steps.append(
+            Step(
+                f"scale_in/{pod}",
+                f"node {node.id if node else 'unknown'} leaves, volume {seen.names.volume(ordinal)}: {spec.volumes}"
+                if spec.storage == "local"
+                else f"node {node.id if node else 'unknown'} leaves, claim: {spec.volumes}",
+                "scale_in",
+                asked=True,
+                disruptive=True,
+                pod=pod,
+                facts={"ordinal": ordinal},
+            )
+        )
     if wanted < seen.replicas:
         changes[f"StatefulSet/{spec.name} spec.replicas"] = (seen.replicas, wanted)
     return steps
@@ -312,7 +450,7 @@ def outdated(spec: Spec, seen: Observed) -> list[str]:
     """Pods that do not run what the StatefulSet should hold, from the highest ordinal down."""
     if seen.statefulset is None:
         return []
-    remaining = seen.expected_pods()[:spec.replicas]
+    remaining = seen.expected_pods()[: spec.replicas]
     status = seen.statefulset.get("status", {})
     current = status.get("observedGeneration") == seen.statefulset["metadata"].get("generation")
     everything = bool(_template_options(spec, seen))
@@ -339,20 +477,48 @@ def _rollout(spec: Spec, seen: Observed, changes: dict[str, tuple[t.Any, t.Any]]
     asked = "image" in spec.asked if upgrade else True
     if seen.image != spec.image:
         changes[f"StatefulSet/{spec.name} image"] = (seen.image, spec.image)
-    changes.update({f"StatefulSet/{spec.name} {name}": (seen.remembered.get(name), spec.values[name]) for name in options if seen.remembered is not None})
+    changes.update(
+        {
+            f"StatefulSet/{spec.name} {name}": (seen.remembered.get(name), spec.values[name])
+            for name in options
+            if seen.remembered is not None
+        }
+    )
     steps = []
     for pod in pods:
         node = seen.node_of(pod)
-        steps.append(Step(f"{operation}/{pod}", f"node {node.id if node else 'unknown'}: " + (f"{container(seen.pods[pod])['image']} → {spec.image}"
-                          if upgrade else ", ".join(options) or "new template"), operation, asked=asked, disruptive=True, pod=pod,
-                          facts={"ordinal": ordinal_of(pod), "options": options}))
+        steps.append(
+            Step(
+                f"{operation}/{pod}",
+                f"node {node.id if node else 'unknown'}: "
+                + (
+                    f"{container(seen.pods[pod])['image']} → {spec.image}"
+                    if upgrade
+                    else ", ".join(options) or "new template"
+                ),
+                operation,
+                asked=asked,
+                disruptive=True,
+                pod=pod,
+                facts={"ordinal": ordinal_of(pod), "options": options},
+            )
+        )
     return steps
 
 
 def _joining(spec: Spec, seen: Observed, changes: dict[str, tuple[t.Any, t.Any]]) -> list[Step]:
     """Ordinals to add, one at a time: only one node joins at a time, the others would wait."""
-    steps = [Step(f"scale_out/{seen.names.pod(ordinal)}", f"replicas {ordinal} → {ordinal + 1}", "scale_out", asked=True,
-                  pod=seen.names.pod(ordinal), facts={"ordinal": ordinal}) for ordinal in ordinals_to_add(spec, seen)]
+    steps = [
+        Step(
+            f"scale_out/{seen.names.pod(ordinal)}",
+            f"replicas {ordinal} → {ordinal + 1}",
+            "scale_out",
+            asked=True,
+            pod=seen.names.pod(ordinal),
+            facts={"ordinal": ordinal},
+        )
+        for ordinal in ordinals_to_add(spec, seen)
+    ]
     if steps:
         changes[f"StatefulSet/{spec.name} spec.replicas"] = (seen.replicas, spec.replicas)
     return steps
@@ -364,8 +530,11 @@ def _headline(spec: Spec, seen: Observed, steps: t.Sequence[Step]) -> str:
     if seen.statefulset is None:
         return f"{spec.name}: create {spec.replicas} nodes of {spec.image} in {spec.namespace}"
     kinds = list(dict.fromkeys(step.operation or step.id for step in steps))
-    parts = {"upgrade": f"upgrade {seen.image} → {spec.image}", "scale_in": f"scale in {seen.replicas}→{spec.replicas}",
-             "scale_out": f"scale out {seen.replicas}→{spec.replicas}"}
+    parts = {
+        "upgrade": f"upgrade {seen.image} → {spec.image}",
+        "scale_in": f"scale in {seen.replicas}→{spec.replicas}",
+        "scale_out": f"scale out {seen.replicas}→{spec.replicas}",
+    }
     return f"{spec.name}: " + ", ".join(parts.get(kind, kind) for kind in kinds) + f", {len(steps)} steps"
 
 
@@ -377,12 +546,17 @@ def _permitted(plan: Plan, spec: Spec) -> Plan:
         raise ClusterError(
             f"{asked[0].id} is asked for, but this run may only {', '.join(spec.operations)}. Nothing was changed. "
             f"Add {asked[0].operation} to operations, or use the playbook for it.",
-            "operation_not_allowed", step=asked[0].id, resumable=False)
+            "operation_not_allowed",
+            step=asked[0].id,
+            resumable=False,
+        )
     if not refused:
         return plan
     # What comes after a step that may not run may depend on it, so everything from there on remains.
     first = plan.steps.index(refused[0])
-    allowed = plan.steps[:first] + tuple(step for step in plan.steps[first:] if step not in refused and plan.steps[first].id != "initialize")
+    allowed = plan.steps[:first] + tuple(
+        step for step in plan.steps[first:] if step not in refused and plan.steps[first].id != "initialize"
+    )
     return replace(plan, steps=allowed, remaining=tuple(step for step in plan.steps if step not in allowed))
 
 
@@ -390,14 +564,26 @@ def absent(spec: Spec, seen: Observed, *, volumes_only: bool = False) -> Plan:
     """Everything of the cluster that is there, in the order in which it goes; or its volumes alone, when nothing uses them."""
     if volumes_only:
         if seen.claims or seen.statefulset is not None:
-            raise ClusterError(f"the volumes of {spec.name} are in use: {', '.join(sorted(seen.claims)) or 'its StatefulSet exists'}. Nothing was changed. "
-                               "Remove the cluster first.", "volumes_in_use", resumable=False)
-        seen = replace(seen, objects={kind: found if kind == "PersistentVolume" else {} for kind, found in seen.objects.items()}, namespace={})
+            raise ClusterError(
+                f"the volumes of {spec.name} are in use: {', '.join(sorted(seen.claims)) or 'its StatefulSet exists'}. Nothing was changed. "
+                "Remove the cluster first.",
+                "volumes_in_use",
+                resumable=False,
+            )
+        seen = replace(
+            seen,
+            objects={kind: found if kind == "PersistentVolume" else {} for kind, found in seen.objects.items()},
+            namespace={},
+        )
     steps, kinds = [], {"StatefulSet": "statefulset", "Pod": "pods", "PersistentVolumeClaim": "claims"}
     for kind, what in kinds.items():
         if seen.objects[kind]:
             steps.append(Step(f"remove/{what}", ", ".join(sorted(seen.objects[kind])), "remove", asked=True))
-    others = [f"{kind}/{name}" for kind in ("Service", "PodDisruptionBudget", "ServiceAccount") for name in sorted(seen.objects[kind])]
+    others = [
+        f"{kind}/{name}"
+        for kind in ("Service", "PodDisruptionBudget", "ServiceAccount")
+        for name in sorted(seen.objects[kind])
+    ]
     if others:
         steps.append(Step("remove/objects", ", ".join(others), "remove", asked=True))
     volumes = {name: volume for name, volume in seen.volumes.items() if spec.volumes != "retain"}
@@ -407,12 +593,18 @@ def absent(spec: Spec, seen: Observed, *, volumes_only: bool = False) -> Plan:
         steps.append(Step("remove/journal", seen.names.journal, "remove", asked=True))
     if seen.namespace and seen.journal.made_namespace:
         steps.append(Step("remove/namespace", spec.namespace, "remove", asked=True))
-    changes = {f"{kind}/{name}": ("present", None) for kind, found in seen.objects.items() for name in found
-               if kind != "PersistentVolume" or spec.volumes != "retain"}
+    changes = {
+        f"{kind}/{name}": ("present", None)
+        for kind, found in seen.objects.items()
+        for name in found
+        if kind != "PersistentVolume" or spec.volumes != "retain"
+    }
     headline = f"{spec.name}: remove, volumes {spec.volumes}" if steps else f"{spec.name}: nothing to remove"
     return _permitted(Plan(headline, tuple(steps), changes=changes), spec)
 
 
-def pods_verdict(seen_pods: t.Mapping[str, Object], names: t.Iterable[str], judge: t.Callable[..., verdict.Verdict]) -> verdict.Verdict:
+def pods_verdict(
+    seen_pods: t.Mapping[str, Object], names: t.Iterable[str], judge: t.Callable[..., verdict.Verdict]
+) -> verdict.Verdict:
     """One verdict over several pods."""
     return verdict.worst(judge(seen_pods.get(name), name) for name in names)

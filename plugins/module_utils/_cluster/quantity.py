@@ -5,14 +5,25 @@
 The API server stores C(0.5) as C(500m) and C(1024Mi) as C(1Gi), so only values compare, never texts.
 Source: https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/quantity/
 """
+
 from __future__ import annotations
 
 import re
 from decimal import Decimal
 
-_SUFFIX = {"": Decimal(1), "n": Decimal("1e-9"), "u": Decimal("1e-6"), "m": Decimal("1e-3"), "k": Decimal(10**3), "M": Decimal(10**6),
-           "G": Decimal(10**9), "T": Decimal(10**12), "P": Decimal(10**15), "E": Decimal(10**18),
-           **{unit + "i": Decimal(1024 ** power) for power, unit in enumerate("KMGTPE", 1)}}
+_SUFFIX = {
+    "": Decimal(1),
+    "n": Decimal("1e-9"),
+    "u": Decimal("1e-6"),
+    "m": Decimal("1e-3"),
+    "k": Decimal(10**3),
+    "M": Decimal(10**6),
+    "G": Decimal(10**9),
+    "T": Decimal(10**12),
+    "P": Decimal(10**15),
+    "E": Decimal(10**18),
+    **{unit + "i": Decimal(1024**power) for power, unit in enumerate("KMGTPE", 1)},
+}
 _FORM = re.compile(r"([+-]?\d+(?:\.\d*)?|[+-]?\.\d+)(?:([eE][+-]?\d+)|([numkMGTPE]|[KMGTPE]i)?)")
 
 

@@ -5,6 +5,7 @@
 The engine's C(ranges.underreplicated) is refreshed every 10 s and was seen at 0 while 16 ranges lacked replicas, and its
 replica lists still look complete when a node is down; so both views are joined here.
 """
+
 from __future__ import annotations
 
 import typing as t
@@ -52,7 +53,8 @@ def wholeness(ranges: t.Iterable[Range], live: t.Collection[int], nodes: int) ->
     return Wholeness(
         len(ranges),
         tuple(item for item in ranges if not item.replicas or alive[item.id] * 2 <= len(item.replicas)),
-        tuple(item for item in ranges if alive[item.id] < needed(item.wanted, nodes)))
+        tuple(item for item in ranges if alive[item.id] < needed(item.wanted, nodes)),
+    )
 
 
 def named(ranges: t.Sequence[Range], limit: int = 5) -> str:

@@ -1,6 +1,7 @@
 # Copyright (c) 2026, kaiwudb.kubernetes contributors
 # SPDX-License-Identifier: Apache-2.0
 """Which rights a plan needs, asked before the first write: half a cluster for want of a right helps nobody. PRIVATE."""
+
 from __future__ import annotations
 
 import typing as t
@@ -13,22 +14,48 @@ if t.TYPE_CHECKING:
 
 Right = tuple[str, str, str, bool]  # verb, resource, API group, whether namespaced
 
-_RUN: tuple[Right, ...] = (("create", "leases", "coordination.k8s.io", True), ("patch", "leases", "coordination.k8s.io", True),
-                           ("patch", "configmaps", "", True))
+_RUN: tuple[Right, ...] = (
+    ("create", "leases", "coordination.k8s.io", True),
+    ("patch", "leases", "coordination.k8s.io", True),
+    ("patch", "configmaps", "", True),
+)
 _EXEC: tuple[Right, ...] = (("create", "pods/exec", "", True),)
-_VOLUME: tuple[Right, ...] = (("patch", "persistentvolumes", "", False), ("delete", "persistentvolumes", "", False),
-                              ("create", "pods", "", True), ("delete", "pods", "", True))
-_PLURAL = {"Service": ("services", ""), "PodDisruptionBudget": ("poddisruptionbudgets", "policy"), "ServiceAccount": ("serviceaccounts", ""),
-           "StatefulSet": ("statefulsets", "apps"), "Namespace": ("namespaces", "")}
+_VOLUME: tuple[Right, ...] = (
+    ("patch", "persistentvolumes", "", False),
+    ("delete", "persistentvolumes", "", False),
+    ("create", "pods", "", True),
+    ("delete", "pods", "", True),
+)
+_PLURAL = {
+    "Service": ("services", ""),
+    "PodDisruptionBudget": ("poddisruptionbudgets", "policy"),
+    "ServiceAccount": ("serviceaccounts", ""),
+    "StatefulSet": ("statefulsets", "apps"),
+    "Namespace": ("namespaces", ""),
+}
 _BY_VERB: dict[str, tuple[Right, ...]] = {
-    "volume": _VOLUME, "reuse": _VOLUME, "free": _VOLUME[:1], "drop": (("delete", "persistentvolumeclaims", "", True),), "initialize": (*_EXEC, ("patch", "persistentvolumeclaims", "", True)),
+    "volume": _VOLUME,
+    "reuse": _VOLUME,
+    "free": _VOLUME[:1],
+    "drop": (("delete", "persistentvolumeclaims", "", True),),
+    "initialize": (*_EXEC, ("patch", "persistentvolumeclaims", "", True)),
     "remember": (*_EXEC, ("patch", "persistentvolumeclaims", "", True)),
-    "scale_out": (*_EXEC, ("patch", "statefulsets", "apps", True)), "upgrade": (*_EXEC, ("patch", "statefulsets", "apps", True)),
-    "reconfigure": (*_EXEC, ("patch", "statefulsets", "apps", True)), "recommission": _EXEC, "decommission": _EXEC,
-    "scale_in": (*_EXEC, ("patch", "statefulsets", "apps", True), ("delete", "persistentvolumeclaims", "", True)), "settle": _EXEC,
-    "remove": (("delete", "statefulsets", "apps", True), ("delete", "pods", "", True), ("delete", "services", "", True),
-               ("delete", "persistentvolumeclaims", "", True), ("delete", "configmaps", "", True), ("list", "controllerrevisions", "apps", True),
-               ("delete", "controllerrevisions", "apps", True)),
+    "scale_out": (*_EXEC, ("patch", "statefulsets", "apps", True)),
+    "upgrade": (*_EXEC, ("patch", "statefulsets", "apps", True)),
+    "reconfigure": (*_EXEC, ("patch", "statefulsets", "apps", True)),
+    "recommission": _EXEC,
+    "decommission": _EXEC,
+    "scale_in": (*_EXEC, ("patch", "statefulsets", "apps", True), ("delete", "persistentvolumeclaims", "", True)),
+    "settle": _EXEC,
+    "remove": (
+        ("delete", "statefulsets", "apps", True),
+        ("delete", "pods", "", True),
+        ("delete", "services", "", True),
+        ("delete", "persistentvolumeclaims", "", True),
+        ("delete", "configmaps", "", True),
+        ("list", "controllerrevisions", "apps", True),
+        ("delete", "controllerrevisions", "apps", True),
+    ),
 }
 
 
@@ -47,9 +74,19 @@ def needed(plan: Plan) -> list[Right]:
 
 def refuse_missing(client: Client, plan: Plan, namespace: str) -> None:
     """ClusterError (forbidden) with every right that is missing."""
-    missing = [(verb, resource, namespaced) for verb, resource, group, namespaced in needed(plan)
-               if not client.can_i(verb, resource, group, namespace if namespaced else None)]
+    missing = [
+        (verb, resource, namespaced)
+        for verb, resource, group, namespaced in needed(plan)
+        if not client.can_i(verb, resource, group, namespace if namespaced else None)
+    ]
     if missing:
-        rights = "; ".join(f"{verb} {resource} " + (f"in namespace {namespace}" if namespaced else "cluster-wide") for verb, resource, namespaced in missing)
-        raise ClusterError(f"these rights are missing: {rights}. Nothing was changed. Grant them (examples/rbac holds a Role and a ClusterRole).",
-                           "forbidden", missing=[f"{verb} {resource}" for verb, resource, _namespaced in missing], resumable=False)
+        rights = "; ".join(
+            f"{verb} {resource} " + (f"in namespace {namespace}" if namespaced else "cluster-wide")
+            for verb, resource, namespaced in missing
+        )
+        raise ClusterError(
+            f"these rights are missing: {rights}. Nothing was changed. Grant them (examples/rbac holds a Role and a ClusterRole).",
+            "forbidden",
+            missing=[f"{verb} {resource}" for verb, resource, _namespaced in missing],
+            resumable=False,
+        )

@@ -1,6 +1,7 @@
 # Copyright (c) 2026, kaiwudb.kubernetes contributors
 # SPDX-License-Identifier: Apache-2.0
 """One slice of a run: observe, plan, lock, observe and plan again, then step by step. PRIVATE to the collection."""
+
 from __future__ import annotations
 
 import functools
@@ -32,12 +33,28 @@ def _close(ctx: Context, step: Step) -> None:
 
 
 DO: dict[str, t.Callable[[Context, Step], None]] = {
-    "create": create.create, "repair": create.mend, "delete": create.delete, "settle": create.settle, "close": _close,
-    "reuse": volumes.reuse, "free": volumes.free, "drop": volumes.drop, "initialize": initialize.initialize, "remember": initialize.remember,
-    "scale_out": members.scale_out, "scale_in": members.scale_in, "recommission": members.recommission,
-    "upgrade": rollout.roll, "reconfigure": rollout.roll,
-    "remove/statefulset": remove.statefulset, "remove/pods": remove.pods, "remove/objects": remove.objects, "remove/claims": remove.claims,
-    "remove/volumes": remove.local_volumes, "remove/journal": remove.journal, "remove/namespace": remove.namespace,
+    "create": create.create,
+    "repair": create.mend,
+    "delete": create.delete,
+    "settle": create.settle,
+    "close": _close,
+    "reuse": volumes.reuse,
+    "free": volumes.free,
+    "drop": volumes.drop,
+    "initialize": initialize.initialize,
+    "remember": initialize.remember,
+    "scale_out": members.scale_out,
+    "scale_in": members.scale_in,
+    "recommission": members.recommission,
+    "upgrade": rollout.roll,
+    "reconfigure": rollout.roll,
+    "remove/statefulset": remove.statefulset,
+    "remove/pods": remove.pods,
+    "remove/objects": remove.objects,
+    "remove/claims": remove.claims,
+    "remove/volumes": remove.local_volumes,
+    "remove/journal": remove.journal,
+    "remove/namespace": remove.namespace,
 }
 
 # After these the next step begins with a fresh look.
@@ -52,15 +69,30 @@ class Run:
     sliced: another slice of this run follows one that ends early, so it keeps the lock.
     """
 
-    required: tuple[str, ...] | None = None  # options without which there is nothing to look for; None: as to create a cluster
+    required: tuple[str, ...] | None = (
+        None  # options without which there is nothing to look for; None: as to create a cluster
+    )
 
-    def __init__(self, client: Client, asked: t.Mapping[str, t.Any], *, state: str = "present", check: bool = False, who: str = "somebody",
-                 run_id: str = "", seconds: float | None = None, volumes_only: bool = False, sliced: bool = False) -> None:
+    def __init__(
+        self,
+        client: Client,
+        asked: t.Mapping[str, t.Any],
+        *,
+        state: str = "present",
+        check: bool = False,
+        who: str = "somebody",
+        run_id: str = "",
+        seconds: float | None = None,
+        volumes_only: bool = False,
+        sliced: bool = False,
+    ) -> None:
         self.client, self.asked, self.state, self.check = client, asked, state, check
         self.who, self.run_id, self.seconds, self.volumes_only, self.sliced = who, run_id, seconds, volumes_only, sliced
         self.started = time.monotonic()
         self.done: list[str] = []
-        self.whole: bool | None = None  # whether all ranges were whole when the work was done; not asked when there was none
+        self.whole: bool | None = (
+            None  # whether all ranges were whole when the work was done; not asked when there was none
+        )
 
     # ---- the way through
 
@@ -99,7 +131,11 @@ class Run:
         if remembered is None and self.state == "absent":
             remembered = seen.removed_options
         # Volumes alone need an image only for the pods that make their directories.
-        required = (("image",) if self.asked.get("local_pv_prepare", "pod") == "pod" else ()) if self.volumes_only else self.required
+        required = (
+            (("image",) if self.asked.get("local_pv_prepare", "pod") == "pod" else ())
+            if self.volumes_only
+            else self.required
+        )
         spec = resolve(self.asked, remembered, required)
         if self.state == "absent" and "operations" not in self.asked:
             spec = replace(spec, values={**spec.values, "operations": ("remove",)})
@@ -116,31 +152,56 @@ class Run:
         if self.state == "absent":
             plan = planning.absent(spec, seen, volumes_only=self.volumes_only)
             if plan.steps and spec.volumes in ("archive", "wipe") and seen.volumes and not usable(seen.namespace):
-                raise ClusterError(f"namespace {spec.namespace}, in which pods would {spec.volumes} the volumes, does not exist or is being deleted. "
-                                   "Nothing was changed. Make it, or set volumes to delete to drop the API objects only.", "namespace_missing")
+                raise ClusterError(
+                    f"namespace {spec.namespace}, in which pods would {spec.volumes} the volumes, does not exist or is being deleted. "
+                    "Nothing was changed. Make it, or set volumes to delete to drop the API objects only.",
+                    "namespace_missing",
+                )
             if plan.steps and seen.statefulset is not None:
                 remove.refuse_protected(ctx, seen, spec)
             if plan.steps and look:
                 rights.refuse_missing(self.client, plan, spec.namespace)
             return plan
         if seen.namespace is not None and not usable(seen.namespace):
-            raise ClusterError(f"namespace {spec.namespace} is being deleted. Nothing was changed. Run again when it is gone.", "namespace_missing")
+            raise ClusterError(
+                f"namespace {spec.namespace} is being deleted. Nothing was changed. Run again when it is gone.",
+                "namespace_missing",
+            )
         adding = planning.ordinals_to_add(spec, seen)
         nodes = self._kube_nodes(spec) if adding else None
         if nodes is not None and not self.volumes_only and spec.storage == "dynamic":
             planning.refuse_few_nodes(spec, nodes)
         plan = planning.present(spec, seen, ctx.profile, kube_nodes=nodes, sleep_action=True)
         if self.volumes_only:
-            kept = tuple(step for step in plan.steps if step.id.split("/")[0] in ("volume", "reuse", "free", "create") and
-                         (step.id.startswith("create/Namespace") or not step.id.startswith("create/")))
-            plan = replace(plan, steps=kept, remaining=(), headline=f"{spec.name}: {len(kept)} volumes to make" if kept else f"{spec.name}: nothing to do",
-                           changes={key: value for key, value in plan.changes.items() if key.startswith(("PersistentVolume/", "Namespace/"))})
+            kept = tuple(
+                step
+                for step in plan.steps
+                if step.id.split("/")[0] in ("volume", "reuse", "free", "create")
+                and (step.id.startswith("create/Namespace") or not step.id.startswith("create/"))
+            )
+            plan = replace(
+                plan,
+                steps=kept,
+                remaining=(),
+                headline=f"{spec.name}: {len(kept)} volumes to make" if kept else f"{spec.name}: nothing to do",
+                changes={
+                    key: value
+                    for key, value in plan.changes.items()
+                    if key.startswith(("PersistentVolume/", "Namespace/"))
+                },
+            )
         if plan.steps and look:
             for step in plan.steps:
                 if step.id.startswith("create/") and not step.id.startswith("create/Namespace"):
-                    create.refuse_foreign(ctx, step.facts.get("object") or {"kind": "StatefulSet", "metadata": {"name": spec.name, "namespace": spec.namespace}})
+                    create.refuse_foreign(
+                        ctx,
+                        step.facts.get("object")
+                        or {"kind": "StatefulSet", "metadata": {"name": spec.name, "namespace": spec.namespace}},
+                    )
                 elif step.id.startswith("volume/"):
-                    create.refuse_foreign(ctx, {"kind": "PersistentVolume", "metadata": {"name": ctx.names.volume(step.facts["ordinal"])}})
+                    create.refuse_foreign(
+                        ctx, {"kind": "PersistentVolume", "metadata": {"name": ctx.names.volume(step.facts["ordinal"])}}
+                    )
             if seen.namespace is not None:
                 rights.refuse_missing(self.client, plan, spec.namespace)
         return self._gated(ctx, plan)
@@ -156,9 +217,13 @@ class Run:
             found = gates.scale_in(ctx.seen, ctx.deep(), node.id if node else None, step.pod)
         else:
             down = step.pod not in ctx.seen.pods or not observe.ready(ctx.seen.pods[step.pod])
-            found = rollout.version_path(ctx) if down else gates.common(ctx.seen, ctx.deep(), None) + rollout.version_path(ctx)
+            found = (
+                rollout.version_path(ctx)
+                if down
+                else gates.common(ctx.seen, ctx.deep(), None) + rollout.version_path(ctx)
+            )
         judged = gates.judge(found, ctx.spec.waive)
-        ahead = plan.steps[:plan.steps.index(step)]
+        ahead = plan.steps[: plan.steps.index(step)]
         if not going_on and all(item.id.split("/")[0] in ("create", "repair", "delete", "remember") for item in ahead):
             ctx.prove([gate for gate in judged if gate.name not in gates.PASSING], step)
         return replace(plan, gates=tuple(judged))
@@ -177,14 +242,18 @@ class Run:
         operation = next((step.operation for step in plan.steps if step.operation), "")
         queue = list(plan.steps)
         if first is not plan:
-            self.done += [step.id for step in first.steps if step.id.startswith("create/Namespace") and step.id not in {item.id for item in queue}]
+            self.done += [
+                step.id
+                for step in first.steps
+                if step.id.startswith("create/Namespace") and step.id not in {item.id for item in queue}
+            ]
         while queue:
             batch = list(itertools.takewhile(lambda item: item.id.startswith("volume/"), queue)) or queue[:1]
             if not self._try(ctx, queue[0], first, functools.partial(self._do, ctx, plan, batch)):
                 # The journal would still name the step before, and the next slice would do that one again.
                 self._note(ctx, plan, queue[0])
                 return self._result(ctx, plan, first, finished=False, at=queue[0])
-            queue = queue[len(batch):]
+            queue = queue[len(batch) :]
         if operation and self.state == "present" and not self.volumes_only:
             ctx.write_journal(ctx.seen.journal.end(utc(), "done", took=round(time.monotonic() - self.started, 1)))
         if self.state == "present":
@@ -214,8 +283,15 @@ class Run:
         except Paused:
             return False
         except EngineError as error:
-            raise ClusterError(f"{error}. What had been done until then stays; run again to continue.", f"engine_{error.reason}", step=step.id,
-                               node=error.pod or None, steps=self.done, plan=first.result(), progress=ctx.lines) from error
+            raise ClusterError(
+                f"{error}. What had been done until then stays; run again to continue.",
+                f"engine_{error.reason}",
+                step=step.id,
+                node=error.pod or None,
+                steps=self.done,
+                plan=first.result(),
+                progress=ctx.lines,
+            ) from error
         except ClusterError as error:
             error.facts["step"] = error.facts.get("step") or step.id
             error.facts.update(steps=self.done, plan=first.result(), progress=ctx.lines)
@@ -227,7 +303,10 @@ class Run:
             return
         facts: dict[str, t.Any] = {"step": step.id, "image": ctx.spec.image, "replicas": ctx.spec.replicas}
         if step.operation == "scale_in":
-            facts["pods"] = sorted({item.pod for item in plan.steps if item.operation == "scale_in"} | set(ctx.seen.journal.operation.get("pods") or ()))
+            facts["pods"] = sorted(
+                {item.pod for item in plan.steps if item.operation == "scale_in"}
+                | set(ctx.seen.journal.operation.get("pods") or ())
+            )
         name = step.operation or ctx.seen.journal.operation.get("name") or "settle"
         if step.id == "close" or not step.operation:
             return
@@ -238,15 +317,37 @@ class Run:
 
     # ---- the answer
 
-    def _result(self, ctx: Context, plan: Plan, first: Plan, *, finished: bool, at: Step | None = None) -> dict[str, t.Any]:
+    def _result(
+        self, ctx: Context, plan: Plan, first: Plan, *, finished: bool, at: Step | None = None
+    ) -> dict[str, t.Any]:
         steps = [step.id for step in plan.steps] if self.check else self.done
-        did = "nothing to do" if not first.steps else ("would: " if self.check else "") + ", ".join(_shorten(steps)) if steps else "waiting"
+        did = (
+            "nothing to do"
+            if not first.steps
+            else ("would: " if self.check else "") + ", ".join(_shorten(steps))
+            if steps
+            else "waiting"
+        )
         return {
-            "changed": any(step != "settle" for step in steps), "steps": steps, "plan": first.result(), "plan_lines": first.lines(),
-            "remaining": [step.id for step in first.remaining], "in_progress": not finished, "at": at.id if at else None, "progress": ctx.lines,
-            "figures": ctx.figures, "cluster": {**summary(ctx), "ranges_whole": self.whole}, "did": did, "diff": first.diff(), "server": self.client.server,
-            "context": self.client.context, "requests": dict(self.client.counts), "seconds": round(time.monotonic() - self.started, 1),
-            "msg": f"{ctx.spec.name}: {did}" + ("" if finished else f"; still at {at.id if at else '?'}, run again to continue")}
+            "changed": any(step != "settle" for step in steps),
+            "steps": steps,
+            "plan": first.result(),
+            "plan_lines": first.lines(),
+            "remaining": [step.id for step in first.remaining],
+            "in_progress": not finished,
+            "at": at.id if at else None,
+            "progress": ctx.lines,
+            "figures": ctx.figures,
+            "cluster": {**summary(ctx), "ranges_whole": self.whole},
+            "did": did,
+            "diff": first.diff(),
+            "server": self.client.server,
+            "context": self.client.context,
+            "requests": dict(self.client.counts),
+            "seconds": round(time.monotonic() - self.started, 1),
+            "msg": f"{ctx.spec.name}: {did}"
+            + ("" if finished else f"; still at {at.id if at else '?'}, run again to continue"),
+        }
 
 
 def usable(namespace: t.Mapping[str, t.Any] | None) -> bool:
@@ -288,6 +389,15 @@ def summary(ctx: Context) -> dict[str, t.Any]:
     seen = ctx.seen
     live = seen.live() if seen.nodes is not None else None
     ui = seen.objects["Service"].get(seen.names.ui)
-    return {"name": ctx.spec.name, "namespace": ctx.spec.namespace, "replicas": seen.replicas, "image": seen.image,
-            "ready": sum(observe.ready(pod) for pod in seen.pods.values()), "nodes_live": None if live is None else len(live),
-            "version": live[0].build if live else None, "initialized": seen.initialized, "cluster_id": seen.cluster_id, "ui_node_port": ui["spec"]["ports"][0].get("nodePort") if ui else None}
+    return {
+        "name": ctx.spec.name,
+        "namespace": ctx.spec.namespace,
+        "replicas": seen.replicas,
+        "image": seen.image,
+        "ready": sum(observe.ready(pod) for pod in seen.pods.values()),
+        "nodes_live": None if live is None else len(live),
+        "version": live[0].build if live else None,
+        "initialized": seen.initialized,
+        "cluster_id": seen.cluster_id,
+        "ui_node_port": ui["spec"]["ports"][0].get("nodePort") if ui else None,
+    }

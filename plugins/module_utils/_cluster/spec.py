@@ -1,6 +1,7 @@
 # Copyright (c) 2026, kaiwudb.kubernetes contributors
 # SPDX-License-Identifier: Apache-2.0
 """What the user wants: every value coerced and checked once, before any request. PRIVATE to the collection."""
+
 from __future__ import annotations
 
 import json
@@ -15,7 +16,9 @@ from .options import BY_NAME, OPERATIONS, OPTIONS, Option
 
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 # Reference grammar of distribution/reference, without the parts no registry uses.
-_IMAGE = re.compile(r"(?P<name>[A-Za-z0-9][-A-Za-z0-9._:/]*?)(?P<tag>:[A-Za-z0-9_][-A-Za-z0-9._]{0,127})?(?P<digest>@[a-z0-9]+:[0-9a-f]{32,})?")
+_IMAGE = re.compile(
+    r"(?P<name>[A-Za-z0-9][-A-Za-z0-9._:/]*?)(?P<tag>:[A-Za-z0-9_][-A-Za-z0-9._]{0,127})?(?P<digest>@[a-z0-9]+:[0-9a-f]{32,})?"
+)
 _TRUE = ("true", "yes", "on", "1", "y", "t")
 _FALSE = ("false", "no", "off", "0", "n", "f")
 
@@ -24,13 +27,19 @@ def _dns_label(option: Option, value: t.Any) -> str:
     text = str(value)
     limit = 40 if option.name == "name" else 63
     if not _LABEL.fullmatch(text) or len(text) > limit:
-        raise InputError(option.name, f"{text!r} is no DNS label; allowed are at most {limit} of a-z, 0-9 and -, "
-                                      "beginning and ending with a letter or digit")
+        raise InputError(
+            option.name,
+            f"{text!r} is no DNS label; allowed are at most {limit} of a-z, 0-9 and -, "
+            "beginning and ending with a letter or digit",
+        )
     if option.name == "name" and not text[0].isalpha():
         raise InputError(option.name, f"{text!r} must begin with a letter, as Service names do")
     if option.name == "name" and text == "kwbase":
-        raise InputError(option.name, "'kwbase' is not allowed: a Service of that name sets KWBASE_PORT in other pods, which the "
-                                      "database takes for its --port; any other DNS label is")
+        raise InputError(
+            option.name,
+            "'kwbase' is not allowed: a Service of that name sets KWBASE_PORT in other pods, which the "
+            "database takes for its --port; any other DNS label is",
+        )
     return text
 
 
@@ -71,10 +80,15 @@ def _replicas(option: Option, value: t.Any) -> int:
     try:
         number = int(str(value).strip())
     except ValueError:
-        raise InputError(option.name, f"{value!r} is no whole number; allowed are 3 and more, or 1 with single_node") from None
+        raise InputError(
+            option.name, f"{value!r} is no whole number; allowed are 3 and more, or 1 with single_node"
+        ) from None
     if number < 1 or number == 2:
-        raise InputError(option.name, f"{number} is not allowed: two nodes lose their quorum with either of them; "
-                                      "allowed are 3 and more, or 1 together with single_node=true")
+        raise InputError(
+            option.name,
+            f"{number} is not allowed: two nodes lose their quorum with either of them; "
+            "allowed are 3 and more, or 1 together with single_node=true",
+        )
     return number
 
 
@@ -85,8 +99,11 @@ def _quantity(option: Option, value: t.Any) -> str:
     except ValueError:
         positive = False
     if not positive:
-        raise InputError(option.name, f"{text!r} is no quantity; allowed are positive numbers with one of the units "
-                                      "m k M G T P E Ki Mi Gi Ti Pi Ei or none, such as 500Gi")
+        raise InputError(
+            option.name,
+            f"{text!r} is no quantity; allowed are positive numbers with one of the units "
+            "m k M G T P E Ki Mi Gi Ti Pi Ei or none, such as 500Gi",
+        )
     return text
 
 
@@ -94,15 +111,20 @@ def _image(option: Option, value: t.Any) -> str:
     text = str(value).strip()
     match = _IMAGE.fullmatch(text)
     if not match or not (match["tag"] or match["digest"]):
-        raise InputError(option.name, f"{text!r} has neither tag nor digest, or is no image reference; "
-                                      "allowed are NAME:TAG and NAME@sha256:…, for a restart must never bring another version by chance")
+        raise InputError(
+            option.name,
+            f"{text!r} has neither tag nor digest, or is no image reference; "
+            "allowed are NAME:TAG and NAME@sha256:…, for a restart must never bring another version by chance",
+        )
     return text
 
 
 def _path(option: Option, value: t.Any) -> str:
     text = str(value).rstrip("/")
     if not re.fullmatch(r"(/[A-Za-z0-9._-]+)+", text) or ".." in text.split("/"):
-        raise InputError(option.name, f"{value!r} is no absolute path of plain names; allowed is such as /var/lib/kaiwudb")
+        raise InputError(
+            option.name, f"{value!r} is no absolute path of plain names; allowed is such as /var/lib/kaiwudb"
+        )
     return text
 
 
@@ -127,6 +149,7 @@ def _one_of(allowed: tuple[str, ...]) -> t.Callable[[Option, t.Any], tuple[str, 
         if wrong:
             raise InputError(option.name, f"{', '.join(wrong)} not allowed; allowed are {', '.join(allowed)}")
         return items
+
     return coerce
 
 
@@ -144,13 +167,27 @@ def _structure(kind: type) -> t.Callable[[Option, t.Any], t.Any]:
         if not isinstance(value, kind):
             raise InputError(option.name, f"must be a {kind.__name__}")
         return value
+
     return coerce
 
 
 COERCE: dict[str, t.Callable[[Option, t.Any], t.Any]] = {
-    "dns_label": _dns_label, "dns_name": _dns_name, "bool": _bool, "int": _int, "port": _port, "replicas": _replicas,
-    "quantity": _quantity, "image": _image, "path": _path, "str": _str, "strings": _strings, "names": _names,
-    "operations": _one_of(OPERATIONS), "gates": _one_of(WAIVABLE), "dict": _structure(dict), "list": _structure(list),
+    "dns_label": _dns_label,
+    "dns_name": _dns_name,
+    "bool": _bool,
+    "int": _int,
+    "port": _port,
+    "replicas": _replicas,
+    "quantity": _quantity,
+    "image": _image,
+    "path": _path,
+    "str": _str,
+    "strings": _strings,
+    "names": _names,
+    "operations": _one_of(OPERATIONS),
+    "gates": _one_of(WAIVABLE),
+    "dict": _structure(dict),
+    "list": _structure(list),
 }
 
 
@@ -161,8 +198,11 @@ def _given(value: t.Any) -> bool:
 
 def parse_asked(params: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
     """The options that were given, coerced. InputError names the option and what is allowed; costs no request."""
-    asked = {option.name: COERCE[option.kind](option, params[option.name])
-             for option in OPTIONS if _given(params.get(option.name))}
+    asked = {
+        option.name: COERCE[option.kind](option, params[option.name])
+        for option in OPTIONS
+        if _given(params.get(option.name))
+    }
     for name in ("name", "namespace"):
         if name in params and name not in asked:
             raise InputError(name, "must be given: a DNS label")
@@ -170,8 +210,11 @@ def parse_asked(params: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
     if single and replicas not in (None, 1):
         raise InputError("replicas", f"{replicas} is not allowed with single_node=true; allowed is 1")
     if replicas == 1 and not single:
-        raise InputError("replicas", "1 is not allowed without single_node=true (a single node can never become a cluster); "
-                                     "allowed are 3 and more")
+        raise InputError(
+            "replicas",
+            "1 is not allowed without single_node=true (a single node can never become a cluster); "
+            "allowed are 3 and more",
+        )
     if asked.get("engine") in ("kwdb2", "bini") and "brpc_port" in asked:
         raise InputError("brpc_port", f"engine {asked['engine']} has no such port; leave it out")
     return asked
@@ -196,19 +239,26 @@ class Spec:
 
     def remembered(self) -> dict[str, t.Any]:
         """What the StatefulSet's annotation keeps: given values of everything that is not about one run only."""
-        return {option.name: _plain(self.values[option.name]) for option in OPTIONS
-                if option.scope not in ("run", "identity") and option.name not in ("image", "replicas")
-                and self.values[option.name] not in (None, (), {}, [])}
+        return {
+            option.name: _plain(self.values[option.name])
+            for option in OPTIONS
+            if option.scope not in ("run", "identity")
+            and option.name not in ("image", "replicas")
+            and self.values[option.name] not in (None, (), {}, [])
+        }
 
 
 def _plain(value: t.Any) -> t.Any:
     return list(value) if isinstance(value, tuple) else value
 
 
-def resolve(asked: t.Mapping[str, t.Any], remembered: t.Mapping[str, t.Any] | None, required: t.Collection[str] | None = None) -> Spec:
+def resolve(
+    asked: t.Mapping[str, t.Any], remembered: t.Mapping[str, t.Any] | None, required: t.Collection[str] | None = None
+) -> Spec:
     """Lay what was asked over what the live cluster has (None: there is none) over the defaults.
 
-    required: what a new cluster cannot do without; all options marked so when None. InputError when a new cluster lacks a required option, or something fixed would change.
+    required: what a new cluster cannot do without; all options marked so when None. InputError when a new
+    cluster lacks a required option, or something fixed would change.
     """
     values = {option.name: option.default for option in OPTIONS}
     if asked.get("single_node"):
@@ -219,12 +269,21 @@ def resolve(asked: t.Mapping[str, t.Any], remembered: t.Mapping[str, t.Any] | No
                 allowed = f": {', '.join(option.choices)}" if option.choices else ""
                 raise InputError(option.name, f"must be given to create a cluster{allowed}")
     else:
-        values.update({name: COERCE[BY_NAME[name].kind](BY_NAME[name], value) for name, value in remembered.items() if name in BY_NAME})
+        values.update(
+            {
+                name: COERCE[BY_NAME[name].kind](BY_NAME[name], value)
+                for name, value in remembered.items()
+                if name in BY_NAME
+            }
+        )
         known = "security" in remembered  # always there; without it the memory was lost, and what is asked for stands
         for name, value in asked.items():
             if known and BY_NAME[name].fixed and name not in ("name", "namespace") and value != values[name]:
-                raise InputError(name, f"cannot change while the cluster lives: it is {values[name]!r}, asked is {value!r}; "
-                                       f"allowed is {values[name]!r}")
+                raise InputError(
+                    name,
+                    f"cannot change while the cluster lives: it is {values[name]!r}, asked is {value!r}; "
+                    f"allowed is {values[name]!r}",
+                )
     values.update(asked)
     if values["storage"] == "local" and values["storage_class"] is None:
         values["storage_class"] = "kaiwudb-local"

@@ -1,6 +1,7 @@
 # Copyright (c) 2026, kaiwudb.kubernetes contributors
 # SPDX-License-Identifier: Apache-2.0
 """Everything a person asks about a cluster, from one look. Pure but for the look itself. PRIVATE to the collection."""
+
 from __future__ import annotations
 
 import re
@@ -25,30 +26,59 @@ def info(client: Client, asked: t.Mapping[str, t.Any], who: str) -> dict[str, t.
     names = Names(asked["name"], asked["namespace"])
     seen = observe.look_at_objects(client, names)
     if seen.statefulset is None:
-        return {"exists": False, "nodes": [], "volumes": [_volume(volume, None) for volume in seen.volumes.values()], "ranges": None, "journal": None,
-                "cluster": {"name": names.name, "namespace": names.namespace}, "plan": None, "drift": [],
-                "status": [f"{names.name}   there is no such cluster in namespace {names.namespace} of {client.server}"],
-                "msg": f"{names.name}: there is no such cluster"}
+        return {
+            "exists": False,
+            "nodes": [],
+            "volumes": [_volume(volume, None) for volume in seen.volumes.values()],
+            "ranges": None,
+            "journal": None,
+            "cluster": {"name": names.name, "namespace": names.namespace},
+            "plan": None,
+            "drift": [],
+            "status": [f"{names.name}   there is no such cluster in namespace {names.namespace} of {client.server}"],
+            "msg": f"{names.name}: there is no such cluster",
+        }
     spec = resolve(asked, seen.remembered)
     ctx = Context(client, spec, PROFILES[spec.engine], who)
     ctx.look()
     deep = ctx.deep() if ctx.seen.nodes is not None else None
     nodes = node_list(ctx.seen)
     whole = deep.wholeness(ctx.seen) if deep else None
-    ranges = None if whole is None else {"total": whole.total, "unavailable": [item.id for item in whole.unavailable],
-                                         "underreplicated": [item.id for item in whole.underreplicated]}
+    ranges = (
+        None
+        if whole is None
+        else {
+            "total": whole.total,
+            "unavailable": [item.id for item in whole.unavailable],
+            "underreplicated": [item.id for item in whole.underreplicated],
+        }
+    )
     try:
         pending = Run(client, {}, check=True).plan(ctx).result()
     except ClusterError as error:
         pending = {"headline": error.msg, "steps": [], "remaining": [], "gates": []}
-    journal = {"cluster_id": ctx.seen.journal.cluster_id, "initialized": dict(ctx.seen.journal.initialized),
-               "operation": dict(ctx.seen.journal.operation) or None, "history": list(ctx.seen.journal.history)}
+    journal = {
+        "cluster_id": ctx.seen.journal.cluster_id,
+        "initialized": dict(ctx.seen.journal.initialized),
+        "operation": dict(ctx.seen.journal.operation) or None,
+        "history": list(ctx.seen.journal.history),
+    }
     cluster = {**summary(ctx), "ranges_whole": None if whole is None else whole.whole, "options": spec.remembered()}
     drift = [step["id"] for step in pending["steps"]]
     lines = status_lines(ctx, nodes, deep, drift)
-    return {"exists": True, "cluster": cluster, "nodes": nodes, "volumes": [_volume(volume, ctx.seen) for volume in ctx.seen.volumes.values()],
-            "ranges": ranges, "jobs": [] if deep is None else [{"id": job.id, "type": job.kind} for job in deep.jobs], "journal": journal,
-            "plan": pending, "drift": drift, "status": lines, "msg": lines[0]}
+    return {
+        "exists": True,
+        "cluster": cluster,
+        "nodes": nodes,
+        "volumes": [_volume(volume, ctx.seen) for volume in ctx.seen.volumes.values()],
+        "ranges": ranges,
+        "jobs": [] if deep is None else [{"id": job.id, "type": job.kind} for job in deep.jobs],
+        "journal": journal,
+        "plan": pending,
+        "drift": drift,
+        "status": lines,
+        "msg": lines[0],
+    }
 
 
 def node_list(seen: Observed) -> list[dict[str, t.Any]]:
@@ -60,34 +90,86 @@ def node_list(seen: Observed) -> list[dict[str, t.Any]]:
         if row:
             taken.add(row.id)
         volume = seen.volumes.get(seen.names.volume(ordinal)) or {}
-        found.append({
-            "pod": name, "ordinal": ordinal, "id": row.id if row else None, "kubernetes_node": pod["spec"].get("nodeName") if pod else None,
-            "ready": observe.ready(pod) if pod else False, "volume": seen.names.volume(ordinal) if volume else None,
-            "size": volume.get("spec", {}).get("capacity", {}).get("storage"), "image": observe.container(pod)["image"] if pod else None, **_row(row)})
-    found += [{"pod": None, "ordinal": None, "id": row.id, "kubernetes_node": None, "ready": False, "volume": None, "size": None, "image": None, **_row(row)}
-              for row in seen.nodes or () if row.id not in taken]
+        found.append(
+            {
+                "pod": name,
+                "ordinal": ordinal,
+                "id": row.id if row else None,
+                "kubernetes_node": pod["spec"].get("nodeName") if pod else None,
+                "ready": observe.ready(pod) if pod else False,
+                "volume": seen.names.volume(ordinal) if volume else None,
+                "size": volume.get("spec", {}).get("capacity", {}).get("storage"),
+                "image": observe.container(pod)["image"] if pod else None,
+                **_row(row),
+            }
+        )
+    found += [
+        {
+            "pod": None,
+            "ordinal": None,
+            "id": row.id,
+            "kubernetes_node": None,
+            "ready": False,
+            "volume": None,
+            "size": None,
+            "image": None,
+            **_row(row),
+        }
+        for row in seen.nodes or ()
+        if row.id not in taken
+    ]
     return found
 
 
 def _row(row: t.Any) -> dict[str, t.Any]:
-    fields = {"address": "address", "build": "build", "live": "is_live", "available": "is_available", "replicas": "gossiped_replicas",
-              "decommissioning": "is_decommissioning", "draining": "is_draining", "started_at": "started_at", "locality": "locality"}
+    fields = {
+        "address": "address",
+        "build": "build",
+        "live": "is_live",
+        "available": "is_available",
+        "replicas": "gossiped_replicas",
+        "decommissioning": "is_decommissioning",
+        "draining": "is_draining",
+        "started_at": "started_at",
+        "locality": "locality",
+    }
     return {key: getattr(row, column, None) for key, column in fields.items()}
 
 
 def _volume(volume: Object, seen: Observed | None) -> dict[str, t.Any]:
     meta, spec = volume["metadata"], volume["spec"]
     notes = meta.get("annotations") or {}
-    return {"name": meta["name"], "ordinal": ordinal_of(meta["name"]), "kubernetes_node": node_of(volume), "size": spec["capacity"]["storage"],
-            "path": spec.get("local", {}).get("path"), "claim": spec.get("claimRef", {}).get("name"), "phase": volume.get("status", {}).get("phase"),
-            "cluster_id": notes.get(CLUSTER_ID), "store": notes.get(STORE), "retired": notes.get(RETIRED)}
+    return {
+        "name": meta["name"],
+        "ordinal": ordinal_of(meta["name"]),
+        "kubernetes_node": node_of(volume),
+        "size": spec["capacity"]["storage"],
+        "path": spec.get("local", {}).get("path"),
+        "claim": spec.get("claimRef", {}).get("name"),
+        "phase": volume.get("status", {}).get("phase"),
+        "cluster_id": notes.get(CLUSTER_ID),
+        "store": notes.get(STORE),
+        "retired": notes.get(RETIRED),
+    }
 
 
-_COLUMNS = (("pod", "pod"), ("node", "id"), ("kubernetes node", "kubernetes_node"), ("volume", "volume"), ("size", "size"), ("build", "build"),
-            ("live", "live"), ("replicas", "replicas"), ("started", "started_at"), ("", "note"))
+_COLUMNS = (
+    ("pod", "pod"),
+    ("node", "id"),
+    ("kubernetes node", "kubernetes_node"),
+    ("volume", "volume"),
+    ("size", "size"),
+    ("build", "build"),
+    ("live", "live"),
+    ("replicas", "replicas"),
+    ("started", "started_at"),
+    ("", "note"),
+)
 
 
-def status_lines(ctx: Context, nodes: t.Sequence[t.Mapping[str, t.Any]], deep: Deep | None, drift: t.Sequence[str]) -> list[str]:
+def status_lines(
+    ctx: Context, nodes: t.Sequence[t.Mapping[str, t.Any]], deep: Deep | None, drift: t.Sequence[str]
+) -> list[str]:
     """Status that is read in ten seconds."""
     seen, spec = ctx.seen, ctx.spec
     members = seen.members() if seen.nodes is not None else []
@@ -99,22 +181,49 @@ def status_lines(ctx: Context, nodes: t.Sequence[t.Mapping[str, t.Any]], deep: D
     else:
         state = f"{len(live)} of {len(members)} nodes live"
     whole = deep.wholeness(seen) if deep else None
-    ranges = "" if whole is None else f" · ranges {whole.total}, {len(whole.unavailable)} unavailable, {len(whole.underreplicated)} under-replicated"
+    ranges = (
+        ""
+        if whole is None
+        else f" · ranges {whole.total}, {len(whole.unavailable)} unavailable, {len(whole.underreplicated)} under-replicated"
+    )
     build = live[0].build if live else seen.image
-    lines = [f"{spec.name}   KaiwuDB {build} · {state}{ranges} · {spec.security}{' (!)' if spec.security == 'insecure' else ''}"]
+    lines = [
+        f"{spec.name}   KaiwuDB {build} · {state}{ranges} · {spec.security}{' (!)' if spec.security == 'insecure' else ''}"
+    ]
     rows = [[title for title, _key in _COLUMNS]]
     for node in nodes:
-        note = "leaving" if node["decommissioning"] else "draining" if node["draining"] else "" if node["ready"] or not node["pod"] else "not ready"
+        note = (
+            "leaving"
+            if node["decommissioning"]
+            else "draining"
+            if node["draining"]
+            else ""
+            if node["ready"] or not node["pod"]
+            else "not ready"
+        )
         rows.append([_cell({**node, "note": note}.get(key)) for _title, key in _COLUMNS])
     widths = [max(len(row[index]) for row in rows) for index in range(len(_COLUMNS))]
-    lines += ["  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    lines += [
+        "  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    ]
     last = seen.journal.history[-1] if seen.journal.history else None
     under_way = seen.journal.operation
-    lines.append("  last     " + (f"{last['name']} {last.get('outcome')}, {last.get('until')}, {last.get('who')}" if last else "nothing")
-                 + "     running  " + (f"{under_way['name']} at {under_way.get('step')} since {under_way.get('since')}, {under_way.get('who')}" if under_way else "nothing")
-                 + "     drift  " + (", ".join(drift) or "none"))
+    lines.append(
+        "  last     "
+        + (f"{last['name']} {last.get('outcome')}, {last.get('until')}, {last.get('who')}" if last else "nothing")
+        + "     running  "
+        + (
+            f"{under_way['name']} at {under_way.get('step')} since {under_way.get('since')}, {under_way.get('who')}"
+            if under_way
+            else "nothing"
+        )
+        + "     drift  "
+        + (", ".join(drift) or "none")
+    )
     server = f"--context {ctx.client.context} " if ctx.client.context else ""
-    lines.append(f"  SQL      kubectl {server}-n {spec.namespace} exec -it {seen.names.pod(0)} -- {spec.binary or ctx.profile.binary} sql --insecure")
+    lines.append(
+        f"  SQL      kubectl {server}-n {spec.namespace} exec -it {seen.names.pod(0)} -- {spec.binary or ctx.profile.binary} sql --insecure"
+    )
     lines.append("  HTTP     " + _http(ctx))
     return lines
 

@@ -1,6 +1,7 @@
 # Copyright (c) 2026, kaiwudb.kubernetes contributors
 # SPDX-License-Identifier: Apache-2.0
 """What a wait answers: done, not yet because, or never because. Pure. PRIVATE to the collection."""
+
 from __future__ import annotations
 
 import typing as t
@@ -26,10 +27,16 @@ DONE = Verdict(True)
 
 # Waiting reasons of a container that no waiting mends, with the seconds they must persist. A pull is tried again after
 # 10 s and then ever later, so one repetition is proof; a registry's hiccup looks the same for a moment.
-_HOPELESS = {"ErrImagePull": ("image_pull", 8.0), "ImagePullBackOff": ("image_pull", 3.0), "InvalidImageName": ("image_pull", 0.0),
-             "ErrImageNeverPull": ("image_pull", 0.0), "CreateContainerConfigError": ("container_config", 8.0),
-             "CreateContainerError": ("container_config", 8.0), "RunContainerError": ("container_crash", 8.0),
-             "CrashLoopBackOff": ("container_crash", 0.0)}
+_HOPELESS = {
+    "ErrImagePull": ("image_pull", 8.0),
+    "ImagePullBackOff": ("image_pull", 3.0),
+    "InvalidImageName": ("image_pull", 0.0),
+    "ErrImageNeverPull": ("image_pull", 0.0),
+    "CreateContainerConfigError": ("container_config", 8.0),
+    "CreateContainerError": ("container_config", 8.0),
+    "RunContainerError": ("container_crash", 8.0),
+    "CrashLoopBackOff": ("container_crash", 0.0),
+}
 
 
 def _statuses(pod: Object) -> t.Iterator[Object]:
@@ -56,9 +63,23 @@ def hopeless(pod: Object) -> Verdict | None:
         if reason in _HOPELESS:
             code, patience = _HOPELESS[reason]
             detail = f"image {status['image']}: " if code == "image_pull" else ""
-            return Verdict(False, f"pod {name} cannot start: {detail}{reason}: {waiting.get('message', '')}".rstrip(": "), code, patience, name, status["name"])
+            return Verdict(
+                False,
+                f"pod {name} cannot start: {detail}{reason}: {waiting.get('message', '')}".rstrip(": "),
+                code,
+                patience,
+                name,
+                status["name"],
+            )
         if ended and status.get("restartCount", 0) >= 1 and ended.get("exitCode"):
-            return Verdict(False, f"pod {name} crashes: exit code {ended['exitCode']}", "container_crash", 3.0, name, status["name"])
+            return Verdict(
+                False,
+                f"pod {name} crashes: exit code {ended['exitCode']}",
+                "container_crash",
+                3.0,
+                name,
+                status["name"],
+            )
     return None
 
 
@@ -71,10 +92,16 @@ def running(pod: Object | None, name: str) -> Verdict:
         return bad
     if pod["metadata"].get("deletionTimestamp"):
         return Verdict(False, f"pod {name} is stopping", pod=name)
-    if pod.get("status", {}).get("phase") == "Running" and all((status.get("state") or {}).get("running") for status in _statuses(pod)):
+    if pod.get("status", {}).get("phase") == "Running" and all(
+        (status.get("state") or {}).get("running") for status in _statuses(pod)
+    ):
         return DONE
     waiting = next(((status.get("state", {}).get("waiting") or {}).get("reason") for status in _statuses(pod)), None)
-    return Verdict(False, f"pod {name} is {pod.get('status', {}).get('phase', 'Pending')}" + (f" ({waiting})" if waiting else ""), pod=name)
+    return Verdict(
+        False,
+        f"pod {name} is {pod.get('status', {}).get('phase', 'Pending')}" + (f" ({waiting})" if waiting else ""),
+        pod=name,
+    )
 
 
 def ready(pod: Object | None, name: str, revision: str | None = None) -> Verdict:
@@ -97,9 +124,18 @@ def completed(pod: Object | None, name: str) -> Verdict:
     if phase == "Succeeded":
         return DONE
     if phase == "Failed":
-        ended: Object = next((status["state"]["terminated"] for status in _statuses(pod) if (status.get("state") or {}).get("terminated")), {})
+        ended: Object = next(
+            (
+                status["state"]["terminated"]
+                for status in _statuses(pod)
+                if (status.get("state") or {}).get("terminated")
+            ),
+            {},
+        )
         text = (ended.get("message") or pod["status"].get("message") or "").strip()
-        return Verdict(False, text, "volume_not_empty" if ended.get("exitCode") == 3 else "volume_prepare", 0.0, name, "volume")
+        return Verdict(
+            False, text, "volume_not_empty" if ended.get("exitCode") == 3 else "volume_prepare", 0.0, name, "volume"
+        )
     return hopeless(pod) or Verdict(False, f"pod {name} is {phase or 'Pending'}", pod=name)
 
 

@@ -164,9 +164,7 @@ class Client:
 
     def events(self, namespace: str, name: str | None = None, uid: str | None = None) -> Objects:
         """Events about the object of that name and/or uid, oldest first."""
-        fields = {
-            key: value for key, value in (("involvedObject.name", name), ("involvedObject.uid", uid)) if value
-        }
+        fields = {key: value for key, value in (("involvedObject.name", name), ("involvedObject.uid", uid)) if value}
         items, _version = self.list("Event", namespace, fields=fields)
         return sorted(items, key=http.event_time)
 

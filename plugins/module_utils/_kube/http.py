@@ -29,9 +29,7 @@ def event_time(event: Object) -> str:
     return str(series or event.get("lastTimestamp") or event.get("eventTime") or event.get("firstTimestamp") or "")
 
 
-def selectors(
-    labels: Mapping[str, str] | str | None, fields: Mapping[str, str] | str | None
-) -> dict[str, Any]:
+def selectors(labels: Mapping[str, str] | str | None, fields: Mapping[str, str] | str | None) -> dict[str, Any]:
     def text(selector: Mapping[str, str] | str) -> str:
         return selector if isinstance(selector, str) else ",".join(f"{k}={v}" for k, v in selector.items())
 
@@ -64,9 +62,7 @@ def lines(response: Any, deadline: float) -> Iterator[bytes]:
         yield from (line for line in whole if line.strip())
 
 
-def status_error(
-    status: Object, code: int, verb: str, kind: str, name: str | None, namespace: str | None
-) -> KubeError:
+def status_error(status: Object, code: int, verb: str, kind: str, name: str | None, namespace: str | None) -> KubeError:
     return KubeError(
         int(status.get("code") or code),
         str(status.get("reason") or "Unknown"),

@@ -135,7 +135,13 @@ class Process:
         self.log = Path(tempfile.mkstemp(dir=cwd, prefix="run-", suffix=".log")[1])
         with self.log.open("wb") as log:
             self._process = subprocess.Popen(
-                argv, env=environment, cwd=cwd, stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, start_new_session=True
+                argv,
+                env=environment,
+                cwd=cwd,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,
             )
 
     @property
@@ -179,7 +185,7 @@ def answer(output: str) -> Object:
     """The task's result out of what `ansible` prints: HOST | STATE => JSON."""
     found = re.search(r"^localhost \| (SUCCESS|CHANGED|FAILED!|UNREACHABLE!) => (?=\{)", output, re.MULTILINE)
     assert found, f"no result in what ansible printed:\n{output[-3000:]}"
-    data: Object = json.JSONDecoder().raw_decode(output[found.end():])[0]
+    data: Object = json.JSONDecoder().raw_decode(output[found.end() :])[0]
     return {**data, "failed": found[1] in ("FAILED!", "UNREACHABLE!")}
 
 
@@ -236,7 +242,11 @@ class Place:
     # ---- the collection, as a user calls it
 
     def environment(self, collections: Path | None = None, **more: str) -> dict[str, str]:
-        kept = {key: value for key, value in os.environ.items() if not key.startswith(("ANSIBLE_", "K8S_AUTH_", "KUBECONFIG", "PYTEST"))}
+        kept = {
+            key: value
+            for key, value in os.environ.items()
+            if not key.startswith(("ANSIBLE_", "K8S_AUTH_", "KUBECONFIG", "PYTEST"))
+        }
         python = self._python()
         return kept | {
             "PATH": f"{Path(python).parent}:{os.environ['PATH']}", "ANSIBLE_COLLECTIONS_PATH": str(collections or self.collections),
@@ -257,7 +267,9 @@ class Place:
         """`ansible localhost -m MODULE` in the background. An option that is None is not given."""
         known = self.defaults if module == MODULE else {}
         if module.endswith("kaiwudb_local_volume"):
-            known = {key: value for key, value in self.defaults.items() if key not in ("security", "pre_stop_seconds", "env")}
+            known = {
+                key: value for key, value in self.defaults.items() if key not in ("security", "pre_stop_seconds", "env")
+            }
         given = {"namespace": self.namespace, **known, "name": name, **options}
         arguments = json.dumps({key: value for key, value in given.items() if value is not None})
         ansible = str(Path(self._python()).parent / "ansible")
@@ -289,7 +301,9 @@ class Place:
 
         def tried() -> Result | None:
             result = self.run(name, check=True, **how)
-            assert not result.failed or result.data.get("gates") or result.data.get("reason", "").startswith("ranges_"), result.msg
+            assert (
+                not result.failed or result.data.get("gates") or result.data.get("reason", "").startswith("ranges_")
+            ), result.msg
             return None if result.failed else result
 
         found: Result = until(f"{name}: no gate refuses", tried, 120, 1)
@@ -299,7 +313,15 @@ class Place:
 
     def get(self, kind: str, name: str = "", *, selector: str = "") -> Any:
         """One object (None when it is not there), or the list of all."""
-        words = ["--namespace", self.namespace, "get", kind, *([name] if name else []), "--ignore-not-found", "--output=json"]
+        words = [
+            "--namespace",
+            self.namespace,
+            "get",
+            kind,
+            *([name] if name else []),
+            "--ignore-not-found",
+            "--output=json",
+        ]
         text = kubectl(*words, *([f"--selector={selector}"] if selector else []))
         found = json.loads(text) if text.strip() else None
         return found if name else (found or {}).get("items", [])
@@ -325,11 +347,31 @@ class Place:
         return kubectl("--namespace", self.namespace, "exec", pod, "--container=kaiwudb", "--", *argv, check=check)
 
     def sql(self, name: str, statement: str, ordinal: int = 0) -> str:
-        return self.exec(f"{name}-{ordinal}", "timeout", "20", "/kaiwudb/bin/kwbase", "sql", "--insecure", "--format=csv", f"--execute={statement}")
+        return self.exec(
+            f"{name}-{ordinal}",
+            "timeout",
+            "20",
+            "/kaiwudb/bin/kwbase",
+            "sql",
+            "--insecure",
+            "--format=csv",
+            f"--execute={statement}",
+        )
 
     def node_rows(self, name: str) -> list[dict[str, str]]:
         """`node status --decommission`, by column."""
-        text = self.exec(f"{name}-0", "timeout", "20", "/kaiwudb/bin/kwbase", "node", "status", "--decommission", "--insecure", "--format=csv", check=False)
+        text = self.exec(
+            f"{name}-0",
+            "timeout",
+            "20",
+            "/kaiwudb/bin/kwbase",
+            "node",
+            "status",
+            "--decommission",
+            "--insecure",
+            "--format=csv",
+            check=False,
+        )
         lines = [line.split(",") for line in text.splitlines() if line]
         return [dict(zip(lines[0], line, strict=False)) for line in lines[1:]] if lines else []
 
@@ -340,7 +382,15 @@ class Place:
 
     def free_lock(self, name: str) -> None:
         """Forget the lock of a run that was killed: waiting for its takeover (20 s) is a test of its own."""
-        kubectl("--namespace", self.namespace, "patch", "lease", f"{name}-lock", "--type=merge", '--patch={"spec": {"holderIdentity": ""}}')
+        kubectl(
+            "--namespace",
+            self.namespace,
+            "patch",
+            "lease",
+            f"{name}-lock",
+            "--type=merge",
+            '--patch={"spec": {"holderIdentity": ""}}',
+        )
 
     def ready_count(self, name: str) -> int:
         """How many pods are Ready."""
@@ -362,7 +412,13 @@ class Place:
         kubectl(*here, "delete", "statefulsets", "--all", "--cascade=orphan", check=False)
         kubectl(*here, "delete", "pods", "--all", "--grace-period=1", "--wait=false", check=False)
         kubectl("delete", "namespace", self.namespace, "--timeout=60s", check=False, seconds=90)
-        kubectl("delete", "persistentvolumes", f"--selector=kaiwudb.kubernetes/namespace={self.namespace}", "--wait=false", check=False)
+        kubectl(
+            "delete",
+            "persistentvolumes",
+            f"--selector=kaiwudb.kubernetes/namespace={self.namespace}",
+            "--wait=false",
+            check=False,
+        )
         for account in self.home.glob(f"{self.namespace}-*.kubeconfig"):
             kubectl("delete", "clusterrole,clusterrolebinding", account.stem, check=False)
         for node in worker_nodes():
@@ -373,7 +429,11 @@ class Place:
 def worker_nodes() -> list[str]:
     """Names of the workers, which are the names of kind's containers."""
     listed = json.loads(kubectl("get", "nodes", "--output=json"))["items"]
-    return [node["metadata"]["name"] for node in listed if "node-role.kubernetes.io/control-plane" not in node["metadata"]["labels"]]
+    return [
+        node["metadata"]["name"]
+        for node in listed
+        if "node-role.kubernetes.io/control-plane" not in node["metadata"]["labels"]
+    ]
 
 
 def on_node(node: str, *argv: str, check: bool = True) -> str:
@@ -390,5 +450,3 @@ def node_of(volume: Object) -> str:
     rule = volume["spec"]["nodeAffinity"]["required"]["nodeSelectorTerms"][0]["matchExpressions"][0]
     name: str = rule["values"][0]
     return name
-
-

@@ -19,7 +19,10 @@ RETIRED = "kaiwudb.kubernetes/retired"
 def four(place: Place) -> None:
     """A cluster of four nodes on the cluster's default storage class."""
     classes = json.loads(kubectl("get", "storageclasses", "--output=json"))["items"]
-    if not any((item["metadata"].get("annotations") or {}).get("storageclass.kubernetes.io/is-default-class") == "true" for item in classes):
+    if not any(
+        (item["metadata"].get("annotations") or {}).get("storageclass.kubernetes.io/is-default-class") == "true"
+        for item in classes
+    ):
         pytest.skip("this Kubernetes cluster has no default storage class")
     place.defaults["storage"] = "dynamic"
     del place.defaults["local_path"]

@@ -37,7 +37,11 @@ def event(*reasons: str) -> Callable[[Place, str], float]:
     """When the first event with one of these reasons happened to a pod of the cluster."""
 
     def first(place: Place, name: str) -> float:
-        found = [item for item in place.get("events") if item["reason"] in reasons and item["involvedObject"]["name"].startswith(f"{name}-")]
+        found = [
+            item
+            for item in place.get("events")
+            if item["reason"] in reasons and item["involvedObject"]["name"].startswith(f"{name}-")
+        ]
         assert found, f"no event {reasons}"
         return min(seconds(item.get("firstTimestamp") or item["eventTime"]) for item in found)
 
@@ -48,12 +52,19 @@ def exit_of_the_first_container(place: Place, name: str) -> float:
     ends = []
     for pod in place.pods(name).values():
         for status in pod["status"].get("containerStatuses", ()):
-            ends += [state["terminated"]["finishedAt"] for state in (status.get("lastState", {}), status["state"]) if "terminated" in state]
+            ends += [
+                state["terminated"]["finishedAt"]
+                for state in (status.get("lastState", {}), status["state"])
+                if "terminated" in state
+            ]
     return min(map(seconds, ends))
 
 
 def last_start(place: Place, name: str) -> float:
-    return max(seconds(pod["status"]["containerStatuses"][0]["state"]["running"]["startedAt"]) for pod in place.pods(name).values())
+    return max(
+        seconds(pod["status"]["containerStatuses"][0]["state"]["running"]["startedAt"])
+        for pod in place.pods(name).values()
+    )
 
 
 @dataclass(frozen=True)

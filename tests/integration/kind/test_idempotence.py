@@ -36,7 +36,12 @@ def test_the_second_run_writes_nothing(first: Result, place: Place) -> None:
     assert len(reads) <= 10, reads
     assert again.count("exec") == 1
     told = again.data["requests"]
-    counted = {"reads": again.count("read"), "writes": again.count("write"), "execs": again.count("exec"), "dry_runs": again.count("dry_run")}
+    counted = {
+        "reads": again.count("read"),
+        "writes": again.count("write"),
+        "execs": again.count("exec"),
+        "dry_runs": again.count("dry_run"),
+    }
     assert told == counted, "the module's own figures are not what the API server saw"
 
 
@@ -73,11 +78,17 @@ def test_a_new_version_of_the_collection_restarts_nothing(first: Result, place: 
     new = tmp_path / "ansible_collections" / "kaiwudb" / "kubernetes"
     new.mkdir(parents=True)
     for part in ("plugins", "meta"):
-        shutil.copytree(place.collections / "ansible_collections" / "kaiwudb" / "kubernetes" / part, new / part, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(
+            place.collections / "ansible_collections" / "kaiwudb" / "kubernetes" / part,
+            new / part,
+            ignore=shutil.ignore_patterns("__pycache__"),
+        )
     manifests = new / "plugins" / "module_utils" / "_cluster" / "manifests.py"
     text = manifests.read_text()
     changed = text.replace('"periodSeconds": 10,', '"periodSeconds": 17,')
-    assert '"periodSeconds": 17,' in changed, "the template is not rendered differently, so the test would prove nothing"
+    assert '"periodSeconds": 17,' in changed, (
+        "the template is not rendered differently, so the test would prove nothing"
+    )
     manifests.write_text(changed)
     before, generation = place.uids(NAME), place.get("statefulset", NAME)["metadata"]["generation"]
     result = place.good(NAME, collections=tmp_path)

@@ -84,7 +84,11 @@ LOOKS = {
     "right-to-read": Case({"name": "few", "kubeconfig": "no-volumes"}, "api_forbidden", ("'list'", "persistentvolumes", "cluster-wide")),
     "right-to-the-lock": Case({"name": "few", "kubeconfig": "no-leases"}, "forbidden", ("create leases in namespace",)),
 }  # fmt: skip
-ACCOUNTS = {"no-budgets": ("poddisruptionbudgets", "patch"), "no-volumes": ("persistentvolumes", "list"), "no-leases": ("leases", "create", "patch")}
+ACCOUNTS = {
+    "no-budgets": ("poddisruptionbudgets", "patch"),
+    "no-volumes": ("persistentvolumes", "list"),
+    "no-leases": ("leases", "create", "patch"),
+}
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +100,9 @@ def cluster(place: Place) -> dict[str, str]:
     return {name: str(place.account(name, lacks)) for name, lacks in ACCOUNTS.items()}
 
 
-def play(place: Place, home: Path, cases: dict[str, Case], kubeconfigs: dict[str, str], module: str = CLUSTER) -> tuple[dict[str, Any], list[Request]]:
+def play(
+    place: Place, home: Path, cases: dict[str, Case], kubeconfigs: dict[str, str], module: str = CLUSTER
+) -> tuple[dict[str, Any], list[Request]]:
     """Each case's answer, and everything that the accounts of this namespace sent meanwhile."""
     filled = []
     for name, case in cases.items():
@@ -112,7 +118,11 @@ def play(place: Place, home: Path, cases: dict[str, Case], kubeconfigs: dict[str
     done = subprocess.run(["ansible-playbook", "play.yml", "-e", "@cases.json"], cwd=home, env=environment, capture_output=True, text=True,
                           timeout=400, check=False)  # fmt: skip
     assert results.exists(), done.stdout[-3000:] + done.stderr[-2000:]
-    sent = [request for request in place.audit.since(mark) if request.user.startswith(f"system:serviceaccount:{place.namespace}:")]
+    sent = [
+        request
+        for request in place.audit.since(mark)
+        if request.user.startswith(f"system:serviceaccount:{place.namespace}:")
+    ]
     return dict(zip(cases, json.loads(results.read_text()), strict=True)), sent
 
 
@@ -170,4 +180,3 @@ def test_a_node_that_is_needed_is_not_decommissioned(place: Place, cluster: dict
 def test_the_cluster_is_as_it_was(place: Place, cluster: dict[str, str]) -> None:
     result = place.good(NAME)
     assert result.steps == [] and result.writes == []
-

@@ -30,7 +30,11 @@ def test_the_second_run_is_refused_and_told_who_works(cluster: None, place: Plac
     until("the first run holds the lock", lambda: holder(place).startswith("awx-job-4711"), 60, 0.1)
     mark = place.audit.mark()
     refused = place.start(NAME, kubeconfig=str(other), replicas="4", operations=["scale_out"]).wait(60)
-    writes = [str(request) for request in place.audit.since(mark, user=place.user.replace(":kaiwudb-ansible", ":second")) if request.kind == "write"]
+    writes = [
+        str(request)
+        for request in place.audit.since(mark, user=place.user.replace(":kaiwudb-ansible", ":second"))
+        if request.kind == "write"
+    ]
     assert refused.failed and refused.data["reason"] == "locked", refused.msg
     assert refused.data["holder"].startswith("awx-job-4711 on ") and refused.data["holder"] in refused.msg
     assert writes == []

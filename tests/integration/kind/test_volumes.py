@@ -17,7 +17,9 @@ NAME = "kw"
 LAST = 3
 RETIRED = "kaiwudb.kubernetes/retired"
 
-pytestmark = pytest.mark.skipif(not shutil.which("docker"), reason="looks into the kind nodes through Docker, which is not here")
+pytestmark = pytest.mark.skipif(
+    not shutil.which("docker"), reason="looks into the kind nodes through Docker, which is not here"
+)
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +110,9 @@ def test_a_retained_store_is_erased_when_told(four: None, place: Place) -> None:
     scale_out(place, old, volumes="wipe")
 
 
-def test_delete_drops_the_objects_only_and_no_one_takes_the_data_for_a_fresh_directory(four: None, place: Place) -> None:
+def test_delete_drops_the_objects_only_and_no_one_takes_the_data_for_a_fresh_directory(
+    four: None, place: Place
+) -> None:
     node, old = where(place), node_id(place)
     scale_in(place, volumes="delete")
     assert place.volume(NAME, LAST) is None

@@ -37,7 +37,9 @@ _MARKER = "kaiwudb-audit-mark"
 _READS = frozenset({"get", "list", "watch", "head", "options"})
 _STREAMS = frozenset({"exec", "attach", "portforward", "log", "proxy"})
 # Questions about rights and identity that Kubernetes words as "create"; they store nothing.
-_REVIEWS = frozenset({"selfsubjectaccessreviews", "selfsubjectrulesreviews", "subjectaccessreviews", "selfsubjectreviews"})
+_REVIEWS = frozenset(
+    {"selfsubjectaccessreviews", "selfsubjectrulesreviews", "subjectaccessreviews", "selfsubjectreviews"}
+)
 
 
 @dataclass(frozen=True)
@@ -101,7 +103,10 @@ class AuditLog:
         marker = f"{_MARKER}={uuid.uuid4()}"
         uri = f"/version?{marker}"
         subprocess.run(
-            [_kubectl(), "--kubeconfig", str(self.kubeconfig), "get", "--raw", uri], check=True, capture_output=True, timeout=30
+            [_kubectl(), "--kubeconfig", str(self.kubeconfig), "get", "--raw", uri],
+            check=True,
+            capture_output=True,
+            timeout=30,
         )
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
@@ -111,7 +116,9 @@ class AuditLog:
                     if marker.encode() in file.read():
                         return file.tell()
             time.sleep(0.02)
-        raise TimeoutError(f"{self.path}: the marker request did not appear within {seconds:g} s; is this the server's log?")
+        raise TimeoutError(
+            f"{self.path}: the marker request did not appear within {seconds:g} s; is this the server's log?"
+        )
 
     def since(self, mark: int, *, agent: str = "", user: str = "", namespace: str = "") -> Iterator[Request]:
         """Requests that were answered after ``mark``; ``agent`` is a part of the User-Agent or the field manager.
@@ -149,7 +156,9 @@ def _kubectl() -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Counts requests in an API server's audit log.")
-    parser.add_argument("--log", type=Path, default=os.environ.get("KAIWUDB_AUDIT_LOG", str(LAB / "audit" / "audit.log")))
+    parser.add_argument(
+        "--log", type=Path, default=os.environ.get("KAIWUDB_AUDIT_LOG", str(LAB / "audit" / "audit.log"))
+    )
     parser.add_argument("--kubeconfig", type=Path, default=os.environ.get("KUBECONFIG", str(LAB / "kubeconfig")))
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("mark", help="print the present position")

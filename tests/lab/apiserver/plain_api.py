@@ -63,7 +63,9 @@ def ensure_programs() -> str:
         return ""
     if not shutil.which("go"):
         return "no .lab/bin/kube (run tests/lab/kind/node-image kube), and no Go to build it with"
-    done = subprocess.run([str(_KIND / "node-image"), "kube"], capture_output=True, text=True, timeout=1800, check=False)
+    done = subprocess.run(
+        [str(_KIND / "node-image"), "kube"], capture_output=True, text=True, timeout=1800, check=False
+    )
     return "" if done.returncode == 0 else f"tests/lab/kind/node-image kube failed: {done.stderr[-500:]}"
 
 
@@ -204,7 +206,10 @@ class PlainApi:
         (here / "tokens.csv").write_text(f"{token},kubernetes-admin,admin,system:masters\n", encoding="utf-8")
         (here / "audit.log").touch()
         subprocess.run(
-            [BIN / "kubeadm", "init", "phase", "certs", "sa", "--cert-dir", here], check=True, capture_output=True, timeout=30
+            [BIN / "kubeadm", "init", "phase", "certs", "sa", "--cert-dir", here],
+            check=True,
+            capture_output=True,
+            timeout=30,
         )
         self._run(
             "etcd", "--data-dir", here / "etcd", "--listen-client-urls", f"http://127.0.0.1:{etcd}",

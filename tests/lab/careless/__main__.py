@@ -3,6 +3,7 @@
 
 Local processes, or with --image pods of the cluster that KUBECONFIG names, in a namespace that is deleted afterwards.
 """
+
 from __future__ import annotations
 
 import argparse

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The Driver over pods of a Kubernetes cluster (kubectl, KUBECONFIG as the environment says)."""
+
 from __future__ import annotations
 
 import contextlib

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The Driver over local processes: ordinal n is node n + 1 of the cluster."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass

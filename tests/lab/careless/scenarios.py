@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The same two stores emptied in two ways. Written against a Driver, so that processes and pods are treated alike."""
+
 from __future__ import annotations
 
 from typing import Protocol

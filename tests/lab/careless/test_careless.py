@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The harness can turn red: the careless walk loses rows in it, the careful one, over the same stores, none."""
+
 from __future__ import annotations
 
 import os

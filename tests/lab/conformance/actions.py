@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The named actions of walk.yml: what the transcript's prose says happened between two commands."""
+
 from __future__ import annotations
 
 import os

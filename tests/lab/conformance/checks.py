@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Blocks that show no command: what a node printed by itself, how it ended, how replicas spread."""
+
 from __future__ import annotations
 
 import time

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Options, the walks, and the closing lines of the conformance run."""
+
 from __future__ import annotations
 
 from collections.abc import Iterator

@@ -4,6 +4,7 @@
 Every normaliser maps a text to the same text with its variable parts replaced by a placeholder; it is applied to the
 recording and to what the binary printed. Zero and "not zero" stay apart wherever a count decides something.
 """
+
 from __future__ import annotations
 
 import re

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Closing lines and the Markdown list of a conformance run. Pure, but for the outcomes collected by the tests."""
+
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence

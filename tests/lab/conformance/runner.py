@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Walks through the recorded blocks against a local cluster and compares each."""
+
 from __future__ import annotations
 
 import difflib

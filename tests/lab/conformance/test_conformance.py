@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """One test a recorded block: the local binary answers as the product did."""
+
 from __future__ import annotations
 
 import pytest

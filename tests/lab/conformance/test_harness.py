@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The harness itself: what it reads, and that it forgives ids, times, hosts, ports, sizes and builds only."""
+
 from __future__ import annotations
 
 import re

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Parser of `transcripts.md`: every fenced block becomes one Block, in order, with a stable id. Pure."""
+
 from __future__ import annotations
 
 import re

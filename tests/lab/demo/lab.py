@@ -108,7 +108,11 @@ class Kubernetes:
         found = self("get", ",".join(cluster_wide), "--ignore-not-found", "--output=name", label).split()
         found += self("get", ",".join(namespaced), "--ignore-not-found", "--output=name").split()
         own = ("configmap/kube-root-ca.crt", "serviceaccount/default")  # every namespace's own
-        return [item for item in found if item not in own and (not item.startswith(("persistentvolume/", "event")) or self.namespace in item)]
+        return [
+            item
+            for item in found
+            if item not in own and (not item.startswith(("persistentvolume/", "event")) or self.namespace in item)
+        ]
 
 
 class Engine:
@@ -154,7 +158,14 @@ class Workload:
         self._command = [python, str(REPO / "tests" / "lab" / "workload")]
         self._summary.unlink(missing_ok=True)
         limits = ["--need-rows=500", "--need-gap=5", "--need-retries=0"]
-        argv = [*self._command, "run", address, "--phase=before", f"--control={self._socket}", f"--summary={self._summary}"]
+        argv = [
+            *self._command,
+            "run",
+            address,
+            "--phase=before",
+            f"--control={self._socket}",
+            f"--summary={self._summary}",
+        ]
         self._log = (LAB / "log" / "demo-workload.log").open("w", encoding="utf-8")
         self._process = subprocess.Popen([*argv, *limits], stdout=self._log, stderr=self._log)
 

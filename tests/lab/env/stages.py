@@ -58,7 +58,16 @@ def _pytest(
         "KAIWUDB_LAB_BIN": str(ws.BIN),
         **(env or {}),
     }
-    argv = [environment.venv / "bin" / "python", "-m", "pytest", "-q", "-p", "no:cacheprovider", "--color=no", f"--junitxml={junit}"]
+    argv = [
+        environment.venv / "bin" / "python",
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "--color=no",
+        f"--junitxml={junit}",
+    ]
     code = ws.run([*argv, *options, *there], log, cwd=cwd, env=variables, echo=echo, seconds=seconds)
     checks = from_junit([junit]) if junit.exists() else []
     if code not in (0, 1, 5) or (code == 1 and not any(check.outcome == FAILED for check in checks)):
@@ -72,16 +81,27 @@ def lint(log: Path, echo: bool) -> list[Check]:
     options = {"env": ws.ansible_env(environment, ws.TREE)}
     checks = [
         _checked("ruff", [tool / "ruff", "check", "--no-cache", "--output-format=concise", ws.REPO], log, echo),
-        _checked("ansible-lint (production)", [tool / "ansible-lint", "--offline", "--profile=production"], log, echo, cwd=tree, **options),
+        _checked(
+            "ansible-lint (production)",
+            [tool / "ansible-lint", "--offline", "--profile=production"],
+            log,
+            echo,
+            cwd=tree,
+            **options,
+        ),
     ]
     if (tree / "changelogs" / "config.yaml").exists():
-        checks.append(_checked("antsibull-changelog lint", [tool / "antsibull-changelog", "lint"], log, echo, cwd=tree, **options))
+        checks.append(
+            _checked("antsibull-changelog lint", [tool / "antsibull-changelog", "lint"], log, echo, cwd=tree, **options)
+        )
     docs = [tool / "antsibull-docs", "lint-collection-docs", "--plugin-docs", "--skip-rstcheck", "."]
     checks.append(_checked("antsibull-docs lint", docs, log, echo, cwd=tree, **options))
     checks.append(_importer(environment, log, echo))
     generator = ws.REPO / "tests" / "tools" / "generate.py"
     if generator.exists():
-        checks.append(_checked("generated files are current", [tool / "python", generator, "--check"], log, echo, **options))
+        checks.append(
+            _checked("generated files are current", [tool / "python", generator, "--check"], log, echo, **options)
+        )
     return checks
 
 
@@ -102,7 +122,9 @@ def _importer(environment: ws.Python, log: Path, echo: bool) -> Check:
     work = ws.LAB / "importer"
     work.mkdir(exist_ok=True)
     before = len(log.read_text(encoding="utf-8", errors="replace"))
-    check = _checked(name, [environment.venv / "bin" / "python", "-m", "galaxy_importer.main", tarball], log, echo, cwd=work, env=env)
+    check = _checked(
+        name, [environment.venv / "bin" / "python", "-m", "galaxy_importer.main", tarball], log, echo, cwd=work, env=env
+    )
     said = log.read_text(encoding="utf-8", errors="replace")[before:]
     if check.outcome == PASSED and "ERROR: " in said:
         return Check(name, FAILED, said[said.index("ERROR: ") :][:300])
@@ -119,7 +141,9 @@ def typing(log: Path, echo: bool) -> list[Check]:
         environment.venv / "bin" / "mypy", "--strict", "--config-file", ws.REPO / "pyproject.toml",
         f"--cache-dir={ws.LAB / 'mypy'}", target,
     ]  # fmt: skip
-    return [_checked("mypy --strict plugins/module_utils", argv, log, echo, cwd=ws.TREE, env=ws.ansible_env(environment))]
+    return [
+        _checked("mypy --strict plugins/module_utils", argv, log, echo, cwd=ws.TREE, env=ws.ansible_env(environment))
+    ]
 
 
 def units(log: Path, echo: bool, which: str = "first") -> list[Check]:
@@ -139,7 +163,12 @@ def units(log: Path, echo: bool, which: str = "first") -> list[Check]:
 def _ansible_test(command: str, environment: ws.Python, log: Path, echo: bool) -> Check:
     """``ansible-test units`` as one check: the same tests by the official runner."""
     shutil.rmtree(ws.COLLECTION / "tests" / "output", ignore_errors=True)
-    argv = [environment.venv / "bin" / "ansible-test", command, "--local", f"--python={environment.venv.name.removeprefix('venv-')}"]
+    argv = [
+        environment.venv / "bin" / "ansible-test",
+        command,
+        "--local",
+        f"--python={environment.venv.name.removeprefix('venv-')}",
+    ]
     return _checked(f"ansible-test {command}", argv, log, echo, cwd=ws.COLLECTION, env=ws.ansible_test_env(environment))
 
 
@@ -151,7 +180,14 @@ def sanity(log: Path, echo: bool, which: str = "first") -> list[Check]:
     output = tree / "tests" / "output"
     shutil.rmtree(output, ignore_errors=True)
     version = environment.venv.name.removeprefix("venv-")
-    argv = [environment.venv / "bin" / "ansible-test", "sanity", "--local", f"--python={version}", "--junit", "--color=no"]
+    argv = [
+        environment.venv / "bin" / "ansible-test",
+        "sanity",
+        "--local",
+        f"--python={version}",
+        "--junit",
+        "--color=no",
+    ]
     code = ws.run(argv, log, cwd=tree, env=ws.ansible_test_env(environment), echo=echo, seconds=1500)
     checks = from_junit((output / "junit").glob("*.xml"))
     shutil.rmtree(output, ignore_errors=True)  # a rest of it would fail the next run
@@ -190,7 +226,14 @@ def conformance(log: Path, echo: bool) -> list[Check]:
     lab = ws.REPO / "tests" / "lab"
     report = f"--conformance-report={log.with_suffix('.md')}"
     return _pytest(
-        log, echo, [lab / "conformance"], environment=first(), cwd=ws.REPO, path=[ws.REPO, lab], options=[report], seconds=1500
+        log,
+        echo,
+        [lab / "conformance"],
+        environment=first(),
+        cwd=ws.REPO,
+        path=[ws.REPO, lab],
+        options=[report],
+        seconds=1500,
     )
 
 
@@ -198,7 +241,9 @@ def careless(log: Path, echo: bool) -> list[Check]:
     """The control: a careless script loses rows and turns its check red, with processes and with pods."""
     lab = ws.REPO / "tests" / "lab"
     env = {**ws.cluster_env(), "KAIWUDB_CARELESS_IMAGE": os.environ.get("KAIWUDB_IMAGE") or IMAGES[0]}
-    return _pytest(log, echo, [lab / "careless"], environment=first(), cwd=ws.REPO, path=[ws.REPO, lab], env=env, seconds=1500)
+    return _pytest(
+        log, echo, [lab / "careless"], environment=first(), cwd=ws.REPO, path=[ws.REPO, lab], env=env, seconds=1500
+    )
 
 
 def modules(log: Path, echo: bool, which: str = "first") -> list[Check]:
@@ -276,7 +321,9 @@ def demo(log: Path, echo: bool) -> list[Check]:
     if not script.exists():
         return [Check("demo", SKIPPED, "tests/lab/demo/run does not exist yet")]
     environment = first()
-    return [_checked("demo", [script], log, echo, env={**ws.ansible_env(environment), **ws.cluster_env()}, seconds=2400)]
+    return [
+        _checked("demo", [script], log, echo, env={**ws.ansible_env(environment), **ws.cluster_env()}, seconds=2400)
+    ]
 
 
 # The cheap ones first; what needs the cluster (or an undisturbed machine) after it is there.

@@ -80,7 +80,9 @@ def from_go(lines: Iterable[str]) -> list[Check]:
                 failed_in.add(package)
         elif outcome == FAILED:
             failed_packages.append(package)
-    return checks + [Check(package, FAILED, "does not build, or crashed") for package in failed_packages if package not in failed_in]
+    return checks + [
+        Check(package, FAILED, "does not build, or crashed") for package in failed_packages if package not in failed_in
+    ]
 
 
 def duration(seconds: float) -> str:
@@ -91,7 +93,9 @@ def duration(seconds: float) -> str:
 
 def totals(results: Sequence[Result]) -> tuple[int, int, int]:
     """Checks that passed, failed and were skipped, over all stages."""
-    passed, failed, skipped = (sum(result.count(outcome) for result in results) for outcome in (PASSED, FAILED, SKIPPED))
+    passed, failed, skipped = (
+        sum(result.count(outcome) for result in results) for outcome in (PASSED, FAILED, SKIPPED)
+    )
     return passed, failed, skipped
 
 

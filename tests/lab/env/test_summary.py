@@ -14,7 +14,9 @@ from summary import FAILED, PASSED, SKIPPED, Check, Result, duration, from_go, f
 
 def test_closing_line_stands_alone_and_counts_every_stage() -> None:
     results = [
-        Result("a", 75, [Check("1", PASSED), Check("2", FAILED, "because\nof this"), Check("3", SKIPPED, "no such thing")]),
+        Result(
+            "a", 75, [Check("1", PASSED), Check("2", FAILED, "because\nof this"), Check("3", SKIPPED, "no such thing")]
+        ),
         Result("b", 2.5, [Check("4", PASSED)]),
     ]
     text = render(results, ["Python 3.11"], 77.5)
@@ -59,7 +61,9 @@ def test_result_is_what_was_saved(tmp_path: Path) -> None:
     assert load(tmp_path / "stage.json") == result
 
 
-@pytest.mark.parametrize(("seconds", "text"), [(0.04, "0.0 s"), (59.9, "59.9 s"), (60, "1 min 00 s"), (3725, "62 min 05 s")])
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0.04, "0.0 s"), (59.9, "59.9 s"), (60, "1 min 00 s"), (3725, "62 min 05 s")]
+)
 def test_duration(seconds: float, text: str) -> None:
     assert duration(seconds) == text
 

@@ -56,14 +56,18 @@ def python(which: str = "first") -> Python | None:
 
     Raises StageError when it cannot be made.
     """
-    done = subprocess.run([HERE / "venv", which], stdout=subprocess.PIPE, text=True, stdin=subprocess.DEVNULL, check=False)
+    done = subprocess.run(
+        [HERE / "venv", which], stdout=subprocess.PIPE, text=True, stdin=subprocess.DEVNULL, check=False
+    )
     if done.returncode == 3:
         return None
     if done.returncode:
         raise StageError(f"the {which} Python environment could not be made (see above)")
     venv = Path(done.stdout.strip())
     ask = "import platform; from importlib.metadata import version; print(platform.python_version(), version('ansible-core'))"
-    versions = subprocess.run([venv / "bin" / "python", "-c", ask], capture_output=True, text=True, check=True).stdout.split()
+    versions = subprocess.run(
+        [venv / "bin" / "python", "-c", ask], capture_output=True, text=True, check=True
+    ).stdout.split()
     return Python(venv, versions[0], versions[1])
 
 
@@ -198,7 +202,9 @@ def sync_tree() -> Path:
     ).stdout.split("\0")
     wanted = {name for name in listed if name and not name.startswith(_OUTSIDE) and (REPO / name).is_file()}
     COLLECTION.mkdir(parents=True, exist_ok=True)
-    if not (COLLECTION / ".git").exists():  # ansible-test asks git for the files; an outer repository would say "ignored"
+    if not (
+        COLLECTION / ".git"
+    ).exists():  # ansible-test asks git for the files; an outer repository would say "ignored"
         subprocess.run(["git", "init", "-q", COLLECTION], check=True)
     for name in sorted(wanted):
         source, target = REPO / name, COLLECTION / name
@@ -229,7 +235,15 @@ def build(environment: Python, log: Path) -> Path:
     sync_tree()
     dist = LAB / "dist"
     shutil.rmtree(dist, ignore_errors=True)
-    argv = [environment.venv / "bin" / "ansible-galaxy", "collection", "build", COLLECTION, "--output-path", dist, "--force"]
+    argv = [
+        environment.venv / "bin" / "ansible-galaxy",
+        "collection",
+        "build",
+        COLLECTION,
+        "--output-path",
+        dist,
+        "--force",
+    ]
     if run(argv, log, env=ansible_env(environment, TREE), seconds=120):
         raise StageError(f"ansible-galaxy collection build failed: {tail_of(log, 5)}")
     return next(dist.glob("*.tar.gz"))
@@ -263,12 +277,12 @@ def ansible_test_env(environment: Python) -> dict[str, str]:
     for line in listed.splitlines():  # global.index-url='https://…' or :env:.cert='…'; later lines win
         key, _, value = line.partition("=")
         settings[key.rpartition(".")[2]] = value.strip("'\"")
-    settings.setdefault("cache-dir", subprocess.run([pip, "cache", "dir"], capture_output=True, text=True, check=True).stdout.strip())
+    settings.setdefault(
+        "cache-dir", subprocess.run([pip, "cache", "dir"], capture_output=True, text=True, check=True).stdout.strip()
+    )
     config = home / ".config" / "pip" / "pip.conf"
     config.parent.mkdir(parents=True, exist_ok=True)
     config.write_text("[global]\n" + "".join(f"{key} = {value}\n" for key, value in settings.items()), encoding="utf-8")
     environ = ansible_env(environment, TREE)
     environ.pop("ANSIBLE_HOME")
     return {**environ, "HOME": str(home)}
-
-

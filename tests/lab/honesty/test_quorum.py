@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Quorum honesty with real processes: acknowledged means a majority has it on disk, and a lost majority says so."""
+
 from __future__ import annotations
 
 import shutil

@@ -4,6 +4,7 @@
 The lab's own tests (conformance, quorum honesty, careless control) use it; nothing here is Kubernetes. Any binary with
 kwbase's command line serves: the stand-in, or the product.
 """
+
 from __future__ import annotations
 
 import ctypes

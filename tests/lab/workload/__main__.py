@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Command line: `python -m workload …` beside this package, or `python tests/lab/workload …`."""
+
 from __future__ import annotations
 
 import argparse

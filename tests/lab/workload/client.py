@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """One connection at a time, every attempt bounded."""
+
 from __future__ import annotations
 
 import contextlib

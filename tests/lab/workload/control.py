@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Switching phases of a running workload through a Unix socket: one JSON request, one JSON answer a connection."""
+
 from __future__ import annotations
 
 import json

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Rows, their checksums, and the statements about them. Pure."""
+
 from __future__ import annotations
 
 import hashlib

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The workload: workers that write and read, phases, and the search for every acknowledged row."""
+
 from __future__ import annotations
 
 import json

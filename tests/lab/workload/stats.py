@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What is counted, by phase. No I/O; the clock is an argument (seconds, monotonic)."""
+
 from __future__ import annotations
 
 import threading

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The workload's bookkeeping against a database of dictionaries that forgets, damages and fails on demand."""
+
 from __future__ import annotations
 
 import json

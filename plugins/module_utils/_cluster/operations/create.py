@@ -1,6 +1,7 @@
 # Copyright (c) 2026, kaiwudb.kubernetes contributors
 # SPDX-License-Identifier: Apache-2.0
 """Namespace, Services, budget, account and StatefulSet: making them, and mending what somebody changed. PRIVATE."""
+
 from __future__ import annotations
 
 import typing as t
@@ -22,7 +23,10 @@ def refuse_foreign(ctx: Context, obj: t.Mapping[str, t.Any]) -> None:
     if live is not None and not owned(live, ctx.names):
         raise ClusterError(
             f"{kind} {meta['name']} exists in {meta.get('namespace') or 'the Kubernetes cluster'} and is not part of KaiwuDB cluster {ctx.spec.name} "
-            "(its labels say so). Nothing was changed. Choose another name, or remove it.", "foreign_object", resumable=False)
+            "(its labels say so). Nothing was changed. Choose another name, or remove it.",
+            "foreign_object",
+            resumable=False,
+        )
 
 
 def create(ctx: Context, step: Step) -> None:
@@ -58,7 +62,12 @@ def knows_sleep(version: t.Mapping[str, t.Any]) -> bool:
 def mend(ctx: Context, step: Step) -> None:
     """What somebody changed by hand, or the user's changed wish for an object that restarts nothing."""
     if step.facts.get("note"):
-        ctx.client.patch("StatefulSet", ctx.names.name, ctx.names.namespace, {"metadata": {"annotations": {OPTIONS: manifests.annotation(ctx.spec)}}})
+        ctx.client.patch(
+            "StatefulSet",
+            ctx.names.name,
+            ctx.names.namespace,
+            {"metadata": {"annotations": {OPTIONS: manifests.annotation(ctx.spec)}}},
+        )
         return
     _verb, kind, name = step.id.split("/")
     ctx.client.patch(kind, name, ctx.names.namespace, step.facts["patch"])
@@ -83,5 +92,15 @@ def all_serving(ctx: Context) -> verdict.Verdict:
     ctx.ask_engine()
     if ctx.seen.nodes is None:
         return verdict.Verdict(False, f"no node answers yet: {ctx.seen.engine_silence}")
-    missing = [pod for pod in ctx.seen.expected_pods() if (node := ctx.seen.node_of(pod)) is None or not (node.is_live and node.is_available)]
-    return verdict.Verdict(False, f"pod {missing[0]} is ready, but the engine does not count it as live yet", pod=missing[0]) if missing else verdict.DONE
+    missing = [
+        pod
+        for pod in ctx.seen.expected_pods()
+        if (node := ctx.seen.node_of(pod)) is None or not (node.is_live and node.is_available)
+    ]
+    return (
+        verdict.Verdict(
+            False, f"pod {missing[0]} is ready, but the engine does not count it as live yet", pod=missing[0]
+        )
+        if missing
+        else verdict.DONE
+    )

@@ -1,6 +1,7 @@
 # Copyright (c) 2026, kaiwudb.kubernetes contributors
 # SPDX-License-Identifier: Apache-2.0
 """Once, at one fixed pod, and never again: a second C(init) on an emptied pod 0 would make a second cluster. PRIVATE."""
+
 from __future__ import annotations
 
 import typing as t
@@ -44,14 +45,25 @@ def remember(ctx: Context, step: Step) -> None:
     create.settle(ctx, step)
     ids = {pod: ctx.engine.cluster_id(pod) for pod in ctx.seen.expected_pods()}
     if len(set(ids.values())) > 1:
-        raise ClusterError("the pods belong to different clusters: " + ", ".join(f"{pod} to {value}" for pod, value in ids.items())
-                           + ". Nothing more was changed. Empty the store of the odd one out after saving what it holds.", "two_clusters",
-                           step=step.id, resumable=False)
+        raise ClusterError(
+            "the pods belong to different clusters: "
+            + ", ".join(f"{pod} to {value}" for pod, value in ids.items())
+            + ". Nothing more was changed. Empty the store of the odd one out after saving what it holds.",
+            "two_clusters",
+            step=step.id,
+            resumable=False,
+        )
     cluster_id = next(iter(ids.values()))
     known = ctx.seen.cluster_id
     if known and known != cluster_id:
-        raise ClusterError(f"the pods say they are cluster {cluster_id}, the volumes say {known}. Nothing more was changed.", "cluster_id",
-                           step=step.id, resumable=False)
-    ctx.write_journal(replace(ctx.seen.journal, cluster_id=cluster_id, initialized={"at": utc(), "who": ctx.who}, initializing={}))
+        raise ClusterError(
+            f"the pods say they are cluster {cluster_id}, the volumes say {known}. Nothing more was changed.",
+            "cluster_id",
+            step=step.id,
+            resumable=False,
+        )
+    ctx.write_journal(
+        replace(ctx.seen.journal, cluster_id=cluster_id, initialized={"at": utc(), "who": ctx.who}, initializing={})
+    )
     volumes.stamp(ctx)
     ctx.say(f"cluster {cluster_id}: {len(ids)} nodes live")

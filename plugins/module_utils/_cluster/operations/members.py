@@ -1,6 +1,7 @@
 # Copyright (c) 2026, kaiwudb.kubernetes contributors
 # SPDX-License-Identifier: Apache-2.0
 """Nodes that join, leave and come back. PRIVATE to the collection."""
+
 from __future__ import annotations
 
 import time
@@ -36,18 +37,30 @@ def joined(ctx: Context, pod: str) -> verdict.Verdict:
         return found
     node = ctx.seen.node_of(pod)
     if found.done and node is not None and node.is_decommissioning:
-        return verdict.Verdict(False, f"pod {pod} came back with the store of node {node.id}, which was decommissioned; it will never take data",
-                               "store_retired", 10.0, pod)
+        return verdict.Verdict(
+            False,
+            f"pod {pod} came back with the store of node {node.id}, which was decommissioned; it will never take data",
+            "store_retired",
+            10.0,
+            pod,
+        )
     return found
 
 
 def set_replicas(ctx: Context, count: int) -> None:
     """The StatefulSet's size, only if it is still the object that was observed."""
     live = ctx.seen.running_set
-    ctx.client.patch("StatefulSet", ctx.names.name, ctx.names.namespace, [
-        {"op": "test", "path": "/metadata/uid", "value": live["metadata"]["uid"]},
-        {"op": "test", "path": "/spec/replicas", "value": ctx.seen.replicas},
-        {"op": "replace", "path": "/spec/replicas", "value": count}], type="json")
+    ctx.client.patch(
+        "StatefulSet",
+        ctx.names.name,
+        ctx.names.namespace,
+        [
+            {"op": "test", "path": "/metadata/uid", "value": live["metadata"]["uid"]},
+            {"op": "test", "path": "/spec/replicas", "value": ctx.seen.replicas},
+            {"op": "replace", "path": "/spec/replicas", "value": count},
+        ],
+        type="json",
+    )
     ctx.look()
 
 
@@ -61,13 +74,22 @@ def scale_in(ctx: Context, step: Step) -> None:
     """The highest ordinal leaves: decommissioned, its replicas moved, then the pod, then its volume by policy."""
     pod, ordinal = step.pod, step.facts["ordinal"]
     if ctx.seen.initialized and ctx.seen.nodes is None:
-        raise ClusterError(f"no database node answers ({ctx.seen.engine_silence}), so nobody can move the replicas of {pod}. Nothing was changed.",
-                           "engine_answers", step=step.id, node=pod)
+        raise ClusterError(
+            f"no database node answers ({ctx.seen.engine_silence}), so nobody can move the replicas of {pod}. Nothing was changed.",
+            "engine_answers",
+            step=step.id,
+            node=pod,
+        )
     if ctx.seen.replicas > ordinal:
         node = ctx.seen.node_of(pod)
         if node is None and ctx.seen.initialized:
-            raise ClusterError(f"no node has the address of {pod} ({ctx.names.address(ordinal, ctx.spec.sql_port)}); whose replicas would move is not "
-                               "known. Nothing was changed. Wait until it has joined.", "node_unknown", step=step.id, node=pod)
+            raise ClusterError(
+                f"no node has the address of {pod} ({ctx.names.address(ordinal, ctx.spec.sql_port)}); whose replicas would move is not "
+                "known. Nothing was changed. Wait until it has joined.",
+                "node_unknown",
+                step=step.id,
+                node=pod,
+            )
         if node is not None:
             decommission(ctx, step, node.id)
         set_replicas(ctx, ordinal)
@@ -123,9 +145,16 @@ class _Moving:
         clock = time.time()
         self.known = {"at_start": left, "since": clock, **self.known, "left": left, "moved": clock}
         first, rate = self.known["at_start"], (self.known["at_start"] - left) / max(clock - self.known["since"], 0.1)
-        self.ctx.figures = {"node": self.known["node"], "replicas_left": left, "replicas_at_start": first, "per_second": round(rate, 2)}
-        self.ctx.say(f"node {self.known['node']} ({pod or 'no pod'})   {left} of {first} replicas left"
-                     + (f"   {rate:.1f}/s   about {left / rate:.0f} s left" if 0 < left < first else ""))
+        self.ctx.figures = {
+            "node": self.known["node"],
+            "replicas_left": left,
+            "replicas_at_start": first,
+            "per_second": round(rate, 2),
+        }
+        self.ctx.say(
+            f"node {self.known['node']} ({pod or 'no pod'})   {left} of {first} replicas left"
+            + (f"   {rate:.1f}/s   about {left / rate:.0f} s left" if 0 < left < first else "")
+        )
 
     def still_for(self) -> float:
         """Seconds since a replica moved."""
@@ -141,5 +170,10 @@ def _stalled(ctx: Context, step: Step, node_id: int, left: int) -> ClusterError:
     blocking = [item for item in deep.ranges if node_id in item.replicas] if deep else []
     return ClusterError(
         f"node {node_id} ({step.pod}) keeps {left} replicas; none has moved for {ctx.spec.stall_timeout} s. Blocking: range {named(blocking)}. "
-        "It is still leaving: mend what blocks and run again, or set replicas back to put it back.", "stalled", step=step.id, node=step.pod,
-        waited=ctx.spec.stall_timeout, ranges=[item.id for item in blocking])
+        "It is still leaving: mend what blocks and run again, or set replicas back to put it back.",
+        "stalled",
+        step=step.id,
+        node=step.pod,
+        waited=ctx.spec.stall_timeout,
+        ranges=[item.id for item in blocking],
+    )

@@ -1,6 +1,7 @@
 # Copyright (c) 2026, kaiwudb.kubernetes contributors
 # SPDX-License-Identifier: Apache-2.0
 """Taking a cluster away, whole. No drain: pods that stop together have no quorum to drain to. PRIVATE to the collection."""
+
 from __future__ import annotations
 
 import typing as t
@@ -31,13 +32,23 @@ def refuse_protected(ctx: Context, seen: Observed, spec: Spec) -> None:
     if not spec.deletion_protection or not seen.initialized:
         return
     deep = ctx.deep() if seen.nodes else None
-    tables = None if deep is None else sorted({item.name for item in deep.ranges if "." in item.name and not item.name.startswith("system.")})
+    tables = (
+        None
+        if deep is None
+        else sorted({item.name for item in deep.ranges if "." in item.name and not item.name.startswith("system.")})
+    )
     if tables == []:
         return
-    holds = "nobody can tell whether it holds tables, for no node answers" if tables is None else \
-        f"it holds {len(tables)} tables ({', '.join(tables[:3])}{' …' if len(tables) > 3 else ''})"
-    raise ClusterError(f"cluster {spec.name} is protected: {holds}. Nothing was changed. Set deletion_protection to false to remove it all the same.",
-                       "protected", resumable=False)
+    holds = (
+        "nobody can tell whether it holds tables, for no node answers"
+        if tables is None
+        else f"it holds {len(tables)} tables ({', '.join(tables[:3])}{' …' if len(tables) > 3 else ''})"
+    )
+    raise ClusterError(
+        f"cluster {spec.name} is protected: {holds}. Nothing was changed. Set deletion_protection to false to remove it all the same.",
+        "protected",
+        resumable=False,
+    )
 
 
 def _all(ctx: Context, kind: str, **how: t.Any) -> None:
@@ -50,7 +61,9 @@ def statefulset(ctx: Context, step: Step) -> None:
 
     What it remembers is needed until the end, so it goes into the journal first; its revisions would outlive it.
     """
-    ctx.write_journal(ctx.seen.journal.begin("remove", ctx.who, utc(), options={**ctx.spec.remembered(), "image": ctx.spec.image}))
+    ctx.write_journal(
+        ctx.seen.journal.begin("remove", ctx.who, utc(), options={**ctx.spec.remembered(), "image": ctx.spec.image})
+    )
     _all(ctx, "StatefulSet", propagation="Orphan")  # from now on its controller makes no pod any more
     _end_pods(ctx)
     volumes.wait_gone(ctx, "StatefulSet", [ctx.names.name], step.id)
@@ -67,7 +80,13 @@ def pods(ctx: Context, step: Step) -> None:
     _end_pods(ctx)
     if not _keeps_claims(ctx):
         _all(ctx, "PersistentVolumeClaim")  # they go when their pods are gone
-    ctx.wait(lambda: verdict.Verdict(False, f"{len(left)} pods are ending") if (left := ctx.look_at_pods()) else verdict.DONE, step.id, poll=5.0)
+    ctx.wait(
+        lambda: (
+            verdict.Verdict(False, f"{len(left)} pods are ending") if (left := ctx.look_at_pods()) else verdict.DONE
+        ),
+        step.id,
+        poll=5.0,
+    )
     ctx.say("pods gone")
 
 
@@ -90,7 +109,10 @@ def claims(ctx: Context, step: Step) -> None:
 
 
 def local_volumes(ctx: Context, step: Step) -> None:
-    places = [volumes.Place.of(ordinal, ctx.seen.volumes[ctx.names.volume(ordinal)]) for ordinal in sorted(ordinals_of(ctx.seen.volumes))]
+    places = [
+        volumes.Place.of(ordinal, ctx.seen.volumes[ctx.names.volume(ordinal)])
+        for ordinal in sorted(ordinals_of(ctx.seen.volumes))
+    ]
     volumes.clear(ctx, places, ctx.spec.volumes, step.id)
     ctx.say(f"{len(places)} volumes: {ctx.spec.volumes}")
 
@@ -102,11 +124,25 @@ def journal(ctx: Context, step: Step) -> None:
 
 def namespace(ctx: Context, step: Step) -> None:
     """Only one that was made here, and only when nothing of anybody else's lies in it."""
-    others = [f"{kind} {obj['metadata']['name']}" for kind in KINDS for obj in ctx.client.list(kind, ctx.names.namespace)[0]
-              if not owned(obj, ctx.names) and obj["metadata"]["name"] not in ("kube-root-ca.crt", "default")]
+    others = [
+        f"{kind} {obj['metadata']['name']}"
+        for kind in KINDS
+        for obj in ctx.client.list(kind, ctx.names.namespace)[0]
+        if not owned(obj, ctx.names) and obj["metadata"]["name"] not in ("kube-root-ca.crt", "default")
+    ]
     if others:
-        ctx.say(f"namespace {ctx.names.namespace} kept: it holds {others[0]}" + (f" and {len(others) - 1} more" if others[1:] else ""))
+        ctx.say(
+            f"namespace {ctx.names.namespace} kept: it holds {others[0]}"
+            + (f" and {len(others) - 1} more" if others[1:] else "")
+        )
         return
     ctx.client.delete("Namespace", ctx.names.namespace, propagation="Background")
-    ctx.wait(lambda: verdict.Verdict(False, "the namespace is still being deleted")
-             if ctx.client.get("Namespace", ctx.names.namespace) is not None else verdict.DONE, step.id, poll=0.5)
+    ctx.wait(
+        lambda: (
+            verdict.Verdict(False, "the namespace is still being deleted")
+            if ctx.client.get("Namespace", ctx.names.namespace) is not None
+            else verdict.DONE
+        ),
+        step.id,
+        poll=0.5,
+    )

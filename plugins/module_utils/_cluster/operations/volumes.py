@@ -1,6 +1,7 @@
 # Copyright (c) 2026, kaiwudb.kubernetes contributors
 # SPDX-License-Identifier: Apache-2.0
 """Local volumes: made, freed, and treated as the policy says when their node leaves. PRIVATE to the collection."""
+
 from __future__ import annotations
 
 import typing as t
@@ -35,12 +36,20 @@ class Place:
 
 def make(ctx: Context, steps: t.Sequence[Step]) -> None:
     """Directories on their nodes, all at once, then the PersistentVolumes."""
-    places = [Place(step.facts["ordinal"], step.facts["node"], manifests.directory(ctx.spec, step.facts["ordinal"])) for step in steps]
+    places = [
+        Place(step.facts["ordinal"], step.facts["node"], manifests.directory(ctx.spec, step.facts["ordinal"]))
+        for step in steps
+    ]
     if ctx.spec.local_pv_prepare == "pod":
         run_pods(ctx, places, "make", steps[0].id)
     for place, step in zip(places, steps, strict=True):
-        made = ctx.client.apply(manifests.volume(ctx.spec, place.ordinal, place.node, ctx.seen.cluster_id, step.facts.get("hostname")))
-        ctx.seen = replace(ctx.seen, objects={**ctx.seen.objects, "PersistentVolume": {**ctx.seen.volumes, made["metadata"]["name"]: made}})
+        made = ctx.client.apply(
+            manifests.volume(ctx.spec, place.ordinal, place.node, ctx.seen.cluster_id, step.facts.get("hostname"))
+        )
+        ctx.seen = replace(
+            ctx.seen,
+            objects={**ctx.seen.objects, "PersistentVolume": {**ctx.seen.volumes, made["metadata"]["name"]: made}},
+        )
 
 
 def reuse(ctx: Context, step: Step) -> None:
@@ -73,7 +82,9 @@ def free(ctx: Context, step: Step) -> None:
 def run_pods(ctx: Context, places: t.Sequence[Place], action: str, step: str) -> None:
     """Short-lived pods, one a place, all at once; they are gone again afterwards, whatever happens."""
     if ctx.spec.image is None:
-        raise InputError("image", f"must be given: the pods that {action} the directories run it; allowed is any image with /bin/sh")
+        raise InputError(
+            "image", f"must be given: the pods that {action} the directories run it; allowed is any image with /bin/sh"
+        )
     suffix = datetime.now(timezone.utc).strftime("%Y%m%d-%H%M%S")
     pods = {ctx.names.preparer(place.ordinal): place for place in places}
     try:
@@ -82,14 +93,22 @@ def run_pods(ctx: Context, places: t.Sequence[Place], action: str, step: str) ->
             if ctx.client.delete("Pod", name, ctx.names.namespace, grace=0):
                 ctx.say(f"removed pod {name} of an interrupted run")
             ctx.client.create(manifests.preparer(ctx.spec, place.ordinal, place.node, place.path, action, suffix))
-        ctx.wait(lambda: verdict.worst(verdict.completed(ctx.client.get("Pod", name, ctx.names.namespace), name) for name in pods), step)
+        ctx.wait(
+            lambda: verdict.worst(
+                verdict.completed(ctx.client.get("Pod", name, ctx.names.namespace), name) for name in pods
+            ),
+            step,
+        )
     except ClusterError as error:
         if error.reason != "volume_not_empty":
             raise
         place = pods[error.facts["node"]]
         raise ClusterError(
             f"directory {place.path} on {place.node} is not empty: {error.facts['evidence']['log']}. Nothing in it was touched. "
-            "Move the data away, or choose another local_path.", error.reason, **error.facts) from error
+            "Move the data away, or choose another local_path.",
+            error.reason,
+            **error.facts,
+        ) from error
     finally:
         for name in pods:
             ctx.client.delete("Pod", name, ctx.names.namespace, grace=0)
@@ -100,12 +119,16 @@ def stamp(ctx: Context) -> None:
     for ordinal, pod in enumerate(ctx.seen.expected_pods()):
         node = ctx.seen.node_of(pod)
         notes = {CLUSTER_ID: ctx.seen.journal.cluster_id, **({STORE: f"node {node.id}"} if node else {})}
-        for kind, name, namespace in (("PersistentVolumeClaim", ctx.names.claim(ordinal), ctx.names.namespace),
-                                      ("PersistentVolume", ctx.names.volume(ordinal), None)):
+        for kind, name, namespace in (
+            ("PersistentVolumeClaim", ctx.names.claim(ordinal), ctx.names.namespace),
+            ("PersistentVolume", ctx.names.volume(ordinal), None),
+        ):
             if kind == "PersistentVolume" and ctx.spec.storage != "local":
                 continue
             live = ctx.client.get(kind, name, namespace)
-            if live is not None and any((live["metadata"].get("annotations") or {}).get(key) != value for key, value in notes.items()):
+            if live is not None and any(
+                (live["metadata"].get("annotations") or {}).get(key) != value for key, value in notes.items()
+            ):
                 ctx.client.patch(kind, name, namespace, {"metadata": {"annotations": notes}})
 
 
@@ -132,7 +155,9 @@ def retire(ctx: Context, ordinal: int, step: str) -> str:
 
 def wait_gone(ctx: Context, kind: str, names: t.Iterable[str], step: str) -> None:
     """Until none of them exists any more."""
+
     def judge() -> verdict.Verdict:
         left = [name for name in names if ctx.client.get(kind, name, ctx.names.namespace) is not None]
         return verdict.Verdict(False, f"{kind} {left[0]} is still being deleted") if left else verdict.DONE
+
     ctx.wait(judge, step, poll=0.5)

@@ -7,7 +7,9 @@ from __future__ import annotations
 from ansible_collections.kaiwudb.kubernetes.plugins.modules.kaiwudb_port_forward import target
 
 
-def pod(name: str, *, ready: bool = True, phase: str = "Running", leaving: bool = False, container: str = "kaiwudb") -> dict:
+def pod(
+    name: str, *, ready: bool = True, phase: str = "Running", leaving: bool = False, container: str = "kaiwudb"
+) -> dict:
     metadata = {"name": name} | ({"deletionTimestamp": "2026-11-23T12:00:00Z"} if leaving else {})
     ports = [{"name": "sql", "containerPort": 26257}, {"name": "http", "containerPort": 8081}]
     return {

@@ -15,7 +15,15 @@ from ansible_collections.kaiwudb.kubernetes.plugins.plugin_utils.slices import S
 
 @pytest.mark.parametrize(
     ("seconds", "text"),
-    [(0, "0 s"), (0.4, "0 s"), (59.4, "59 s"), (59.6, "1 min 0 s"), (60, "1 min 0 s"), (192, "3 min 12 s"), (3725, "62 min 5 s")],
+    [
+        (0, "0 s"),
+        (0.4, "0 s"),
+        (59.4, "59 s"),
+        (59.6, "1 min 0 s"),
+        (60, "1 min 0 s"),
+        (192, "3 min 12 s"),
+        (3725, "62 min 5 s"),
+    ],
 )
 def test_a_duration_for_a_person(seconds: float, text: str) -> None:
     assert took(seconds) == text
@@ -44,8 +52,17 @@ def test_slices_become_one_result() -> None:
 def test_a_failure_in_a_later_slice_keeps_its_own_words_and_what_was_done() -> None:
     failed = {"failed": True, "msg": "pod kw-3 cannot start", "reason": "image_pull", "steps": []}
     total = merge(FIRST, failed)
-    assert (total["failed"], total["msg"], total["reason"], total["changed"]) == (True, "pod kw-3 cannot start", "image_pull", True)
-    assert total["steps"] == ["volume/kw-3"] and total["plan"] == {"headline": "first"} and total["requests"] == {"reads": 2, "writes": 1}
+    assert (total["failed"], total["msg"], total["reason"], total["changed"]) == (
+        True,
+        "pod kw-3 cannot start",
+        "image_pull",
+        True,
+    )
+    assert (
+        total["steps"] == ["volume/kw-3"]
+        and total["plan"] == {"headline": "first"}
+        and total["requests"] == {"reads": 2, "writes": 1}
+    )
 
 
 def test_nothing_done_so_far_leaves_the_words_of_the_newest() -> None:
@@ -93,13 +110,25 @@ DONE = {"in_progress": False, "changed": False, "msg": "kw: done", "steps": ["up
 
 
 def test_the_module_is_called_until_it_is_done(clock: Any, lines: list[str]) -> None:
-    answers = [going(progress=["kw-2 waits"]), going(progress=["kw-2 waits", "kw-2 runs"]), going(), going(), going(), dict(DONE)]
+    answers = [
+        going(progress=["kw-2 waits"]),
+        going(progress=["kw-2 waits", "kw-2 runs"]),
+        going(),
+        going(),
+        going(),
+        dict(DONE),
+    ]
     action = Action({"name": "kw", "namespace": "db"}, answers, clock)
     result = action.run()
     assert [call["slice"] for call in action.calls] == [5.0, 10.0, 20.0, 30.0, 30.0, 30.0]
     assert len({call["run_id"] for call in action.calls}) == 1 and action.calls[0]["name"] == "kw"
     assert lines == ["kw    kw-2 waits", "kw    kw-2 runs"], "a line that was shown is not shown again"
-    assert (result["base"], result["changed"], result["in_progress"], result["steps"]) == (True, True, False, ["upgrade/kw-2"])
+    assert (result["base"], result["changed"], result["in_progress"], result["steps"]) == (
+        True,
+        True,
+        False,
+        ["upgrade/kw-2"],
+    )
     assert (result["seconds"], result["took"]) == (125.0, "2 min 5 s")
 
 

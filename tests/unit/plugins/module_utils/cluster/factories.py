@@ -217,13 +217,13 @@ def silent(seen: Observed, why: str = "cannot dial server") -> Observed:
     return replace(seen, nodes=None, engine_silence=why)
 
 
-def ranges(replicas: Sequence[int] = (1, 2, 3), count: int = 4, *, wanted: int = 3, name: str = "bank.accounts") -> tuple[Range, ...]:
+def ranges(
+    replicas: Sequence[int] = (1, 2, 3), count: int = 4, *, wanted: int = 3, name: str = "bank.accounts"
+) -> tuple[Range, ...]:
     return tuple(Range(number, name, frozenset(replicas), wanted) for number in range(1, count + 1))
 
 
-def deep(
-    found: Sequence[Range] | None = None, *, jobs: Sequence[Job] = (), stores: Sequence[Store] = ()
-) -> Deep:
+def deep(found: Sequence[Range] | None = None, *, jobs: Sequence[Job] = (), stores: Sequence[Store] = ()) -> Deep:
     return Deep(tuple(ranges() if found is None else found), tuple(jobs), tuple(stores))
 
 

@@ -71,7 +71,9 @@ class Client:
     def list(self, kind: str, namespace: str | None = None, **how: Any) -> tuple[Any, str]:
         self._sent("list", kind, "")
         self.labels[kind] = how.get("labels")
-        return [copy.deepcopy(item) for (found, _name), item in self.objects.items() if found == kind], str(self.version)
+        return [copy.deepcopy(item) for (found, _name), item in self.objects.items() if found == kind], str(
+            self.version
+        )
 
     def watch(self, kind: str, namespace: str | None = None, *, timeout: float, **_how: Any) -> Iterator[Any]:
         self._sent("watch", kind, "")

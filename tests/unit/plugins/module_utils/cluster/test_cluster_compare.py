@@ -48,7 +48,10 @@ def test_one_more_key_in_a_selector_is_a_difference(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["requests", "limits", "capacity"])
 def test_quantities_are_compared_by_value(name: str) -> None:
-    assert differences({name: {"cpu": "0.5", "memory": "1024Mi"}}, {name: {"cpu": "500m", "memory": "1Gi", "more": "1"}}) == {}
+    assert (
+        differences({name: {"cpu": "0.5", "memory": "1024Mi"}}, {name: {"cpu": "500m", "memory": "1Gi", "more": "1"}})
+        == {}
+    )
     assert differences({name: {"cpu": "0.5"}}, {name: {"cpu": "0.6"}}) == {f"{name}.cpu": ("0.6", "0.5")}
     assert differences({name: {"cpu": "0.5"}}, {name: {}}) == {f"{name}.cpu": (None, "0.5")}
 

@@ -23,7 +23,14 @@ from ansible_collections.kaiwudb.kubernetes.tests.unit.plugins.module_utils.clus
     store,
 )
 
-COMMON = ["engine_answers", "nodes_live", "nodes_settled", "ranges_unavailable", "ranges_underreplicated", "jobs_running"]
+COMMON = [
+    "engine_answers",
+    "nodes_live",
+    "nodes_settled",
+    "ranges_unavailable",
+    "ranges_underreplicated",
+    "jobs_running",
+]
 
 
 def gate(found: list[Gate], name: str) -> tuple[str, str, bool]:
@@ -45,20 +52,35 @@ def test_a_settled_cluster_holds_them_all() -> None:
     assert [item.name for item in found] == COMMON and all(item.holds and not item.waived for item in found)
     assert gate(found, "nodes_live") == ("3 of 3", "all", True)
     leaving = gates.scale_in(live(4), deep(stores=[store(number) for number in range(1, 5)]), 4, "kw-3")
-    assert [item.name for item in leaving] == [*COMMON, "nodes_needed", "one_node", "rollout_idle", "space"] and all(item.holds for item in leaving)
+    assert [item.name for item in leaving] == [*COMMON, "nodes_needed", "one_node", "rollout_idle", "space"] and all(
+        item.holds for item in leaving
+    )
     assert gate(leaving, "nodes_live") == ("3 of 3", "all", True), "the node that leaves is not judged"
 
 
 @pytest.mark.parametrize(
     ("seen", "known", "why"),
-    [(silent(live(), "timed out"), deep(), "timed out"), (live(), None, "its SQL does not answer"), (silent(live(), "no pod"), None, "no pod")],
+    [
+        (silent(live(), "timed out"), deep(), "timed out"),
+        (live(), None, "its SQL does not answer"),
+        (silent(live(), "no pod"), None, "no pod"),
+    ],
 )
 def test_without_an_answer_nothing_is_judged(seen: Observed, known: Deep | None, why: str) -> None:
-    expected = Gate("engine_answers", "no", "yes", False, f"No database node answers ({why}); nothing can be judged. Look at the pods' logs first.")
+    expected = Gate(
+        "engine_answers",
+        "no",
+        "yes",
+        False,
+        f"No database node answers ({why}); nothing can be judged. Look at the pods' logs first.",
+    )
     assert gates.common(seen, known, None) == gates.scale_in(seen, known, 4, "kw-3") == [expected]
 
 
-@pytest.mark.parametrize("fields", [{"is_live": False}, {"is_available": False}, {"is_live": False, "is_available": False}, {"is_live": None}])
+@pytest.mark.parametrize(
+    "fields",
+    [{"is_live": False}, {"is_available": False}, {"is_live": False, "is_available": False}, {"is_live": None}],
+)
 def test_nodes_live(fields: dict[str, Any]) -> None:
     found = gates.common(four(**fields), deep(), None)
     assert gate(found, "nodes_live") == ("3 of 4", "all", False)
@@ -91,14 +113,20 @@ def test_ranges_without_a_majority() -> None:
     found = gates.common(seen, deep(ranges(count=6)), None)
     assert gate(found, "ranges_unavailable") == ("6", "≤ 0", False)
     shown = ", ".join(f"{number} (bank.accounts)" for number in range(1, 6))
-    assert sentence(found, "ranges_unavailable") == f"No live majority: range {shown} and 1 more. Bring the stopped nodes back first."
+    assert (
+        sentence(found, "ranges_unavailable")
+        == f"No live majority: range {shown} and 1 more. Bring the stopped nodes back first."
+    )
 
 
 def test_ranges_with_a_replica_too_few() -> None:
     found = gates.common(live(), deep([*ranges(count=2)[1:], *ranges((1, 2), count=1, name="")]), None)
     assert gate(found, "ranges_unavailable") == ("0", "≤ 0", True)
     assert gate(found, "ranges_underreplicated") == ("1", "≤ 0", False)
-    assert sentence(found, "ranges_underreplicated") == "Fewer live replicas than needed: range 1 (system). Wait until they are whole."
+    assert (
+        sentence(found, "ranges_underreplicated")
+        == "Fewer live replicas than needed: range 1 (system). Wait until they are whole."
+    )
 
 
 @pytest.mark.parametrize(
@@ -131,8 +159,12 @@ def test_what_is_said_when_too_few_would_stay() -> None:
         "2 nodes would remain, the ranges need 3 (they keep 3 replicas now). Lower num_replicas of the zones first "
         "(ALTER RANGE default CONFIGURE ZONE …), or keep the nodes; never below 3."
     )
-    assert "the ranges need 3 (they keep 5 replicas now)" in sentence(gates.scale_in(live(5), deep(ranges(wanted=5)), 5, "kw-4"), "nodes_needed")
-    assert gate(gates.scale_in(live(3), deep([]), 3, "kw-2"), "nodes_needed") == ("2", "≥ 3", False), "without any range too"
+    assert "the ranges need 3 (they keep 5 replicas now)" in sentence(
+        gates.scale_in(live(5), deep(ranges(wanted=5)), 5, "kw-4"), "nodes_needed"
+    )
+    assert gate(gates.scale_in(live(3), deep([]), 3, "kw-2"), "nodes_needed") == ("2", "≥ 3", False), (
+        "without any range too"
+    )
 
 
 def test_a_node_that_already_leaves_does_not_stay() -> None:
@@ -146,7 +178,10 @@ def test_two_live_nodes_with_one_address() -> None:
     seen = live(4, nodes=[*(row(number, number - 1) for number in range(1, 5)), row(9, 3)])
     found = gates.scale_in(seen, deep(), 9, "kw-3")
     assert gate(found, "one_node") == ("2", "≤ 1", False)
-    assert sentence(found, "one_node") == "Nodes 4, 9 all have the address of kw-3. Wait until the dead one's liveness expires."
+    assert (
+        sentence(found, "one_node")
+        == "Nodes 4, 9 all have the address of kw-3. Wait until the dead one's liveness expires."
+    )
     seen = live(4, nodes=[*(row(number, number - 1) for number in range(1, 4)), gone(4, 3), row(9, 3)])
     assert gate(gates.scale_in(seen, deep(), 9, "kw-3"), "one_node") == ("1", "≤ 1", True)
 
@@ -161,7 +196,10 @@ def test_room_for_what_moves(used: int, holds: bool) -> None:
     stores = [store(number, available=90) for number in range(1, 4)] + [store(4, used=used)]
     found = gates.scale_in(live(4), deep(stores=stores), 4, "kw-3")
     assert gate(found, "space") == (f"{used} B", "≤ 216 B", holds)
-    assert sentence(found, "space") == f"{used} B would move, the other nodes can take 216 B below 85 % use. Free or add space."
+    assert (
+        sentence(found, "space")
+        == f"{used} B would move, the other nodes can take 216 B below 85 % use. Free or add space."
+    )
 
 
 @pytest.mark.parametrize(
@@ -182,7 +220,9 @@ def test_waiving_by_name_and_only_what_may_be() -> None:
     assert [item.name for item in judged if item.waived] == list(gates.WAIVABLE)
     assert [item.name for item in gates.failed(judged)] == [rule.name for rule in gates.RULES if rule.why_not]
     one = gates.judge(found, ["space"])
-    assert [item.name for item in one if item.waived] == ["space"] and "space" not in [item.name for item in gates.failed(one)]
+    assert [item.name for item in one if item.waived] == ["space"] and "space" not in [
+        item.name for item in gates.failed(one)
+    ]
 
 
 def test_what_holds_is_never_called_waived() -> None:
@@ -195,7 +235,14 @@ def test_a_gate_in_one_line_and_as_data() -> None:
     assert one.line() == "space 3 (≤ 2) REFUSES"
     assert Gate("space", "3", "≤ 2", False, waived=True).line() == "space 3 (≤ 2) (waived)"
     assert Gate("space", "1", "≤ 2", True).line() == "space 1 (≤ 2)"
-    assert one.result() == {"name": "space", "value": "3", "limit": "≤ 2", "holds": False, "sentence": "too little", "waived": False}
+    assert one.result() == {
+        "name": "space",
+        "value": "3",
+        "limit": "≤ 2",
+        "holds": False,
+        "sentence": "too little",
+        "waived": False,
+    }
 
 
 def test_the_table_names_every_gate_there_is() -> None:
@@ -208,7 +255,13 @@ def test_the_table_names_every_gate_there_is() -> None:
 
 @pytest.mark.parametrize(
     ("revisions", "old"),
-    [("1111", ["kw-0", "kw-1", "kw-2", "kw-3"]), ("1122", ["kw-0", "kw-1"]), ("2221", ["kw-3"]), ("2222", []), ("222", [])],
+    [
+        ("1111", ["kw-0", "kw-1", "kw-2", "kw-3"]),
+        ("1122", ["kw-0", "kw-1"]),
+        ("2221", ["kw-3"]),
+        ("2222", []),
+        ("222", []),
+    ],
 )
 def test_scale_in_waits_for_a_rollout(revisions: str, old: list[str]) -> None:
     halfway = statefulset(spec(replicas=4), partition=2)
@@ -217,7 +270,9 @@ def test_scale_in_waits_for_a_rollout(revisions: str, old: list[str]) -> None:
     found = gates.scale_in(live(4, pods=pods, sts=halfway), deep(), 4, "kw-3")
     assert gate(found, "rollout_idle") == ("no" if old else "yes", "yes", not old)
     if old:
-        assert sentence(found, "rollout_idle").startswith(f"{', '.join(old)} still wait for the new template. Finish the upgrade first")
+        assert sentence(found, "rollout_idle").startswith(
+            f"{', '.join(old)} still wait for the new template. Finish the upgrade first"
+        )
 
 
 def test_a_controller_that_has_said_nothing_yet_rolls_nothing() -> None:

@@ -113,7 +113,10 @@ def test_a_dead_run_is_taken_over_aloud_after_the_duration(client: Client, clock
     said: list[str] = []
     take(make("ann/1"), said)
     assert said == [f"took over the lock of bob/7, which has not moved for {DURATION} s"]
-    assert lease(client)["holderIdentity"] == "ann/1" and lease(client)["acquireTime"] == lease(client)["renewTime"] != THEN
+    assert (
+        lease(client)["holderIdentity"] == "ann/1"
+        and lease(client)["acquireTime"] == lease(client)["renewTime"] != THEN
+    )
     assert DURATION < clock.now - 1000.0 <= DURATION + 4
 
 

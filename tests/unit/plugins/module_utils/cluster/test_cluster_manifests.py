@@ -24,7 +24,11 @@ from ansible_collections.kaiwudb.kubernetes.tests.unit.plugins.module_utils.clus
     spec,
 )
 
-POD_LABELS = {"app.kubernetes.io/name": "kaiwudb", "app.kubernetes.io/instance": "kw", "app.kubernetes.io/component": "database"}
+POD_LABELS = {
+    "app.kubernetes.io/name": "kaiwudb",
+    "app.kubernetes.io/instance": "kw",
+    "app.kubernetes.io/component": "database",
+}
 
 
 def workload(of: Spec | None = None, sleep_action: bool = True) -> dict[str, Any]:
@@ -58,9 +62,17 @@ def test_services_budget_and_account() -> None:
     sql = {"name": "sql", "port": 26257, "targetPort": "sql", "protocol": "TCP"}
     http = {"name": "http", "port": 8080, "targetPort": "http", "protocol": "TCP"}
     brpc = {"name": "brpc", "port": 27257, "targetPort": "brpc", "protocol": "TCP"}
-    assert found["Service/kw"]["spec"] == {"clusterIP": "None", "publishNotReadyAddresses": True, "selector": POD_LABELS, "ports": [sql, http, brpc]}
+    assert found["Service/kw"]["spec"] == {
+        "clusterIP": "None",
+        "publishNotReadyAddresses": True,
+        "selector": POD_LABELS,
+        "ports": [sql, http, brpc],
+    }
     assert found["Service/kw-public"]["spec"] == {"type": "ClusterIP", "selector": POD_LABELS, "ports": [sql, http]}
-    assert found["PodDisruptionBudget/kw-budget"]["spec"] == {"maxUnavailable": 1, "selector": {"matchLabels": POD_LABELS}}
+    assert found["PodDisruptionBudget/kw-budget"]["spec"] == {
+        "maxUnavailable": 1,
+        "selector": {"matchLabels": POD_LABELS},
+    }
     assert found["ServiceAccount/kw"]["automountServiceAccountToken"] is False
     for item in found.values():
         assert item["metadata"]["namespace"] == "db" and item["metadata"]["labels"] == LABELS
@@ -72,8 +84,15 @@ def test_options_of_services() -> None:
                     ui="nodeport", ui_node_port=30080)  # fmt: skip
     public = found["Service/kw-public"]
     assert public["spec"]["type"] == "NodePort" and public["metadata"]["annotations"] == {"a": "b"}
-    assert [(port["name"], port["port"], port.get("nodePort")) for port in public["spec"]["ports"]] == [("sql", 1, 30257), ("http", 2, None)]
-    assert [(port["name"], port["port"]) for port in found["Service/kw"]["spec"]["ports"]] == [("sql", 1), ("http", 2), ("brpc", 3)]
+    assert [(port["name"], port["port"], port.get("nodePort")) for port in public["spec"]["ports"]] == [
+        ("sql", 1, 30257),
+        ("http", 2, None),
+    ]
+    assert [(port["name"], port["port"]) for port in found["Service/kw"]["spec"]["ports"]] == [
+        ("sql", 1),
+        ("http", 2),
+        ("brpc", 3),
+    ]
     assert found["Service/kw-ui"]["spec"] == {
         "type": "NodePort", "selector": POD_LABELS,
         "ports": [{"name": "http", "port": 2, "targetPort": "http", "protocol": "TCP", "nodePort": 30080}]}  # fmt: skip
@@ -163,7 +182,10 @@ def test_waiting_before_the_end_where_the_server_knows_no_sleep() -> None:
 
 
 def test_resources() -> None:
-    assert database(cpu="2", memory="1Gi")["resources"] == {"requests": {"cpu": "2", "memory": "1Gi"}, "limits": {"cpu": "2", "memory": "1Gi"}}
+    assert database(cpu="2", memory="1Gi")["resources"] == {
+        "requests": {"cpu": "2", "memory": "1Gi"},
+        "limits": {"cpu": "2", "memory": "1Gi"},
+    }
     assert database(memory="1Gi")["resources"] == {"requests": {"memory": "1Gi"}, "limits": {"memory": "1Gi"}}
     assert database(cpu="2", resources={"requests": {"cpu": "1"}})["resources"] == {"requests": {"cpu": "1"}}
     assert "resources" not in database()
@@ -174,7 +196,9 @@ def test_engines_differ_in_data_only() -> None:
     assert old["securityContext"] == {"privileged": True} and old["command"][0] == "/kaiwudb/bin/kwbase"
     assert database(engine="kwdb2", container_security_context={"runAsUser": 0})["securityContext"] == {"runAsUser": 0}
     bini = database(engine="bini")
-    assert bini["command"][0] == "/bini/bini" and bini["volumeMounts"] == [{"name": "datadir", "mountPath": "/bini/data"}]
+    assert bini["command"][0] == "/bini/bini" and bini["volumeMounts"] == [
+        {"name": "datadir", "mountPath": "/bini/data"}
+    ]
     assert [entry["name"] for entry in bini["env"]] == ["POD_NAME"] and "securityContext" not in bini
 
 
@@ -296,14 +320,31 @@ def test_one_name_in_two_namespaces_shares_no_volume_and_no_directory() -> None:
 @pytest.mark.parametrize("action", ["make", "archive", "wipe"])
 def test_the_pod_that_prepares_a_directory(action: str) -> None:
     made = manifests.preparer(spec(image_pull_secrets=["s"]), 1, "w2", "/data/db.kw-1", action, "20261123-100000")
-    assert made["metadata"] == {"name": "kw-volume-1", "namespace": "db", "labels": {**LABELS, "app.kubernetes.io/component": "volume"}}
-    assert made["spec"]["nodeName"] == "w2" and made["spec"]["restartPolicy"] == "Never" and made["spec"]["tolerations"] == [{"operator": "Exists"}]
+    assert made["metadata"] == {
+        "name": "kw-volume-1",
+        "namespace": "db",
+        "labels": {**LABELS, "app.kubernetes.io/component": "volume"},
+    }
+    assert (
+        made["spec"]["nodeName"] == "w2"
+        and made["spec"]["restartPolicy"] == "Never"
+        and made["spec"]["tolerations"] == [{"operator": "Exists"}]
+    )
     assert made["spec"]["imagePullSecrets"] == [{"name": "s"}]
     container = made["spec"]["containers"][0]
     assert container["image"] == OLD and container["volumeMounts"] == [{"name": "host", "mountPath": "/data"}]
-    assert container["command"] == ["/bin/sh", "-c", manifests.SCRIPTS[action], "sh", "/data/db.kw-1", "20261123-100000"]
+    assert container["command"] == [
+        "/bin/sh",
+        "-c",
+        manifests.SCRIPTS[action],
+        "sh",
+        "/data/db.kw-1",
+        "20261123-100000",
+    ]
     assert made["spec"]["volumes"] == [{"name": "host", "hostPath": {"path": "/data", "type": "DirectoryOrCreate"}}]
-    assert not all(made["metadata"]["labels"].get(key) == value for key, value in POD_LABELS.items()), "a Service would route to it"
+    assert not all(made["metadata"]["labels"].get(key) == value for key, value in POD_LABELS.items()), (
+        "a Service would route to it"
+    )
 
 
 def _script(action: str, directory: Path, suffix: str = "s") -> subprocess.CompletedProcess[str]:
@@ -332,6 +373,11 @@ def test_journal_and_lease() -> None:
     }  # fmt: skip
     made = manifests.lease(NAMES, "ann/1", "now", 20)
     assert made["metadata"] == {"name": "kw-lock", "namespace": "db", "labels": LABELS}
-    assert made["spec"] == {"holderIdentity": "ann/1", "acquireTime": "now", "renewTime": "now", "leaseDurationSeconds": 20}
+    assert made["spec"] == {
+        "holderIdentity": "ann/1",
+        "acquireTime": "now",
+        "renewTime": "now",
+        "leaseDurationSeconds": 20,
+    }
     assert manifests.names_of(spec(cluster_domain="c.d")) == Names("kw", "db", "c.d")
     assert manifests.namespace(spec()) == {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "db"}}

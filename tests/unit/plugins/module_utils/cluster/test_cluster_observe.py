@@ -117,7 +117,9 @@ def test_a_mangled_annotation_remembers_nothing(note: str | None) -> None:
 
 
 def test_the_options_of_a_removal_that_was_interrupted() -> None:
-    assert observed(journal=Journal(operation={"name": "remove", "options": {"image": OLD}})).removed_options == {"image": OLD}
+    assert observed(journal=Journal(operation={"name": "remove", "options": {"image": OLD}})).removed_options == {
+        "image": OLD
+    }
     assert observed(journal=Journal(operation={"name": "remove"})).removed_options == {}
     assert observed(journal=Journal(operation={"name": "create", "options": {"a": 1}})).removed_options == {}
 
@@ -143,9 +145,17 @@ def test_initialized(seen: Any, initialized: bool) -> None:
 
 
 def test_ready_and_container() -> None:
-    assert ready(pod(0)) and not ready(pod(0, ready=False)) and not ready(pod(0, deleting=True)) and not ready({"metadata": {}})
+    assert (
+        ready(pod(0))
+        and not ready(pod(0, ready=False))
+        and not ready(pod(0, deleting=True))
+        and not ready({"metadata": {}})
+    )
     made = {"spec": {"containers": [{"name": "side"}, {"name": "kaiwudb"}]}}
-    assert container(made)["name"] == "kaiwudb" and container({"spec": {"containers": [{"name": "other"}]}})["name"] == "other"
+    assert (
+        container(made)["name"] == "kaiwudb"
+        and container({"spec": {"containers": [{"name": "other"}]}})["name"] == "other"
+    )
 
 
 # ---- looking
@@ -242,7 +252,13 @@ ZONES = [
     ],
 )  # fmt: skip
 def test_how_many_replicas_a_range_wants(start: Any, database: Any, table: Any, wanted: int) -> None:
-    one = {"range_id": "7", "start_pretty": start, "database_name": database, "table_name": table, "replicas": "{1,2,13}"}
+    one = {
+        "range_id": "7",
+        "start_pretty": start,
+        "database_name": database,
+        "table_name": table,
+        "replicas": "{1,2,13}",
+    }
     found = look_deep(Engine(zones=ZONES, ranges_no_leases=[one], jobs=[], kv_store_status=[]), live())  # type: ignore[arg-type]
     assert found is not None
     name = ".".join(part for part in (database, table) if part)
@@ -275,19 +291,36 @@ def shown(seen: Any, known: Any = None, drift: Any = (), **asked: Any) -> list[s
 
 def test_status_in_ten_seconds() -> None:
     history = ({"name": "upgrade", "outcome": "done", "until": "09:12", "who": "awx-job-1"},)
-    working = replace(JOURNAL, history=history, operation={"name": "scale_in", "step": "scale_in/kw-2", "since": "09:41", "who": "ann"})
-    rows = [row(1, 0, started_at="2026-11-23 09:00:01.123456+00:00"), row(2, 1, is_live=False), row(7, 2, is_decommissioning=True), gone(9)]
+    working = replace(
+        JOURNAL,
+        history=history,
+        operation={"name": "scale_in", "step": "scale_in/kw-2", "since": "09:41", "who": "ann"},
+    )
+    rows = [
+        row(1, 0, started_at="2026-11-23 09:00:01.123456+00:00"),
+        row(2, 1, is_live=False),
+        row(7, 2, is_decommissioning=True),
+        gone(9),
+    ]
     seen = live(nodes=rows, journal=working, pods=[pod(0), pod(1, ready=False), pod(2)])
     lines = shown(seen, deep(ranges((1, 2, 7), 4)), ["settle"])
-    assert lines[0] == "kw   KaiwuDB V3.2.1 · 1 of 3 nodes live · ranges 4, 0 unavailable, 4 under-replicated · insecure (!)"
+    assert (
+        lines[0]
+        == "kw   KaiwuDB V3.2.1 · 1 of 3 nodes live · ranges 4, 0 unavailable, 4 under-replicated · insecure (!)"
+    )
     cells = [line.split() for line in lines[1:6]]
     assert cells[0] == ["pod", "node", "kubernetes", "node", "volume", "size", "build", "live", "replicas", "started"]
     assert cells[1] == ["kw-0", "1", "w1", "db.kw-0", "10Gi", "V3.2.1", "yes", "20", "2026-11-23", "09:00:01+00:00"]
     assert cells[2] == ["kw-1", "2", "w2", "db.kw-1", "10Gi", "V3.2.1", "no", "20", "-", "not", "ready"]
     assert cells[3][-1] == "leaving" and cells[4][:2] == ["-", "9"]
-    assert lines[6] == ("  last     upgrade done, 09:12, awx-job-1     running  scale_in at scale_in/kw-2 since 09:41, ann     drift  settle")
+    assert lines[6] == (
+        "  last     upgrade done, 09:12, awx-job-1     running  scale_in at scale_in/kw-2 since 09:41, ann     drift  settle"
+    )
     assert lines[7] == "  SQL      kubectl -n db exec -it kw-0 -- /kaiwudb/bin/kwbase sql --insecure"
-    assert lines[8] == "  HTTP     kubectl -n db port-forward service/kw-public 8080 (this build has no Admin UI; /health answers)"
+    assert (
+        lines[8]
+        == "  HTTP     kubectl -n db port-forward service/kw-public 8080 (this build has no Admin UI; /health answers)"
+    )
 
 
 def test_status_of_what_does_not_answer() -> None:
@@ -299,7 +332,10 @@ def test_status_of_what_does_not_answer() -> None:
 
 def test_where_the_ui_is() -> None:
     open_ = live(of=spec(ui="nodeport", ui_node_port=30080))
-    assert shown(open_)[-1] == "  HTTP     http://NODE:30080 on any Kubernetes node (this build has no Admin UI; /health answers)"
+    assert (
+        shown(open_)[-1]
+        == "  HTTP     http://NODE:30080 on any Kubernetes node (this build has no Admin UI; /health answers)"
+    )
     assert shown(open_, engine="bini")[-1] == "  HTTP     http://NODE:30080 on any Kubernetes node"
 
 
@@ -312,4 +348,8 @@ def test_nodes_as_data() -> None:
     }  # fmt: skip
     assert (stray["pod"], stray["id"], stray["decommissioning"]) == (None, 8, True)
     missing = status.node_list(live(pods=[pod(0), pod(1, image=NEW)]))
-    assert [(item["pod"], item["image"], item["ready"]) for item in missing] == [("kw-0", OLD, True), ("kw-1", NEW, True), ("kw-2", None, False)]
+    assert [(item["pod"], item["image"], item["ready"]) for item in missing] == [
+        ("kw-0", OLD, True),
+        ("kw-1", NEW, True),
+        ("kw-2", None, False),
+    ]

@@ -33,7 +33,9 @@ def test_the_node_of_a_volume() -> None:
     for other in ({}, {"nodeAffinity": {}}, {"nodeAffinity": {"required": {"nodeSelectorTerms": None}}}):
         assert node_of({"spec": other}) is None
     zoned = {"matchExpressions": [{"key": "topology.kubernetes.io/zone", "operator": "In", "values": ["a"]}]}
-    assert node_of({"spec": {"nodeAffinity": {"required": {"nodeSelectorTerms": [zoned, {"matchFields": []}]}}}}) is None
+    assert (
+        node_of({"spec": {"nodeAffinity": {"required": {"nodeSelectorTerms": [zoned, {"matchFields": []}]}}}}) is None
+    )
     assert ordinals_of({"db.kw-0": {}, "db.kw-12": {}, "odd": {}}) == {0, 12}
 
 
@@ -80,14 +82,26 @@ def test_by_name_when_nothing_else_tells_them_apart() -> None:
 
 
 def test_zones_first_then_nodes_then_names() -> None:
-    nodes = [kube_node("a1", zone="a"), kube_node("a2", zone="a"), kube_node("b1", zone="b"), kube_node("b2", zone="b"), kube_node("c1", zone="c")]
+    nodes = [
+        kube_node("a1", zone="a"),
+        kube_node("a2", zone="a"),
+        kube_node("b1", zone="b"),
+        kube_node("b2", zone="b"),
+        kube_node("c1", zone="c"),
+    ]
     assert place(spec(), range(5), {}, nodes) == {0: "a1", 1: "b1", 2: "c1", 3: "a2", 4: "b2"}
     crowded = spec(anti_affinity="preferred")
     assert place(crowded, range(4), {}, nodes[:3]) == {0: "a1", 1: "b1", 2: "a2", 3: "b1"}
 
 
 def test_preferred_shares_nodes_evenly() -> None:
-    assert place(spec(anti_affinity="preferred"), range(5), {}, WORKERS[:2]) == {0: "w1", 1: "w2", 2: "w1", 3: "w2", 4: "w1"}
+    assert place(spec(anti_affinity="preferred"), range(5), {}, WORKERS[:2]) == {
+        0: "w1",
+        1: "w2",
+        2: "w1",
+        3: "w2",
+        4: "w1",
+    }
 
 
 def test_what_exists_stays_and_is_counted() -> None:
@@ -111,7 +125,13 @@ def test_nodes_that_may_not_be_listed_are_taken_at_their_word() -> None:
 
 
 def test_a_refusal_says_of_each_node_why() -> None:
-    nodes = [kube_node("cp", taints=[MASTER]), kube_node("w1"), kube_node("w2", cordoned=True), kube_node("w3", ready=False), kube_node("w4")]
+    nodes = [
+        kube_node("cp", taints=[MASTER]),
+        kube_node("w1"),
+        kube_node("w2", cordoned=True),
+        kube_node("w3", ready=False),
+        kube_node("w4"),
+    ]
     asked = spec(local_nodes="cp,w1,w2,w3,ghost")
     with pytest.raises(ClusterError) as error:
         place(asked, range(2), {}, nodes)

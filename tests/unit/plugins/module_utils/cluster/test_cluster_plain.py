@@ -32,7 +32,9 @@ def test_quantity_as_a_number(text: object, number: str) -> None:
     assert quantity.parse(text) == Decimal(number)
 
 
-@pytest.mark.parametrize("text", ["", " ", "1 Gi", "Gi", "1gi", "1K", "1KI", "1GiB", "0x1", "1e", "1e3Gi", "--1", "1,5", "1\n", None, "1mi"])
+@pytest.mark.parametrize(
+    "text", ["", " ", "1 Gi", "Gi", "1gi", "1K", "1KI", "1GiB", "0x1", "1e", "1e3Gi", "--1", "1,5", "1\n", None, "1mi"]
+)
 def test_no_quantity(text: object) -> None:
     with pytest.raises(ValueError, match="is no quantity"):
         quantity.parse(text)
@@ -66,7 +68,13 @@ KW = Names("kw", "db")
 
 
 def test_every_name() -> None:
-    assert (KW.public, KW.ui, KW.budget, KW.journal, KW.lock) == ("kw-public", "kw-ui", "kw-budget", "kw-journal", "kw-lock")
+    assert (KW.public, KW.ui, KW.budget, KW.journal, KW.lock) == (
+        "kw-public",
+        "kw-ui",
+        "kw-budget",
+        "kw-journal",
+        "kw-lock",
+    )
     assert (KW.pod(3), KW.claim(3), KW.volume(3), KW.preparer(3)) == ("kw-3", "datadir-kw-3", "db.kw-3", "kw-volume-3")
     assert KW.host(10) == "kw-10.kw.db.svc.cluster.local"
     assert Names("kw", "db", "corp.example").address(1, 26258) == "kw-1.kw.db.svc.corp.example:26258"
@@ -87,7 +95,16 @@ def test_clusters_of_one_name_in_two_namespaces_have_volumes_of_their_own() -> N
 
 @pytest.mark.parametrize(
     ("name", "ordinal"),
-    [("kw-0", 0), ("kw-12", 12), ("datadir-a-b-3", 3), ("db.kw-4", 4), ("kw", None), ("kw-x", None), ("kw-", None), ("7", 7)],
+    [
+        ("kw-0", 0),
+        ("kw-12", 12),
+        ("datadir-a-b-3", 3),
+        ("db.kw-4", 4),
+        ("kw", None),
+        ("kw-x", None),
+        ("kw-", None),
+        ("7", 7),
+    ],
 )
 def test_ordinal(name: str, ordinal: int | None) -> None:
     assert ordinal_of(name) == ordinal
@@ -111,7 +128,13 @@ def test_owned_without_labels() -> None:
 
 
 def test_every_failure_has_the_same_fields() -> None:
-    assert ClusterError("no", "because").result() == {"msg": "no", "reason": "because", "step": None, "node": None, "resumable": True}
+    assert ClusterError("no", "because").result() == {
+        "msg": "no",
+        "reason": "because",
+        "step": None,
+        "node": None,
+        "resumable": True,
+    }
     facts: dict[str, Any] = {"step": "upgrade/kw-2", "node": "kw-2", "waited": 3, "resumable": False}
     assert ClusterError("no", "because", **facts).result() == {"msg": "no", "reason": "because", **facts}
     wrong = InputError("replicas", "2 is not allowed")
@@ -187,7 +210,9 @@ def test_ranges_for_a_sentence() -> None:
 
 
 def test_what_is_written_is_read_again() -> None:
-    journal = Journal("id", {"who": "a"}, {"at": "t"}, {"name": "upgrade", "step": "upgrade/kw-2"}, ({"name": "create"},), True)
+    journal = Journal(
+        "id", {"who": "a"}, {"at": "t"}, {"name": "upgrade", "step": "upgrade/kw-2"}, ({"name": "create"},), True
+    )
     assert Journal.read({"data": journal.data()}) == journal
     assert list(journal.data()) == ["journal"]
 
@@ -227,4 +252,11 @@ def test_an_operation_that_ends_becomes_history_and_only_the_last_are_kept() -> 
         journal = journal.begin(f"op{number}", "ann", "10:00").end("10:05", "done", took=5.0)
     assert journal.operation == {} and journal.cluster_id == "id" and len(journal.history) == KEPT == 20
     assert journal.history[0]["name"] == "op3"
-    assert journal.history[-1] == {"name": "op22", "who": "ann", "since": "10:00", "until": "10:05", "outcome": "done", "took": 5.0}
+    assert journal.history[-1] == {
+        "name": "op22",
+        "who": "ann",
+        "since": "10:00",
+        "until": "10:05",
+        "outcome": "done",
+        "took": 5.0,
+    }

@@ -39,7 +39,12 @@ from ansible_collections.kaiwudb.kubernetes.tests.unit.plugins.module_utils.clus
     volume,
 )
 
-OBJECTS = ["create/ServiceAccount/kw", "create/Service/kw", "create/Service/kw-public", "create/PodDisruptionBudget/kw-budget"]
+OBJECTS = [
+    "create/ServiceAccount/kw",
+    "create/Service/kw",
+    "create/Service/kw-public",
+    "create/PodDisruptionBudget/kw-budget",
+]
 VOLUMES = ["volume/kw-0", "volume/kw-1", "volume/kw-2"]
 RETIRED = {"kaiwudb.kubernetes/retired": "2026-11-23T09:30:00Z"}
 FRESH = Journal()
@@ -75,7 +80,9 @@ def test_nothing_there() -> None:
 
 
 def test_no_namespace() -> None:
-    with pytest.raises(ClusterError, match=r"namespace db does not exist\. Nothing was changed\. Make it, or set create_namespace") as error:
+    with pytest.raises(
+        ClusterError, match=r"namespace db does not exist\. Nothing was changed\. Make it, or set create_namespace"
+    ) as error:
         plan_of(spec(), observed(there=False))
     assert (error.value.reason, error.value.facts) == ("namespace_missing", {"resumable": False})
     made = plan_of(spec(create_namespace=True), observed(there=False))
@@ -98,7 +105,10 @@ def test_volumes_only() -> None:
     found = plan_of(spec(), observed(*(volume(number) for number in range(3))))
     assert ids(found) == [*OBJECTS, "create/StatefulSet/kw", "initialize"]
     two = plan_of(spec(), observed(volume(1, "w5")))
-    assert {step.id: step.facts["node"] for step in two.steps if step.id.startswith("volume/")} == {"volume/kw-0": "w1", "volume/kw-2": "w2"}
+    assert {step.id: step.facts["node"] for step in two.steps if step.id.startswith("volume/")} == {
+        "volume/kw-0": "w1",
+        "volume/kw-2": "w2",
+    }
 
 
 def test_a_kept_volume_is_freed_for_its_new_claim() -> None:
@@ -146,7 +156,14 @@ def test_settled() -> None:
 
 
 def test_settled_and_asked_for_again_with_everything_spelled_out() -> None:
-    same = {"image": OLD, "replicas": "3", "security": "insecure", "storage_size": "10240Mi", "cache": ".25", "single_node": "false"}
+    same = {
+        "image": OLD,
+        "replicas": "3",
+        "security": "insecure",
+        "storage_size": "10240Mi",
+        "cache": ".25",
+        "single_node": "false",
+    }
     found = plan(**same)
     assert [name for name in ids(found) if name != "repair/StatefulSet/kw"] == []
 
@@ -160,13 +177,19 @@ def test_a_newer_collection_never_restarts_a_database() -> None:
 
 
 def test_not_settled_is_only_waited_for() -> None:
-    for seen in (live(pods=[pod(0), pod(1), pod(2, ready=False)]), live(pods=[pod(0), pod(1)]), live(nodes=[row(1, 0), row(2, 1), row(3, 2, is_live=False)])):
+    for seen in (
+        live(pods=[pod(0), pod(1), pod(2, ready=False)]),
+        live(pods=[pod(0), pod(1)]),
+        live(nodes=[row(1, 0), row(2, 1), row(3, 2, is_live=False)]),
+    ):
         found = plan(seen)
         assert ids(found) == ["settle"] and not found.writes and not settled(spec_over(seen), seen)
     assert settled(spec(), live())
 
 
-@pytest.mark.parametrize("kind_name", ["Service/kw", "Service/kw-public", "PodDisruptionBudget/kw-budget", "ServiceAccount/kw"])
+@pytest.mark.parametrize(
+    "kind_name", ["Service/kw", "Service/kw-public", "PodDisruptionBudget/kw-budget", "ServiceAccount/kw"]
+)
 def test_what_was_deleted_is_made_again(kind_name: str) -> None:
     found = plan(live(without=[kind_name]))
     assert ids(found) == [f"create/{kind_name}"] and found.steps[0].operation == "reconfigure"
@@ -230,10 +253,14 @@ def test_too_few_kubernetes_nodes() -> None:
         plan_of(spec(), observed(), [*WORKERS[:2], kube_node("w3", cordoned=True)])
     assert error.value.reason == "no_node" and "kw-2" in error.value.msg and "w3 is cordoned" in error.value.msg
     dynamic = live(of=spec(storage="dynamic"))
-    with pytest.raises(ClusterError, match=r"4 replicas need as many Kubernetes nodes under anti_affinity=required, 3 can be used"):
+    with pytest.raises(
+        ClusterError, match=r"4 replicas need as many Kubernetes nodes under anti_affinity=required, 3 can be used"
+    ):
         plan(dynamic, WORKERS[:3], replicas=4)
     assert ids(plan(dynamic, None, replicas=4)) == ["scale_out/kw-3"], "nobody knows, so nobody refuses"
-    assert ids(plan(live(of=spec(storage="dynamic", anti_affinity="preferred")), WORKERS[:3], replicas=4)) == ["scale_out/kw-3"]
+    assert ids(plan(live(of=spec(storage="dynamic", anti_affinity="preferred")), WORKERS[:3], replicas=4)) == [
+        "scale_out/kw-3"
+    ]
 
 
 # ---- growing
@@ -257,7 +284,9 @@ def test_half_scaled_out() -> None:
 
 def test_a_retired_store_never_comes_back_by_accident() -> None:
     retired = volume(3, "w4", uid="old", **RETIRED)
-    with pytest.raises(ClusterError, match=r"volume db.kw-3 still holds the store of a node that left \(2026-11-23T09:30:00Z\)") as error:
+    with pytest.raises(
+        ClusterError, match=r"volume db.kw-3 still holds the store of a node that left \(2026-11-23T09:30:00Z\)"
+    ) as error:
         plan(live(extra=[retired]), replicas=4)
     assert (error.value.reason, error.value.facts) == ("store_retired", {"node": "kw-3", "resumable": False})
     for policy in ("archive", "wipe"):
@@ -294,7 +323,10 @@ def test_a_forgotten_option_is_no_scale_in() -> None:
 
 
 def leaving(replicas: int = 4) -> Any:
-    rows = [*(row(number, number - 1) for number in range(1, 4)), row(4, 3, is_decommissioning=True, gossiped_replicas=7)]
+    rows = [
+        *(row(number, number - 1) for number in range(1, 4)),
+        row(4, 3, is_decommissioning=True, gossiped_replicas=7),
+    ]
     return live(replicas, nodes=rows, journal=during("scale_in", "scale_in/kw-3", replicas=3, pods=["kw-3"]))
 
 
@@ -334,8 +366,12 @@ def test_killed_right_before_the_end_of_a_scale_in() -> None:
 def test_upgrade_from_the_highest_ordinal_down() -> None:
     found = plan(image=NEW)
     assert ids(found) == ["upgrade/kw-2", "upgrade/kw-1", "upgrade/kw-0"]
-    assert found.headline == f"kw: upgrade {OLD} → {NEW}, 3 steps" and found.changes == {"StatefulSet/kw image": (OLD, NEW)}
-    assert found.steps[0].title == f"node 3: {OLD} → {NEW}" and all(step.disruptive and step.asked for step in found.steps)
+    assert found.headline == f"kw: upgrade {OLD} → {NEW}, 3 steps" and found.changes == {
+        "StatefulSet/kw image": (OLD, NEW)
+    }
+    assert found.steps[0].title == f"node 3: {OLD} → {NEW}" and all(
+        step.disruptive and step.asked for step in found.steps
+    )
 
 
 def mid_upgrade() -> Any:
@@ -356,7 +392,11 @@ def test_the_old_image_in_the_middle_rolls_back_what_was_changed() -> None:
 
 def test_the_last_pod_of_an_upgrade_is_seen_through() -> None:
     done = statefulset(spec(image=NEW))
-    seen = live(sts=done, pods=[pod(number, image=NEW) for number in range(3)], journal=during("upgrade", "upgrade/kw-0", image=NEW, replicas=3))
+    seen = live(
+        sts=done,
+        pods=[pod(number, image=NEW) for number in range(3)],
+        journal=during("upgrade", "upgrade/kw-0", image=NEW, replicas=3),
+    )
     assert ids(plan(seen)) == ["upgrade/kw-0"]
     assert ids(plan(replace(seen, journal=JOURNAL))) == []
 
@@ -385,13 +425,27 @@ def test_interrupted_before_init_was_seen_through() -> None:
 def test_other_options_restart_pod_by_pod() -> None:
     found = plan(cache="1GiB", memory="2Gi")
     assert ids(found) == ["reconfigure/kw-2", "reconfigure/kw-1", "reconfigure/kw-0"]
-    assert found.steps[0].title == "node 3: memory, cache" and found.steps[0].facts == {"ordinal": 2, "options": ["memory", "cache"]}
+    assert found.steps[0].title == "node 3: memory, cache" and found.steps[0].facts == {
+        "ordinal": 2,
+        "options": ["memory", "cache"],
+    }
     assert found.changes == {"StatefulSet/kw cache": (".25", "1GiB"), "StatefulSet/kw memory": (None, "2Gi")}
 
 
 def test_image_and_replicas_together() -> None:
-    assert ids(plan(live(4), image=NEW, replicas=3)) == ["scale_in/kw-3", "upgrade/kw-2", "upgrade/kw-1", "upgrade/kw-0"]
-    assert ids(plan(image=NEW, replicas=4)) == ["volume/kw-3", "upgrade/kw-2", "upgrade/kw-1", "upgrade/kw-0", "scale_out/kw-3"]
+    assert ids(plan(live(4), image=NEW, replicas=3)) == [
+        "scale_in/kw-3",
+        "upgrade/kw-2",
+        "upgrade/kw-1",
+        "upgrade/kw-0",
+    ]
+    assert ids(plan(image=NEW, replicas=4)) == [
+        "volume/kw-3",
+        "upgrade/kw-2",
+        "upgrade/kw-1",
+        "upgrade/kw-0",
+        "scale_out/kw-3",
+    ]
 
 
 def test_outdated_reads_pods_not_counters() -> None:
@@ -413,7 +467,11 @@ def test_what_merely_comes_next_remains() -> None:
 
 
 def test_what_was_asked_for_and_is_not_allowed_is_refused() -> None:
-    for asked, step in (({"image": NEW}, "upgrade/kw-2"), ({"replicas": 5}, "scale_out/kw-3"), ({"cache": "1GiB"}, "reconfigure/kw-2")):
+    for asked, step in (
+        ({"image": NEW}, "upgrade/kw-2"),
+        ({"replicas": 5}, "scale_out/kw-3"),
+        ({"cache": "1GiB"}, "reconfigure/kw-2"),
+    ):
         with pytest.raises(ClusterError) as error:
             plan(operations=["create", "scale_in"], **asked)
         assert error.value.reason == "operation_not_allowed" and error.value.facts["resumable"] is False
@@ -446,7 +504,15 @@ def test_remove_in_the_order_in_which_it_goes() -> None:
     journal = {"kind": "ConfigMap", "metadata": {"name": "kw-journal"}}
     seen = live(extra=[journal], journal=replace(JOURNAL, made_namespace=True))
     found = removal(seen, volumes="wipe")
-    assert ids(found) == ["remove/statefulset", "remove/pods", "remove/claims", "remove/objects", "remove/volumes", "remove/journal", "remove/namespace"]
+    assert ids(found) == [
+        "remove/statefulset",
+        "remove/pods",
+        "remove/claims",
+        "remove/objects",
+        "remove/volumes",
+        "remove/journal",
+        "remove/namespace",
+    ]
     assert all(step.asked and step.operation == "remove" for step in found.steps)
     assert found.headline == "kw: remove, volumes wipe" and found.steps[4].title == "wipe db.kw-0, db.kw-1, db.kw-2"
     assert found.changes["PersistentVolume/db.kw-1"] == ("present", None)
@@ -470,9 +536,19 @@ def test_removal_must_be_allowed() -> None:
 
 def test_volumes_alone_only_when_nothing_uses_them() -> None:
     wipe = spec(volumes="wipe", operations=["remove"])
-    found = absent(wipe, observed(volume(0), volume(1), {"kind": "ConfigMap", "metadata": {"name": "kw-journal"}}), volumes_only=True)
-    assert ids(found) == ["remove/volumes"] and set(found.changes) == {"PersistentVolume/db.kw-0", "PersistentVolume/db.kw-1"}
-    for seen, what in ((live(), "datadir-kw-0, datadir-kw-1, datadir-kw-2"), (observed(volume(0), statefulset(spec())), "its StatefulSet exists")):
+    found = absent(
+        wipe,
+        observed(volume(0), volume(1), {"kind": "ConfigMap", "metadata": {"name": "kw-journal"}}),
+        volumes_only=True,
+    )
+    assert ids(found) == ["remove/volumes"] and set(found.changes) == {
+        "PersistentVolume/db.kw-0",
+        "PersistentVolume/db.kw-1",
+    }
+    for seen, what in (
+        (live(), "datadir-kw-0, datadir-kw-1, datadir-kw-2"),
+        (observed(volume(0), statefulset(spec())), "its StatefulSet exists"),
+    ):
         with pytest.raises(ClusterError, match=f"the volumes of kw are in use: {what}") as error:
             absent(wipe, seen, volumes_only=True)
         assert error.value.reason == "volumes_in_use"
@@ -486,7 +562,12 @@ def test_a_plan_as_a_person_reads_it() -> None:
     step = Step("upgrade/kw-2", "node 3", "upgrade", True, True, "kw-2", {"ordinal": 2})
     rest = Step("initialize", "once", "initialize")
     made = Plan("kw: upgrade", (step,), (rest,), {"b": (1, 2), "a": (None, 3), "c": (4, None)}, (gate,))
-    assert made.lines() == ["kw: upgrade", "  1 upgrade/kw-2                 node 3", "  gates  space 1 B (≤ 2 B)", "  not allowed in this run: initialize"]
+    assert made.lines() == [
+        "kw: upgrade",
+        "  1 upgrade/kw-2                 node 3",
+        "  gates  space 1 B (≤ 2 B)",
+        "  not allowed in this run: initialize",
+    ]
     assert made.diff() == {"before": "b: 1\nc: 4\n", "after": "a: 3\nb: 2\n"}
     assert made.result() == {
         "headline": "kw: upgrade", "steps": [{"id": "upgrade/kw-2", "title": "node 3", "operation": "upgrade", "pod": "kw-2"}],

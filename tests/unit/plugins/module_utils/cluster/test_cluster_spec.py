@@ -67,7 +67,8 @@ BAD: list[tuple[str, Any, str]] = [
     ("name", "7kw", "must begin with a letter, as Service names do"),
     ("name", "kwbase", "'kwbase' is not allowed: a Service of that name sets KWBASE_PORT in other pods"),
     ("namespace", "n" * 64, LABEL.format(63)), ("namespace", "a.b", LABEL.format(63)),
-    ("create_namespace", "maybe", "'maybe' is no boolean; allowed are true and false"), ("create_namespace", 2, "2 is no boolean"), ("single_node", "solo", "is no boolean"),
+    ("create_namespace", "maybe", "'maybe' is no boolean; allowed are true and false"),
+    ("create_namespace", 2, "2 is no boolean"), ("single_node", "solo", "is no boolean"),
     ("engine", "mysql", "'mysql' is not allowed; allowed are kwdb, kwdb2, bini"), ("engine", "KWDB", "allowed are kwdb, kwdb2, bini"),
     *[("image", text, f"{text!r} has neither tag nor digest, or is no image reference; allowed are NAME:TAG and NAME@sha256:…")
       for text in ("kwdb/kwdb", "r.example:5000/kwdb", "a:", "a@sha256:1", "a b:1", ":1", "a:1/", "a:" + "t" * 129)],
@@ -142,7 +143,9 @@ def test_one_node_only_as_a_single_node() -> None:
     assert parse_asked({**base, "single_node": True})["single_node"] is True
     with pytest.raises(InputError, match=r"replicas: 3 is not allowed with single_node=true; allowed is 1"):
         parse_asked({**base, "replicas": 3, "single_node": True})
-    with pytest.raises(InputError, match=r"replicas: 1 is not allowed without single_node=true .*; allowed are 3 and more"):
+    with pytest.raises(
+        InputError, match=r"replicas: 1 is not allowed without single_node=true .*; allowed are 3 and more"
+    ):
         parse_asked({**base, "replicas": 1, "single_node": False})
 
 
@@ -197,7 +200,18 @@ def test_what_is_remembered_comes_back_as_the_same_values() -> None:
 
 def test_remembered_is_what_lasts_and_no_more() -> None:
     kept = spec(soak=5, confirm="kw", waive=["space"], volumes="wipe", extra_args=["--a"], env={}).remembered()
-    assert not {"soak", "confirm", "waive", "volumes", "operations", "name", "namespace", "image", "replicas", "env"} & set(kept)
+    assert not {
+        "soak",
+        "confirm",
+        "waive",
+        "volumes",
+        "operations",
+        "name",
+        "namespace",
+        "image",
+        "replicas",
+        "env",
+    } & set(kept)
     assert kept["extra_args"] == ["--a"] and kept["storage_size"] == "10Gi" and kept["single_node"] is False
 
 
@@ -239,7 +253,7 @@ def test_the_local_default_class_may_be_said_too() -> None:
 
 def test_a_spec_knows_its_options_and_nothing_else() -> None:
     with pytest.raises(AttributeError, match="nonsense"):
-        _ = spec().nonsense
+        assert spec().nonsense
 
 
 # ---- the table itself
@@ -270,7 +284,9 @@ def test_a_part_of_the_options() -> None:
 def test_the_table_is_sound() -> None:
     assert len(BY_NAME) == len(OPTIONS)
     for option in OPTIONS:
-        assert option.kind in COERCE and option.scope in ("identity", "template", "object", "volume", "run"), option.name
+        assert option.kind in COERCE and option.scope in ("identity", "template", "object", "volume", "run"), (
+            option.name
+        )
         assert option.text and all(re.search(r"[.:;,]$", line) for line in option.text), option.name
         if option.default is not None:  # a default is what its own check makes of it
             assert COERCE[option.kind](option, option.default) == option.default, option.name

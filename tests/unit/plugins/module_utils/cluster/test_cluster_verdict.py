@@ -43,10 +43,14 @@ def test_without_a_message_there_is_no_loose_end() -> None:
 
 def test_no_place_for_the_pod() -> None:
     found = hopeless(pod(2, phase="Pending", unschedulable="0/5 nodes are available"))
-    assert found == Verdict(False, "pod kw-2 cannot be scheduled: 0/5 nodes are available", "unschedulable", 8.0, "kw-2")
+    assert found == Verdict(
+        False, "pod kw-2 cannot be scheduled: 0/5 nodes are available", "unschedulable", 8.0, "kw-2"
+    )
 
 
-@pytest.mark.parametrize(("ended", "restarts", "never"), [(7, 1, "container_crash"), (7, 0, None), (0, 3, None), (None, 3, None)])
+@pytest.mark.parametrize(
+    ("ended", "restarts", "never"), [(7, 1, "container_crash"), (7, 0, None), (0, 3, None), (None, 3, None)]
+)
 def test_one_exit_is_no_crash_two_are(ended: int | None, restarts: int, never: str | None) -> None:
     found = hopeless(pod(0, ended=ended, restarts=restarts))
     assert (found.never if found else None) == never
@@ -59,7 +63,9 @@ def test_an_init_container_counts_too() -> None:
     stuck["status"]["initContainerStatuses"] = [
         {"name": "first", "image": "x:1", "restartCount": 0, "state": {"waiting": {"reason": "InvalidImageName"}}}
     ]
-    assert hopeless(stuck) == Verdict(False, "pod kw-0 cannot start: image x:1: InvalidImageName", "image_pull", 0.0, "kw-0", "first")
+    assert hopeless(stuck) == Verdict(
+        False, "pod kw-0 cannot start: image x:1: InvalidImageName", "image_pull", 0.0, "kw-0", "first"
+    )
 
 
 @pytest.mark.parametrize(
@@ -86,7 +92,9 @@ def test_running_says_nothing_about_ready() -> None:
 
 def test_ready_of_a_revision() -> None:
     assert ready(pod(0, revision="r2"), "kw-0", "r2") is DONE
-    assert ready(pod(0, revision="r1"), "kw-0", "r2") == Verdict(False, "pod kw-0 still runs the old template", pod="kw-0")
+    assert ready(pod(0, revision="r1"), "kw-0", "r2") == Verdict(
+        False, "pod kw-0 still runs the old template", pod="kw-0"
+    )
     assert ready(pod(0, revision="r1"), "kw-0", None) is DONE
 
 

@@ -42,7 +42,9 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return made
 
 
-def context(clock: Clock, *, journal: Journal = JOURNAL, seconds: float | None = None, **asked: Any) -> tuple[Context, Client]:
+def context(
+    clock: Clock, *, journal: Journal = JOURNAL, seconds: float | None = None, **asked: Any
+) -> tuple[Context, Client]:
     client = Client(clock)
     ctx = Context(client, spec(**asked), PROFILES["kwdb"], "ann", seconds=seconds)  # type: ignore[arg-type]
     ctx.seen = live(journal=journal)
@@ -82,11 +84,16 @@ def test_hopeless_ends_after_its_patience_with_the_evidence(clock: Clock) -> Non
         ctx.wait(judge(PULL), "upgrade/kw-2")
     assert clock.now == 1003.0
     assert error.value.reason == "image_pull"
-    assert error.value.msg.startswith("pod kw-2 cannot start: ImagePullBackOff (3 s). Correct image (or the registry, or image_pull_secrets)")
+    assert error.value.msg.startswith(
+        "pod kw-2 cannot start: ImagePullBackOff (3 s). Correct image (or the registry, or image_pull_secrets)"
+    )
     assert error.value.msg.endswith("Last events: Failed7: said; Failed8: said; Failed9: said. Last log: last line")
     facts = error.value.facts
     assert (facts["step"], facts["node"], facts["waited"]) == ("upgrade/kw-2", "kw-2", 3)
-    assert facts["evidence"] == {"events": [f"Failed{number}: said" for number in range(2, 10)], "log": ["old line", "last line"]}
+    assert facts["evidence"] == {
+        "events": [f"Failed{number}: said" for number in range(2, 10)],
+        "log": ["old line", "last line"],
+    }
 
 
 def test_a_hopeless_sight_that_passes_is_none(clock: Clock) -> None:
@@ -99,7 +106,9 @@ def test_a_hopeless_sight_that_passes_is_none(clock: Clock) -> None:
 def test_without_patience_it_ends_at_once(clock: Clock) -> None:
     ctx, client = context(clock)
     client.fail["events", "Event"] = KubeError(403, "Forbidden", "no")
-    with pytest.raises(ClusterError, match=r"gone for good \(0 s\)\. Look at the evidence, mend it and run again\.") as error:
+    with pytest.raises(
+        ClusterError, match=r"gone for good \(0 s\)\. Look at the evidence, mend it and run again\."
+    ) as error:
         ctx.wait(judge(Verdict(False, "gone for good", "of_a_new_kind", 0.0, "kw-1")), "settle")
     assert clock.now == 1000.0 and error.value.facts["evidence"]["events"][0].startswith("could not be read: ")
 
@@ -120,7 +129,9 @@ def test_a_directory_that_does_not_exist_shows_in_events_only(clock: Clock, uid:
     ctx = mounting(clock, uid=uid)
     with pytest.raises(ClusterError) as error:
         ctx.wait(judge(LATER), "create/StatefulSet/kw")
-    assert error.value.reason == "volume_mount" and error.value.msg.startswith(f"pod kw-2 cannot mount its volume: {GONE} (")
+    assert error.value.reason == "volume_mount" and error.value.msg.startswith(
+        f"pod kw-2 cannot mount its volume: {GONE} ("
+    )
     assert "local_pv_prepare" in error.value.msg
     assert under_test.QUIET < clock.now - 1000 <= under_test.QUIET + 6
 
@@ -138,7 +149,9 @@ def test_nothing_moves_for_too_long(clock: Clock) -> None:
     with pytest.raises(ClusterError) as error:
         ctx.wait(judge(LATER), "settle")
     assert error.value.reason == "timeout" and error.value.facts["waited"] == 62 and error.value.facts["node"] == "kw-2"
-    assert error.value.msg.startswith("pod kw-2 is Pending, unchanged for 62 s. The run stopped where it is; run it again")
+    assert error.value.msg.startswith(
+        "pod kw-2 is Pending, unchanged for 62 s. The run stopped where it is; run it again"
+    )
 
 
 def test_movement_begins_the_limit_anew(clock: Clock) -> None:
@@ -177,7 +190,9 @@ def test_a_slice_without_an_operation_writes_nothing(clock: Clock) -> None:
 def test_a_lost_lock_ends_the_wait(clock: Clock) -> None:
     ctx, _client = context(clock)
     ctx.lost = lambda: "eve/9"
-    with pytest.raises(ClusterError, match="the lock of kw was taken over by eve/9; this run stops where it is") as error:
+    with pytest.raises(
+        ClusterError, match="the lock of kw was taken over by eve/9; this run stops where it is"
+    ) as error:
         ctx.wait(judge(LATER), "settle")
     assert error.value.reason == "lock_lost"
 
@@ -230,7 +245,11 @@ def test_the_first_gate_that_refuses(clock: Clock) -> None:
     with pytest.raises(ClusterError) as error:
         ctx.prove([_gate("nodes_live"), _gate("jobs_running"), _gate("space")], step)
     assert error.value.msg == "refused upgrade/kw-2: gate jobs_running: It is not so. Nothing was changed."
-    assert (error.value.reason, error.value.facts["node"], error.value.facts["resumable"]) == ("jobs_running", "kw-2", True)
+    assert (error.value.reason, error.value.facts["node"], error.value.facts["resumable"]) == (
+        "jobs_running",
+        "kw-2",
+        True,
+    )
     assert [item["waived"] for item in error.value.facts["gates"]] == [True, False, False]
     with pytest.raises(ClusterError) as late:
         ctx.prove([_gate("nodes_needed")], step, changed=True)
@@ -245,13 +264,24 @@ def test_what_mends_itself_is_waited_for(clock: Clock) -> None:
     assert clock.now == 1004.0
     with pytest.raises(ClusterError) as error:
         ctx.prove_in_time(lambda: [_gate("ranges_underreplicated")], step)
-    assert error.value.reason == "ranges_underreplicated" and error.value.msg.startswith("refused upgrade/kw-2: gate ranges_underreplicated")
+    assert error.value.reason == "ranges_underreplicated" and error.value.msg.startswith(
+        "refused upgrade/kw-2: gate ranges_underreplicated"
+    )
     assert 60 < clock.now - 1004 <= 64, "after a minute without any change it refuses after all"
 
 
 def test_what_does_not_mend_itself_refuses_at_once(clock: Clock) -> None:
     ctx, _client = context(clock)
-    for name in ("engine_answers", "nodes_live", "nodes_needed", "ranges_unavailable", "one_node", "space", "rollout_idle", "version_path"):
+    for name in (
+        "engine_answers",
+        "nodes_live",
+        "nodes_needed",
+        "ranges_unavailable",
+        "one_node",
+        "space",
+        "rollout_idle",
+        "version_path",
+    ):
         with pytest.raises(ClusterError) as error:
             ctx.prove_in_time(lambda name=name: [_gate("jobs_running"), _gate(name)], Step("scale_in/kw-3", "x"))
         assert error.value.reason == name and clock.now == 1000.0
@@ -282,8 +312,10 @@ def _steps(names: Iterable[str]) -> Plan:
     [
         ("create/Namespace/db", "patch namespaces"), ("create/Service/kw", "patch services"), ("repair/PodDisruptionBudget/b", "patch poddisruptionbudgets"),
         ("create/ServiceAccount/kw", "patch serviceaccounts"), ("create/StatefulSet/kw", "patch statefulsets"), ("delete/Service/kw-ui", "delete services"),
-        ("volume/kw-0", "patch persistentvolumes"), ("volume/kw-0", "create pods"), ("reuse/kw-0", "delete persistentvolumes"), ("initialize", "create pods/exec"),
-        ("initialize", "patch persistentvolumeclaims"), ("remember", "create pods/exec"), ("scale_out/kw-3", "patch statefulsets"), ("settle", "create pods/exec"),
+        ("volume/kw-0", "patch persistentvolumes"), ("volume/kw-0", "create pods"), ("reuse/kw-0", "delete persistentvolumes"),
+        ("initialize", "create pods/exec"),
+        ("initialize", "patch persistentvolumeclaims"), ("remember", "create pods/exec"), ("scale_out/kw-3", "patch statefulsets"),
+        ("settle", "create pods/exec"),
         ("scale_in/kw-3", "delete persistentvolumeclaims"), ("reconfigure/kw-2", "patch statefulsets"), ("upgrade/kw-2", "create pods/exec"),
         ("recommission/kw-3", "create pods/exec"), ("decommission/4", "create pods/exec"), ("remove/pods", "delete pods"),
     ],
@@ -297,16 +329,25 @@ def test_each_right_is_asked_for_once_and_where_it_counts(clock: Clock) -> None:
     client = Client(clock)
     rights.refuse_missing(client, plan_of(spec(), observed()), "db")  # type: ignore[arg-type]
     assert len(client.asked) == len(set(client.asked))
-    assert ("patch", "persistentvolumes", "", None) in client.asked and ("patch", "statefulsets", "apps", "db") in client.asked
+    assert ("patch", "persistentvolumes", "", None) in client.asked and (
+        "patch",
+        "statefulsets",
+        "apps",
+        "db",
+    ) in client.asked
     assert ("patch", "poddisruptionbudgets", "policy", "db") in client.asked
 
 
 def test_what_is_missing_is_named(clock: Clock) -> None:
     client = Client(clock)
-    client.allowed = lambda verb, resource, *_rest: (verb, resource) not in (("patch", "statefulsets"), ("patch", "persistentvolumes"))
+    client.allowed = lambda verb, resource, *_rest: (
+        (verb, resource) not in (("patch", "statefulsets"), ("patch", "persistentvolumes"))
+    )
     with pytest.raises(ClusterError) as error:
         rights.refuse_missing(client, plan_of(spec(), observed()), "db")  # type: ignore[arg-type]
-    assert error.value.msg.startswith("these rights are missing: patch persistentvolumes cluster-wide; patch statefulsets in namespace db. Nothing was changed.")
+    assert error.value.msg.startswith(
+        "these rights are missing: patch persistentvolumes cluster-wide; patch statefulsets in namespace db. Nothing was changed."
+    )
     assert (error.value.reason, error.value.facts) == (
         "forbidden", {"missing": ["patch persistentvolumes", "patch statefulsets"], "resumable": False})  # fmt: skip
 
