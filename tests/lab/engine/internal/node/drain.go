@@ -56,7 +56,9 @@ func (n *Node) drainStep(ctx context.Context) (remaining int, err error) {
 		}
 		views := n.views()
 		for _, s := range led {
-			if to := handover(n.id, s.Voters, views); to != 0 && s.CaughtUp[to] && !s.Transferring {
+			// Of those that have everything: one that came back a moment ago may not have been heard of in a quiet group.
+			ready := slices.DeleteFunc(slices.Clone(s.Voters), func(id int) bool { return id != n.id && !s.CaughtUp[id] })
+			if to := handover(n.id, ready, views); to != 0 && !s.Transferring {
 				n.engine.Transfer(s.ID, to)
 				v := views[to]
 				v.Leads++

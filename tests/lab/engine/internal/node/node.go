@@ -194,7 +194,7 @@ func (n *Node) open() error {
 		n.lns = append(n.lns, ln)
 	}
 	for _, ln := range n.lns {
-		go serve(ln, n.raftStream, rpcs, n.acceptSQL)
+		go serve(n.ctx, ln, n.raftStream, rpcs, n.acceptSQL)
 	}
 	for name, value := range map[string]string{"advertise-addr": n.cfg.Advertise, "http-addr": n.cfg.AdvertiseHTTP,
 		"listen-addr": n.cfg.Listen, "sql-addr": n.cfg.Listen, "advertise-sql-addr": n.cfg.AdvertiseSQL} {

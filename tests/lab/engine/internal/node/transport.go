@@ -28,8 +28,9 @@ const (
 
 const dialTimeout = 3 * time.Second
 
-// serve accepts connections until the listener closes; SQL connections go to sql, which may let them wait.
-func serve(ln net.Listener, raftStream func(net.Conn, *bufio.Reader), rpcs *rpc.Server, sql func(net.Conn)) {
+// serve accepts connections until the listener closes; SQL connections go to sql, which may let them wait. They end
+// with ctx: a node that is closed inside a living process must not answer its peers any more.
+func serve(ctx context.Context, ln net.Listener, raftStream func(net.Conn, *bufio.Reader), rpcs *rpc.Server, sql func(net.Conn)) {
 	for {
 		conn, err := ln.Accept()
 		if err != nil {
@@ -40,6 +41,7 @@ func serve(ln net.Listener, raftStream func(net.Conn, *bufio.Reader), rpcs *rpc.
 			continue
 		}
 		go func() {
+			defer context.AfterFunc(ctx, func() { conn.Close() })()
 			r := bufio.NewReader(conn)
 			head, err := r.Peek(8)
 			if err != nil {
