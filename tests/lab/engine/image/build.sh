@@ -33,9 +33,9 @@ busybox() {
     # apt's sandbox user must be able to write where it downloads.
     chmod 755 "$work"
     (cd "$work" && { apt-get download -q busybox-static || { apt-get update -q && apt-get download -q busybox-static; }; } &&
-        dpkg-deb -x busybox-static_*.deb root)
-    found=$work/root/bin/busybox
-    [ -f "$found" ] || found=$work/root/usr/bin/busybox # where /bin is merged into /usr
+        dpkg-deb -x busybox-static_*.deb unpacked)
+    found=$work/unpacked/bin/busybox
+    [ -f "$found" ] || found=$work/unpacked/usr/bin/busybox # where /bin is merged into /usr
     cp "$found" "$out/busybox"
     rm -rf "$work"
 }
