@@ -96,6 +96,9 @@ def scale_in(ctx: Context, step: Step) -> None:
     elif (row := ctx.seen.node_of(pod)) is not None:
         # The pod went first, by hand or before this run was killed: its volume is only touched when the node holds nothing.
         decommission(ctx, step, row.id)
+    elif ctx.seen.initialized:
+        # After a full restart the engine no longer knows the address of one that left: then the ranges must be whole without it.
+        ctx.prove_in_time(lambda: gates.common(ctx.ask_engine(), ctx.deep(), None), step)
     ctx.wait(lambda: _gone(ctx, pod), step.id, poll=5.0)
     ctx.say(f"pod {pod} gone   {volumes.retire(ctx, ordinal, step.id)}")
 
