@@ -10,7 +10,7 @@ from __future__ import annotations
 import typing as t
 from dataclasses import dataclass, field, replace
 
-from . import compare, manifests, placement, quantity, verdict
+from . import compare, manifests, placement, quantity
 from .errors import ClusterError, InputError
 from .gates import Gate
 from .names import OPTIONS, RETIRED, ordinal_of
@@ -96,9 +96,7 @@ def ordinals_to_add(spec: Spec, seen: Observed) -> range:
     return range(seen.replicas, max(seen.replicas, spec.replicas))
 
 
-def present(
-    spec: Spec, seen: Observed, profile: Profile, *, kube_nodes: t.Sequence[Object] | None, sleep_action: bool
-) -> Plan:
+def present(spec: Spec, seen: Observed, profile: Profile, *, kube_nodes: t.Sequence[Object] | None) -> Plan:
     """What leads from C(seen) to C(spec). kube_nodes: only needed when ordinals are added; None when they may not be listed.
 
     ClusterError or InputError when it must not be done; nothing has been touched then.
@@ -552,11 +550,9 @@ def _permitted(plan: Plan, spec: Spec) -> Plan:
         )
     if not refused:
         return plan
-    # What comes after a step that may not run may depend on it, so everything from there on remains.
-    first = plan.steps.index(refused[0])
-    allowed = plan.steps[:first] + tuple(
-        step for step in plan.steps[first:] if step not in refused and plan.steps[first].id != "initialize"
-    )
+    # Nothing can come after an initialisation that may not run; the other steps do not need each other.
+    end = plan.steps.index(refused[0]) if refused[0].id == "initialize" else len(plan.steps)
+    allowed = tuple(step for step in plan.steps[:end] if step not in refused)
     return replace(plan, steps=allowed, remaining=tuple(step for step in plan.steps if step not in allowed))
 
 
@@ -601,10 +597,3 @@ def absent(spec: Spec, seen: Observed, *, volumes_only: bool = False) -> Plan:
     }
     headline = f"{spec.name}: remove, volumes {spec.volumes}" if steps else f"{spec.name}: nothing to remove"
     return _permitted(Plan(headline, tuple(steps), changes=changes), spec)
-
-
-def pods_verdict(
-    seen_pods: t.Mapping[str, Object], names: t.Iterable[str], judge: t.Callable[..., verdict.Verdict]
-) -> verdict.Verdict:
-    """One verdict over several pods."""
-    return verdict.worst(judge(seen_pods.get(name), name) for name in names)

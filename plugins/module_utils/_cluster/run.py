@@ -171,7 +171,7 @@ class Run:
         nodes = self._kube_nodes(spec) if adding else None
         if nodes is not None and not self.volumes_only and spec.storage == "dynamic":
             planning.refuse_few_nodes(spec, nodes)
-        plan = planning.present(spec, seen, ctx.profile, kube_nodes=nodes, sleep_action=True)
+        plan = planning.present(spec, seen, ctx.profile, kube_nodes=nodes)
         if self.volumes_only:
             kept = tuple(
                 step

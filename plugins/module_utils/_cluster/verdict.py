@@ -143,3 +143,8 @@ def worst(verdicts: t.Iterable[Verdict]) -> Verdict:
     """Of several: a hopeless one, else one that is not done, else done."""
     open_ = [verdict for verdict in verdicts if not verdict.done]
     return next((verdict for verdict in open_ if verdict.never), open_[0] if open_ else DONE)
+
+
+def of_pods(pods: t.Mapping[str, Object], names: t.Iterable[str], judge: t.Callable[..., Verdict]) -> Verdict:
+    """One verdict over several pods; a pod that does not exist is judged as None."""
+    return worst(judge(pods.get(name), name) for name in names)

@@ -50,7 +50,7 @@ def _statefulset(ctx: Context, step: Step) -> None:
     for pod in old if not ctx.seen.initialized else ():
         ctx.client.delete("Pod", pod, ctx.names.namespace, grace=1)
     names = [ctx.names.pod(ordinal) for ordinal in range(ctx.spec.replicas)]
-    ctx.wait(lambda: plan.pods_verdict(ctx.look_at_pods(), names, verdict.running), step.id, poll=5.0)
+    ctx.wait(lambda: verdict.of_pods(ctx.look_at_pods(), names, verdict.running), step.id, poll=5.0)
     ctx.say(f"{len(names)} pods running")
 
 
@@ -86,7 +86,7 @@ def settle(ctx: Context, step: Step) -> None:
 def all_serving(ctx: Context) -> verdict.Verdict:
     """Every pod that should be there is Ready, and the engine counts its node as live."""
     pods = ctx.look_at_pods()
-    found = plan.pods_verdict(pods, ctx.seen.expected_pods(), verdict.ready)
+    found = verdict.of_pods(pods, ctx.seen.expected_pods(), verdict.ready)
     if not found.done:
         return found
     ctx.ask_engine()

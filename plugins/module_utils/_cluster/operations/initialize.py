@@ -7,7 +7,7 @@ from __future__ import annotations
 import typing as t
 from dataclasses import replace
 
-from .. import plan, verdict
+from .. import verdict
 from ..context import utc
 from ..errors import ClusterError
 from . import create, volumes
@@ -20,7 +20,7 @@ if t.TYPE_CHECKING:
 def initialize(ctx: Context, step: Step) -> None:
     """Write the intent, init at ordinal 0, wait until every pod serves, then write the cluster's id where it lasts."""
     first = ctx.names.pod(0)
-    ctx.wait(lambda: plan.pods_verdict(ctx.look_at_pods(), ctx.seen.expected_pods(), verdict.running), step.id)
+    ctx.wait(lambda: verdict.of_pods(ctx.look_at_pods(), ctx.seen.expected_pods(), verdict.running), step.id)
     if not ctx.seen.journal.initializing:
         ctx.write_journal(replace(ctx.seen.journal, initializing={"since": utc(), "who": ctx.who}))
     outcomes: list[str] = []

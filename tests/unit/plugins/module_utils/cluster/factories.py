@@ -232,7 +232,7 @@ def store(node_id: int, used: int = 10, available: int = 90, capacity: int = 100
 
 
 def plan_of(wanted: Spec, seen: Observed, nodes: Sequence[Object] | None = WORKERS) -> Plan:
-    return present(wanted, seen, PROFILES[wanted.engine], kube_nodes=nodes, sleep_action=True)
+    return present(wanted, seen, PROFILES[wanted.engine], kube_nodes=nodes)
 
 
 def ids(plan: Plan) -> list[str]:

@@ -7,12 +7,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.plan import pods_verdict
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.verdict import (
     DONE,
     Verdict,
     completed,
     hopeless,
+    of_pods,
     ready,
     running,
     worst,
@@ -132,6 +132,6 @@ def test_of_several_the_worst() -> None:
 
 def test_over_several_pods() -> None:
     pods = {"kw-0": pod(0), "kw-1": pod(1, ready=False)}
-    assert pods_verdict(pods, ["kw-0", "kw-1"], running) is DONE
-    assert pods_verdict(pods, ["kw-0", "kw-1"], ready).pod == "kw-1"
-    assert pods_verdict(pods, ["kw-0", "kw-2"], running).why == "pod kw-2 does not exist yet"
+    assert of_pods(pods, ["kw-0", "kw-1"], running) is DONE
+    assert of_pods(pods, ["kw-0", "kw-1"], ready).pod == "kw-1"
+    assert of_pods(pods, ["kw-0", "kw-2"], running).why == "pod kw-2 does not exist yet"
