@@ -218,6 +218,11 @@ options:
       - Annotations of the pods.
       - A change restarts the nodes, one by one.
     type: raw
+  restart_id:
+    description:
+      - Any text; another one than before restarts every node, one by one behind the gates. A date does well.
+      - A change restarts the nodes, one by one.
+    type: str
   pod_security_context:
     description:
       - Security context of the pods.
@@ -282,8 +287,10 @@ options:
   operations:
     description:
       - What this run may do; a difference it may not make is refused before anything is touched.
-      - A step that merely comes next (initialise after create) is returned as RV(ignore:remaining).
-      - Any of V(create), V(initialize), V(reconfigure), V(scale_out), V(scale_in), V(upgrade), V(remove).
+      - A step that merely comes next (initialise after create, finalise after upgrade) is returned as RV(ignore:remaining).
+      - 'V(finalize) lets the cluster version rise once every node runs the new release: the end of the way back,
+        so it must be named.'
+      - Any of V(create), V(initialize), V(reconfigure), V(scale_out), V(scale_in), V(upgrade), V(finalize), V(remove).
       - V(create, initialize, reconfigure, scale_out, scale_in, upgrade) when not given.
     type: list
     elements: str
@@ -311,12 +318,39 @@ options:
   stall_timeout:
     description:
       - Seconds without a replica moving after which a decommission counts as stalled.
-      - V(300) when not given.
+      - 'Not given: three times what the largest range may take at the engine''s snapshot rate, 300 at least; pauses
+        of seconds are normal.'
     type: str
   soak:
     description:
       - Seconds a restarted node must stay healthy before the next one is touched.
       - V(0) when not given.
+    type: str
+  pause_after:
+    description:
+      - 'Number of pods with the new image or options after which the run holds, with success and RV(ignore:held=true):
+        the canary.'
+      - The same run without it goes on; the old image undoes it. V(0) means no hold.
+      - V(0) when not given.
+    type: str
+  pre_pull:
+    description:
+      - Run the new image once on every Kubernetes node that needs it before the first pod is restarted.
+      - A node that cannot pull it ends the upgrade with nothing restarted.
+      - V(true) when not given.
+    type: str
+  on_failure:
+    description:
+      - What a run does when a node stalls while it leaves, or a pod cannot start with what is new.
+      - V(stop) leaves it as it is, to be mended and continued; V(rollback) puts the node back, or brings the pods
+        back to what they ran, behind the same gates.
+      - One of V(stop), V(rollback).
+      - V(stop) when not given.
+    type: str
+  paused:
+    description:
+      - 'V(true) marks the cluster: until a run says V(false), every run that would write is refused, and only looks.'
+      - The mark is the annotation C(kaiwudb.kubernetes/paused) of the StatefulSet, which a person may set too.
     type: str
 """
 

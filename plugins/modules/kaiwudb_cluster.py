@@ -75,6 +75,33 @@ EXAMPLES = r"""
   check_mode: true
   diff: true
 
+- name: A canary, one pod on the new release, then a person decides
+  kaiwudb.kubernetes.kaiwudb_cluster:
+    name: orders
+    namespace: orders
+    image: kwdb/kwdb:3.2.2
+    pause_after: 1
+    on_failure: rollback
+    operations: [upgrade]
+
+- name: Restart every node, one by one
+  kaiwudb.kubernetes.kaiwudb_cluster:
+    name: orders
+    namespace: orders
+    restart_id: "2026-11-24"
+
+- name: Let the cluster version rise, after which no upgrade can be undone
+  kaiwudb.kubernetes.kaiwudb_cluster:
+    name: orders
+    namespace: orders
+    operations: [finalize]
+
+- name: Nobody but a person touches this cluster for a while
+  kaiwudb.kubernetes.kaiwudb_cluster:
+    name: orders
+    namespace: orders
+    paused: true
+
 - name: One node fewer, its volume erased
   kaiwudb.kubernetes.kaiwudb_cluster:
     name: orders
@@ -101,7 +128,7 @@ steps:
   elements: str
   sample: [create/Service/orders, volume/orders-0, create/StatefulSet/orders, initialize]
 plan:
-  description: The plan as it was made before the first step, with headline, C(steps), C(remaining) and C(gates) (name, value, limit, holds, sentence, waived).
+  description: The plan as it was made before the first step, with headline, C(steps), C(remaining) and C(gates) (name, value, limit, holds, sentence, waived, and C(waits) for one that a run waits for before it refuses).
   returned: always
   type: dict
 plan_lines:
@@ -110,10 +137,14 @@ plan_lines:
   type: list
   elements: str
 remaining:
-  description: Ids of steps that come next but are not among O(operations).
+  description: Ids of steps that come next but are not among O(operations), or are held by O(pause_after) or O(paused).
   returned: success
   type: list
   elements: str
+held:
+  description: Whether O(pause_after) ended the run with pods still to come; RV(remaining) names them.
+  returned: success
+  type: bool
 in_progress:
   description: Whether O(max_runtime) ended the run before its end; the same run again continues.
   returned: success

@@ -64,6 +64,11 @@ options:
   stall_timeout:
     description:
       - Seconds without a replica moving after which the decommission counts as stalled.
+      - Not given, three times what the largest range may take at the engine's snapshot rate, 300 at least.
+    type: str
+  on_failure:
+    description:
+      - What to do when the node stalls. V(stop), the default, leaves it leaving, to be continued; V(rollback) puts it back.
     type: str
   run_id:
     description:

@@ -207,7 +207,7 @@ TASKS: tuple[Task, ...] = (
         "playbooks/tasks/decommission.yml",
         "Decommission one node, or take it back",
         "kaiwudb_node_decommission",
-        ("name", "namespace", "waive", "max_runtime", "wait_timeout", "stall_timeout"),
+        ("name", "namespace", "waive", "max_runtime", "wait_timeout", "stall_timeout", "on_failure"),
         {
             "node": "{{ kaiwudb_node }}",
             "state": "{{ kaiwudb_node_state | default('decommissioned', true) }}",
@@ -405,11 +405,13 @@ def value_of(name: str) -> str:
 def task(spec: Task) -> str:
     """A task file that hands variables to a module."""
     args = {name: value_of(name) for name in (*CONNECTION, *spec.options)} | spec.args
-    body = "".join(f'    {name}: "{value}"\n' if "{{" in value else f"    {name}: {value}\n" for name, value in args.items())
+    body = "".join(
+        f'    {name}: "{value}"\n' if "{{" in value else f"    {name}: {value}\n" for name, value in args.items()
+    )
     return (
         SPDX
         + BANNER
-        + f'---\n- name: {spec.title}\n  kaiwudb.kubernetes.{spec.module}:\n{body}  register: kaiwudb_result\n'
+        + f"---\n- name: {spec.title}\n  kaiwudb.kubernetes.{spec.module}:\n{body}  register: kaiwudb_result\n"
     )
 
 

@@ -40,6 +40,11 @@ def differences(desired: t.Any, live: t.Any, path: str = "") -> dict[str, tuple[
     return {} if desired == live else {path: (live, desired)}
 
 
+def paths(one: t.Any, other: t.Any) -> set[str]:
+    """Where two objects differ, whichever of them says it."""
+    return set(differences(one, other)) | set(differences(other, one))
+
+
 def repair(desired: t.Mapping[str, t.Any], live: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
     """The merge patch that makes C(live) say what C(desired) says; extra keys of whole maps are removed.
 

@@ -17,6 +17,7 @@ from .errors import ClusterError
 from .journal import Journal
 from .names import CONTAINER, Names, ordinal_of
 from .observe import Deep, Observed
+from .progress import EVERY, about
 from .spec import Spec
 
 if t.TYPE_CHECKING:
@@ -43,11 +44,21 @@ def utc(moment: float | None = None) -> str:
 class Context:
     """One slice of one run on one cluster.
 
+    run_id: the same for all slices of the run; times that another run kept are not compared with this one's clock.
     deadline: monotonic time at which the slice ends, None for never. lines: what moved, for a person.
     """
 
-    def __init__(self, client: Client, spec: Spec, profile: Profile, who: str, *, seconds: float | None = None) -> None:
-        self.client, self.spec, self.profile, self.who = client, spec, profile, who
+    def __init__(
+        self,
+        client: Client,
+        spec: Spec,
+        profile: Profile,
+        who: str,
+        *,
+        run_id: str = "",
+        seconds: float | None = None,
+    ) -> None:
+        self.client, self.spec, self.profile, self.who, self.run_id = client, spec, profile, who, run_id
         self.names: Names = manifests.names_of(spec)
         self.seen: Observed = None  # type: ignore[assignment]  # set by look(), which every run begins with
         self.engine = Engine(
@@ -65,6 +76,7 @@ class Context:
         self.lost: t.Callable[[], str] = lambda: ""
         self._first_seen: dict[str, float] = {}
         self._version = ""  # of the last list of pods; empty when it is used up
+        self._whole_since: float | None = None  # the first of the readings that all said: whole
 
     def _serving(self) -> list[str]:
         """Ready pods, those of low ordinals first."""
@@ -108,7 +120,20 @@ class Context:
         return self.seen
 
     def deep(self) -> Deep | None:
-        return observe.look_deep(self.engine, self.seen)
+        """What gates need beyond the light view; with the time over which every reading said that all ranges are whole."""
+        found, now = observe.look_deep(self.engine, self.seen), time.time()
+        if found is None or self.seen.nodes is None or not found.wholeness(self.seen).whole:
+            self._whole_since = None
+        elif self._whole_since is None or self._whole_since > now:
+            self._whole_since = now
+        if found is None:
+            return None
+        since = now if self._whole_since is None else self._whole_since
+        return replace(found, whole_for=now - since, apart=float(self.profile.liveness_seconds))
+
+    def disturbed(self) -> None:
+        """A node was just restarted or taken away: readings from before say nothing about what comes."""
+        self._whole_since = None
 
     # ---- time
 
@@ -155,43 +180,61 @@ class Context:
     ) -> None:
         """Until C(judge) says done. A hopeless cause that persists ends it with the evidence; so does C(limit) (wait_timeout) without a change.
 
-        Since when nothing has changed is kept in the journal over slices; otherwise a wait cut into slices would never end.
+        Since when nothing has changed is kept in the journal over the slices of a run; otherwise a wait cut into slices would never end.
         """
         known = self.seen.journal.operation.get("waiting") or {}
-        since, last = (float(known["since"]), known["why"]) if known.get("step") == step else (time.time(), "")
-        said = bool(last)
+        mine = known.get("step") == step and known.get("run") == self.run_id
+        since, last = (float(known["since"]), str(known["why"])) if mine else (time.time(), "")
+        if mine and known.get("whole_since"):
+            self._whole_since = float(known["whole_since"])
+        said, told, shown = bool(last), 0.0, ""
         try:
             while True:
                 found = judge()
+                now = time.time()
+                if found.progress and found.progress != shown:
+                    if shown and now - told > EVERY:
+                        self.say(f"{step}   {found.progress}")
+                        told = now
+                    shown = found.progress
                 if found.done:
                     return
                 if found.why != last:
-                    since, last, said = time.time(), found.why, False
-                elif not said and time.time() - since > QUIET:
+                    since, last, said = now, found.why, False
+                elif not said and now - since > QUIET:
                     said = True
                     self.say(f"{step}   {found.why}")
                 if said and not found.never and found.pod:
                     found = self._mount_trouble(found)
                 self._give_up_if_hopeless(found, step)
-                if time.time() - since > (limit or self.spec.wait_timeout):
+                if now - since > (limit or self.spec.wait_timeout):
                     raise ClusterError(
-                        f"{found.why}, unchanged for {time.time() - since:.0f} s. The run stopped where it is; run it again to continue.",
+                        f"{found.why}, unchanged for {about(now - since)}. The run stopped where it is; run it again to continue."
+                        + self._stores_missing(),
                         "timeout",
                         step=step,
                         node=found.pod,
-                        waited=round(time.time() - since),
+                        waited=round(now - since),
                         evidence=self._evidence(found),
                     )
                 self.pause(min(poll, 1.0) if found.never else poll)
         except Paused:
             journal = self.seen.journal
             if journal.operation:
-                self.write_journal(
-                    replace(
-                        journal, operation={**journal.operation, "waiting": {"step": step, "why": last, "since": since}}
-                    )
-                )
+                waiting = {"step": step, "why": last, "since": since, "run": self.run_id}
+                if self._whole_since is not None:
+                    waiting["whole_since"] = self._whole_since
+                self.write_journal(replace(journal, operation={**journal.operation, "waiting": waiting}))
             raise
+
+    def _stores_missing(self) -> str:
+        """What a person must know of an initialised cluster none of whose pods serves: it is not made anew."""
+        if not self.seen.initialized or self.seen.nodes is not None or any(map(observe.ready, self.seen.pods.values())):
+            return ""
+        return (
+            f" No pod serves, and the cluster was initialised before ({self.seen.cluster_id or 'says the journal'}), so it is never "
+            "initialised again: bring the stores of a majority of its nodes back."
+        )
 
     def _mount_trouble(self, found: verdict.Verdict) -> verdict.Verdict:
         """A directory that does not exist shows in events only; the container just waits. Other mount troubles pass."""
@@ -262,7 +305,8 @@ class Context:
     # ---- journal and gates
 
     def write_journal(self, journal: Journal) -> None:
-        """Keep it, where it differs from what is kept."""
+        """Keep it, where it differs from what is kept; with the options in force, should the StatefulSet lose them."""
+        journal = replace(journal, options=self.seen.noted or journal.options)
         if journal == self.seen.journal and self.names.journal in self.seen.objects["ConfigMap"]:
             return
         kept = self.client.apply(manifests.configmap(self.names, journal.data()))
@@ -286,7 +330,7 @@ class Context:
             )
 
         try:
-            self.wait(judge, step.id, limit=_gates.GATE_PATIENCE)
+            self.wait(judge, step.id, poll=3.0, limit=_gates.GATE_PATIENCE)
         except ClusterError as error:
             if error.reason != "timeout":
                 raise
@@ -299,15 +343,25 @@ class Context:
         if refusing:
             gate = refusing[0]
             raise ClusterError(
-                f"refused {step.id}: gate {gate.name}: {gate.sentence} " + ("" if changed else "Nothing was changed."),
+                f"refused {step.id}: gate {gate.name}: {gate.sentence}" + ("" if changed else " Nothing was changed."),
                 gate.name,
                 step=step.id,
                 node=step.pod,
                 gates=[item.result() for item in judged],
-                resumable=gate.name not in ("nodes_needed", "version_path"),
+                resumable=_gates.BY_NAME[gate.name].mends or gate.name not in _NOT_AGAIN,
             )
 
 
+# Gates that the same run will never pass: another question must be asked.
+_NOT_AGAIN = (
+    "nodes_needed",
+    "zone_constraints",
+    "version_path",
+    "template_expected",
+    "never_initialised",
+    "confirmed",
+    "protected",
+)
 _REMEDY = {
     "image_pull": "Correct image (or the registry, or image_pull_secrets) and run again; on a live cluster the other pods serve on, and setting image "
     "back to what it was undoes the change.",

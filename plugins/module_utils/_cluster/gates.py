@@ -25,35 +25,81 @@ class Gate:
     sentence: str = ""
     waived: bool = False
 
+    @property
+    def waits(self) -> bool:
+        """Whether a run waits for it before it refuses."""
+        return not self.holds and not self.waived and BY_NAME[self.name].mends
+
     def result(self) -> dict[str, t.Any]:
-        return asdict(self)
+        return {**asdict(self), "waits": self.waits}
 
     def line(self) -> str:
-        state = "" if self.holds else " (waived)" if self.waived else " REFUSES"
+        state = "" if self.holds else " (waived)" if self.waived else " waited for" if self.waits else " REFUSES"
         return f"{self.name} {self.value} ({self.limit}){state}"
 
 
 @dataclass(frozen=True)
 class Rule:
-    """A gate's entry in the table that the documentation shows. why_not: why it cannot be waived; empty where it can."""
+    """A gate's entry in the table that the documentation shows.
+
+    why_not: why it cannot be waived; empty where it can. mends: whether it mends itself, so that a run waits for it before it refuses,
+    as long as something moves.
+    """
 
     name: str
     before: str
     text: str
     why_not: str = ""
+    mends: bool = False
+
+    def row(self) -> tuple[str, str, str, str, str]:
+        """The cells of its line in the documentation."""
+        waive = f"no: {self.why_not}" if self.why_not else "yes"
+        return f"`{self.name}`", self.before, self.text, "yes" if self.mends else "no", waive
 
 
 RULES = (
     Rule(
-        "engine_answers", "scale in, upgrade", "a database node answers `node status`", "nothing else could be judged"
+        "engine_answers",
+        "scale in, upgrade, finalise",
+        "a database node answers `node status`",
+        "nothing else could be judged",
     ),
     Rule(
         "nodes_live",
-        "scale in, upgrade",
+        "scale in, upgrade, finalise",
         "every node that belongs to the cluster is live and available in the engine's own view",
     ),
     Rule(
-        "nodes_settled", "scale in, upgrade", "no node is joining, leaving or upgrading, but the one this step is about"
+        "nodes_settled",
+        "scale in, upgrade, finalise",
+        "no node is joining, leaving or upgrading, but the one this step is about",
+        mends=True,
+    ),
+    Rule(
+        "ranges_unavailable",
+        "scale in, upgrade, finalise",
+        "no range is without a live majority",
+        "taking a node away could lose data",
+    ),
+    Rule(
+        "ranges_underreplicated",
+        "scale in, upgrade",
+        "no range has fewer live replicas than the allocator keeps",
+        mends=True,
+    ),
+    Rule(
+        "ranges_steady",
+        "scale in, upgrade",
+        "all ranges are whole in two readings further apart than a dead node still counts as live (15 s), with nothing restarted between",
+        mends=True,
+    ),
+    Rule("jobs_running", "scale in, upgrade", "no schema change, import, restore or backup is running", mends=True),
+    Rule(
+        "claims_kept",
+        "upgrade",
+        "every pod's claim is there and not being deleted",
+        "the pod would come back without its store",
     ),
     Rule(
         "nodes_needed",
@@ -62,15 +108,13 @@ RULES = (
         "decommissioning below it never ends",
     ),
     Rule(
-        "ranges_unavailable",
-        "scale in, upgrade",
-        "no range is without a live majority",
-        "taking a node away could lose data",
+        "zone_constraints",
+        "scale in",
+        "no zone requires replicas on nodes of which too few would remain",
+        "decommissioning such a node never ends",
     ),
-    Rule("ranges_underreplicated", "scale in, upgrade", "no range has fewer live replicas than the allocator keeps"),
     Rule("one_node", "scale in", "exactly one live node has the pod's address", "the wrong node might be emptied"),
     Rule("space", "scale in", "the nodes that stay can hold the leaving node's bytes and stay below 85 %"),
-    Rule("jobs_running", "scale in, upgrade", "no schema change, import or restore is running"),
     Rule(
         "rollout_idle",
         "scale in",
@@ -78,14 +122,57 @@ RULES = (
         "two changes at once could break the quorum",
     ),
     Rule(
+        "emptied",
+        "scale in, when the pod goes",
+        "no range has a replica on the node by its own list, whatever the counters say",
+        "its replicas would go with it",
+    ),
+    Rule(
         "version_path",
         "upgrade",
         "the database may go from the version it runs to the one asked for",
         "the data could not be read afterwards",
     ),
+    Rule(
+        "image_pullable",
+        "upgrade, after the pre-pull",
+        "the new image ran on every Kubernetes node that needs it (`pre_pull: false` leaves it out)",
+        "a pod that went down would not come back",
+        mends=True,  # by the step before it
+    ),
+    Rule(
+        "template_expected",
+        "upgrade with options",
+        "the API server's dry run changes only those fields of the pods that the options asked for stand for",
+    ),
+    Rule(
+        "one_build",
+        "finalise",
+        "every node runs the release that is finalised",
+        "an older node could not read its store any more",
+    ),
+    Rule(
+        "never_initialised",
+        "initialise",
+        "no trace of an earlier initialisation: no ready pod, no id in journal, claims or volumes",
+        "a second `init` makes a second cluster",
+    ),
+    Rule(
+        "confirmed",
+        "remove",
+        "`confirm` repeats the cluster's name; judged before any request",
+        "it is the question itself",
+    ),
+    Rule(
+        "protected",
+        "remove",
+        "the cluster holds no tables of its users, or `deletion_protection` is false",
+        "`deletion_protection: false` is the way to say it",
+    ),
 )
+BY_NAME = {rule.name: rule for rule in RULES}
 # What mends itself: a run waits for these before it refuses, as long as something moves.
-PASSING = ("nodes_settled", "ranges_underreplicated", "jobs_running")
+PASSING = tuple(rule.name for rule in RULES if rule.mends)
 GATE_PATIENCE = 60.0  # seconds without any change after which such a gate refuses after all
 WAIVABLE = tuple(rule.name for rule in RULES if not rule.why_not)
 
@@ -146,6 +233,15 @@ def common(seen: Observed, deep: Deep | None, subject: int | None) -> list[Gate]
             "Fewer live replicas than needed: range {named}. Wait until they are whole.",
         ),
         Gate(
+            "ranges_steady",
+            f"{deep.whole_for:.0f} s",
+            f"≥ {deep.apart:.0f} s",
+            deep.whole_for >= deep.apart,
+            f"One reading says that all ranges are whole; another one {deep.apart:.0f} s later must say the same."
+            if whole.whole
+            else "The ranges are not whole yet.",
+        ),
+        Gate(
             "jobs_running",
             str(len(blocking)),
             "≤ 0",
@@ -153,6 +249,134 @@ def common(seen: Observed, deep: Deep | None, subject: int | None) -> list[Gate]
             "Running: " + ", ".join(f"{job.kind} {job.id}" for job in blocking) + ". Wait for it, or cancel it.",
         ),
     ]
+
+
+def claims_kept(seen: Observed) -> Gate:
+    """Before a pod is restarted: its claim must still be there when it comes back."""
+    lost = [
+        name
+        for ordinal in range(seen.replicas)
+        if (name := seen.names.claim(ordinal)) not in seen.claims
+        or seen.claims[name]["metadata"].get("deletionTimestamp")
+    ]
+    return Gate(
+        "claims_kept",
+        str(len(lost)),
+        "≤ 0",
+        not lost,
+        f"Claim {', '.join(lost)} is missing or being deleted. A run that may reconfigure gives the volume to a new claim first.",
+    )
+
+
+def _zone_constraints(seen: Observed, deep: Deep, node_id: int | None) -> Gate:
+    """A required constraint that only the leaving node, or too few others, can meet holds its replicas there for ever."""
+    members = [node for node in seen.members() if not node.is_decommissioning or node.id == node_id]
+    subject = next((node for node in members if node.id == node_id), None)
+    blocking = []
+    for rule in deep.constraints:
+        fit = [node for node in members if rule.fits(node.locality)]
+        staying = [node for node in fit if node.id != node_id]
+        if subject in fit and len(staying) < min(rule.count, len(fit)):
+            blocking.append(
+                f"{rule.target} requires {rule.count} on {rule.text}, {len(staying)} such nodes would remain"
+            )
+    return Gate(
+        "zone_constraints",
+        str(len(blocking)),
+        "≤ 0",
+        not blocking,
+        f"{'; '.join(blocking)}. Change the constraint first (… CONFIGURE ZONE USING constraints = …), or keep the node.",
+    )
+
+
+def emptied(deep: Deep | None, node_id: int) -> list[Gate]:
+    """Before the pod of a decommissioned node goes: the ranges' own lists must say the same as the counter."""
+    if deep is None:
+        return [
+            Gate("engine_answers", "no", "yes", False, "SQL does not answer; what the node still holds is not known.")
+        ]
+    left = [item for item in deep.ranges if node_id in item.replicas]
+    return [
+        _count(
+            "emptied",
+            left,
+            f"Node {node_id} is still listed for range {{named}}. Wait until the engine has moved them.",
+        )
+    ]
+
+
+def initialize(seen: Observed) -> list[Gate]:
+    """Before C(init)."""
+    trace = (
+        f"cluster id {seen.cluster_id}"
+        if seen.cluster_id
+        else "journal"
+        if seen.journal.initialized
+        else "a pod that serves"
+        if seen.initialized
+        else ""
+    )
+    return [
+        Gate(
+            "never_initialised",
+            trace or "no trace",
+            "no trace",
+            not trace,
+            f"It was initialised before ({trace}); a second init would make a second cluster. Bring its stores back.",
+        )
+    ]
+
+
+def finalize(seen: Observed, deep: Deep | None, version: tuple[int, ...] | None) -> list[Gate]:
+    """Before the cluster version may rise. version: of the image asked for; None when its tag does not say."""
+    from .._engine.profiles import version_of
+
+    judged = [
+        gate
+        for gate in common(seen, deep, None)
+        if gate.name in ("engine_answers", "nodes_live", "nodes_settled", "ranges_unavailable")
+    ]
+    builds = sorted({str(node.build) for node in seen.members()}) if seen.nodes is not None else []
+    same = len(builds) == 1 and (version is None or (version_of(builds[0]) or version)[:3] == version[:3])
+    return [
+        *judged,
+        Gate(
+            "one_build",
+            ", ".join(builds) or "unknown",
+            "one",
+            same,
+            "Nodes run different releases, or not the one asked for. Finish the upgrade first.",
+        ),
+    ]
+
+
+def confirmed(name: str, confirm: str | None) -> Gate:
+    """The first gate of a removal, judged on the options alone."""
+    return Gate(
+        "confirmed",
+        confirm or "nothing",
+        name,
+        confirm == name,
+        f"confirm must repeat the cluster's name to remove it; allowed is {name!r}.",
+    )
+
+
+def protected(tables: t.Sequence[str] | None, *, wanted: bool) -> Gate:
+    """The second one. tables: of users; None when nobody can tell. wanted: whether protection is on."""
+    if not wanted:
+        return Gate("protected", "off", "no tables, or off", True)
+    holds = (
+        "nobody can tell whether it holds tables, for no node answers"
+        if tables is None
+        else f"it holds {len(tables)} tables ({', '.join(tables[:3])}{' …' if len(tables) > 3 else ''})"
+    )
+    return Gate(
+        "protected",
+        "unknown" if tables is None else f"{len(tables)} tables",
+        "no tables, or off",
+        tables is not None and not tables,
+        f"{holds}. Set deletion_protection to false to remove it all the same.",
+    )
 
 
 def _rollout_idle(seen: Observed) -> Gate:
@@ -193,6 +417,7 @@ def scale_in(seen: Observed, deep: Deep | None, node_id: int | None, pod: str) -
             "Lower num_replicas of the zones first (ALTER RANGE default CONFIGURE ZONE …), or keep the nodes; never below 3.",
         )
     )
+    gates.append(_zone_constraints(seen, deep, node_id))
     live = [node for node in seen.rows_of(pod) if node.is_live]
     gates.append(
         Gate(

@@ -9,7 +9,16 @@ import typing as t
 from dataclasses import asdict, dataclass, field, replace
 
 KEPT = 20  # finished operations
-_SHAPES = {"cluster_id": str, "initializing": dict, "initialized": dict, "operation": dict, "made_namespace": bool}
+STEPS_KEPT = 60  # of one operation
+_SHAPES = {
+    "cluster_id": str,
+    "initializing": dict,
+    "initialized": dict,
+    "operation": dict,
+    "made_namespace": bool,
+    "options": dict,
+    "unfinalized": dict,
+}
 
 
 def _named(operation: t.Any) -> bool:
@@ -20,8 +29,9 @@ def _named(operation: t.Any) -> bool:
 class Journal:
     """cluster_id and initialized (who, when) are written after C(init), initializing before it.
 
-    operation: the one under way (name, who, since, step, node, replicas, figures); history: the last ones done.
-    made_namespace: whether the namespace was made here and so may be deleted.
+    operation: the one under way (name, who, since, step, steps with their times, figures); history: the last ones done.
+    made_namespace: whether the namespace was made here and so may be deleted. options: those in force, should the StatefulSet lose them.
+    unfinalized: since when, and at which cluster version, the engine is held so that an upgrade can be undone; and the image before it.
     """
 
     cluster_id: str | None = None
@@ -30,6 +40,8 @@ class Journal:
     operation: t.Mapping[str, t.Any] = field(default_factory=dict)
     history: tuple[t.Mapping[str, t.Any], ...] = ()
     made_namespace: bool = False
+    options: t.Mapping[str, t.Any] = field(default_factory=dict)
+    unfinalized: t.Mapping[str, t.Any] = field(default_factory=dict)
 
     @classmethod
     def read(cls, configmap: t.Mapping[str, t.Any] | None) -> Journal:
@@ -56,8 +68,26 @@ class Journal:
             return replace(self, operation={**self.operation, "who": who, **facts})
         return replace(self, operation={"name": name, "who": who, "since": now, **facts})
 
+    def timed(self, steps: t.Sequence[t.Mapping[str, t.Any]]) -> Journal:
+        """With more steps done: C(step), C(at), C(seconds)."""
+        if not self.operation or not steps:
+            return self
+        return replace(
+            self, operation={**self.operation, "steps": [*self.operation.get("steps", ()), *steps][-STEPS_KEPT:]}
+        )
+
     def end(self, now: str, outcome: str, **facts: t.Any) -> Journal:
         if not self.operation:
             return self
-        done = {**self.operation, "until": now, "outcome": outcome, **facts}
+        passing = (
+            "waiting",
+            "moving",
+            "pulled",
+            "step",
+            "at_step",
+            "from",
+            "undoing",
+        )  # of use only while it is under way
+        kept = {key: value for key, value in self.operation.items() if key not in passing}
+        done = {**kept, "until": now, "outcome": outcome, **facts}
         return replace(self, operation={}, history=(*self.history, done)[-KEPT:])

@@ -8,7 +8,7 @@ import copy
 import json
 import typing as t
 
-from .names import CLAIM, CLUSTER_ID, COMPONENT, CONTAINER, NAMESPACE, NODE, OPTIONS, Names
+from .names import CLAIM, CLUSTER_ID, COMPONENT, CONTAINER, NAMESPACE, NODE, OPTIONS, RESTART, Names
 from .spec import Spec
 
 if t.TYPE_CHECKING:
@@ -180,10 +180,11 @@ def template(spec: Spec, profile: Profile, *, sleep_action: bool) -> Manifest:
         **({"securityContext": dict(spec.pod_security_context)} if spec.pod_security_context else {}),
         **({"priorityClassName": spec.priority_class} if spec.priority_class else {}),
     }
+    notes = {**(spec.pod_annotations or {}), **({RESTART: spec.restart_id} if spec.restart_id else {})}
     made = {
         "metadata": {
             "labels": {**(spec.pod_labels or {}), **names.labels, COMPONENT: "database"},
-            **({"annotations": dict(spec.pod_annotations)} if spec.pod_annotations else {}),
+            **({"annotations": notes} if notes else {}),
         },
         "spec": pod,
     }
@@ -299,13 +300,16 @@ SCRIPTS = {
 }
 
 
-def preparer(spec: Spec, ordinal: int, node: str, path: str, action: str, suffix: str = "") -> Manifest:
-    """A short-lived pod that makes, archives or wipes one volume's directory on one node; from the cluster's own image."""
-    names, parent = names_of(spec), path.rsplit("/", 1)[0]
+def _short_lived(
+    spec: Spec, name: str, node: str, container: Manifest, *, volumes: t.Sequence[Manifest] = ()
+) -> Manifest:
+    """A pod that does one thing on one node and ends. Its container's name says what for."""
+    names = names_of(spec)
+    secrets = [{"name": secret} for secret in spec.image_pull_secrets]
     return {
         "apiVersion": "v1",
         "kind": "Pod",
-        "metadata": _meta(names, names.preparer(ordinal)) | {"labels": {**names.labels, COMPONENT: "volume"}},
+        "metadata": _meta(names, name) | {"labels": {**names.labels, COMPONENT: container["name"]}},
         "spec": {
             # Bound to its node directly: it must run there and nowhere else, also on a node that is cordoned.
             "nodeName": node,
@@ -314,25 +318,41 @@ def preparer(spec: Spec, ordinal: int, node: str, path: str, action: str, suffix
             "enableServiceLinks": False,
             "automountServiceAccountToken": False,
             "tolerations": [{"operator": "Exists"}],
-            **(
-                {"imagePullSecrets": [{"name": name} for name in spec.image_pull_secrets]}
-                if spec.image_pull_secrets
-                else {}
-            ),
+            **({"imagePullSecrets": secrets} if secrets else {}),
             "containers": [
                 {
-                    "name": "volume",
                     "image": spec.image,
                     "imagePullPolicy": spec.image_pull_policy,
-                    "command": ["/bin/sh", "-c", SCRIPTS[action], "sh", path, suffix],
-                    "securityContext": {"runAsUser": 0},
                     "terminationMessagePolicy": "FallbackToLogsOnError",
-                    "volumeMounts": [{"name": "host", "mountPath": parent}],
+                    **container,
                 }
             ],
-            "volumes": [{"name": "host", "hostPath": {"path": parent, "type": "DirectoryOrCreate"}}],
+            **({"volumes": list(volumes)} if volumes else {}),
         },
     }
+
+
+def preparer(spec: Spec, ordinal: int, node: str, path: str, action: str, suffix: str = "") -> Manifest:
+    """The pod that makes, archives or wipes one volume's directory on one node; from the cluster's own image."""
+    parent = path.rsplit("/", 1)[0]
+    container = {
+        "name": "volume",
+        "command": ["/bin/sh", "-c", SCRIPTS[action], "sh", path, suffix],
+        "securityContext": {"runAsUser": 0},
+        "volumeMounts": [{"name": "host", "mountPath": parent}],
+    }
+    host = {"name": "host", "hostPath": {"path": parent, "type": "DirectoryOrCreate"}}
+    return _short_lived(spec, names_of(spec).preparer(ordinal), node, container, volumes=[host])
+
+
+def puller(spec: Spec, profile: Profile, ordinal: int, node: str) -> Manifest:
+    """The pod that runs the new image's C(version) on one node: it can be pulled there, and it is what it says."""
+    container = {
+        "name": "pull",
+        "command": [spec.binary or profile.binary, "version"],
+        **({"env": [{"name": "LD_LIBRARY_PATH", "value": profile.library_path}]} if profile.library_path else {}),
+    }
+    return _short_lived(spec, names_of(spec).puller(ordinal), node, container)
 
 
 def configmap(names: Names, data: t.Mapping[str, str]) -> Manifest:

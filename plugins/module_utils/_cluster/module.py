@@ -126,7 +126,9 @@ def decommission_main() -> t.NoReturn:
     """C(kaiwudb_node_decommission)."""
     module = build(
         {
-            **options.argument_spec("name", "namespace", "waive", "max_runtime", "wait_timeout", "stall_timeout"),
+            **options.argument_spec(
+                "name", "namespace", "waive", "max_runtime", "wait_timeout", "stall_timeout", "on_failure"
+            ),
             **SLICE_ARGS,
             "node": {"type": "str", "required": True},
             "state": {"type": "str", "default": "decommissioned", "choices": ["decommissioned", "active"]},

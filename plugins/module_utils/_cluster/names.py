@@ -15,6 +15,8 @@ COMPONENT = "app.kubernetes.io/component"
 NAMESPACE = f"{MANAGER}/namespace"  # on what is cluster-scoped: two clusters of one name may live in two namespaces
 
 OPTIONS = f"{MANAGER}/options"  # on the StatefulSet: the options in force, so that what is not given stays
+PAUSED = f"{MANAGER}/paused"  # on the StatefulSet: since when and by whom; such a cluster is only read
+RESTART = f"{MANAGER}/restart-id"  # on the pods: the restart they belong to
 CLUSTER_ID = f"{MANAGER}/cluster-id"  # on claims and volumes, which outlive the journal
 STORE = f"{MANAGER}/store"  # on volumes: the engine node whose store lies there
 RETIRED = f"{MANAGER}/retired"  # on volumes: when their node left the cluster; never mounted again as they are
@@ -82,6 +84,10 @@ class Names:
 
     def preparer(self, ordinal: int) -> str:
         return f"{self.name}-volume-{ordinal}"
+
+    def puller(self, ordinal: int) -> str:
+        """The short-lived pod that runs a new image on the node of that ordinal."""
+        return f"{self.name}-pull-{ordinal}"
 
     def host(self, ordinal: int) -> str:
         """Fully qualified, as the engine advertises it."""

@@ -45,6 +45,14 @@ class NodeRun(Run):
             )
         row = self._find(ctx)
         plan = self._plan_for(ctx, row)
+        if plan.steps and ctx.seen.paused:
+            raise ClusterError(
+                f"{ctx.spec.name} is paused ({ctx.seen.paused}), and {plan.steps[0].id} would be to do. Nothing was changed. "
+                "Set paused to false in a run of deploy first.",
+                "paused",
+                step=plan.steps[0].id,
+                resumable=False,
+            )
         if self.check or not plan.steps:
             return self._answer(ctx, plan, row)
         rights.refuse_missing(self.client, plan, ctx.spec.namespace)
@@ -109,7 +117,7 @@ class NodeRun(Run):
             pod,
             {"id": row.id},
         )
-        found = gates.judge(gates.scale_in(ctx.seen, ctx.deep(), row.id, pod), ctx.spec.waive)
+        found = gates.judge(members.before(ctx, step), ctx.spec.waive)
         if not row.is_decommissioning:
             ctx.prove([gate for gate in found if gate.name not in gates.PASSING], step)
         return Plan(

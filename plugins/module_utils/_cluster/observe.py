@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from . import ranges as _ranges
 from .errors import ClusterError
 from .journal import Journal
-from .names import CLUSTER_ID, OPTIONS, Names, ordinal_of, owned
-from .ranges import Range, Wholeness
+from .names import CLUSTER_ID, OPTIONS, PAUSED, Names, ordinal_of, owned
+from .ranges import Constraint, Range, Wholeness
 
 if t.TYPE_CHECKING:
     from .._engine.cli import Engine
@@ -49,11 +49,19 @@ class Store:
 
 @dataclass(frozen=True)
 class Deep:
-    """What only a gate needs to know."""
+    """What only a gate needs to know.
+
+    constraints: what zones require of nodes. largest: bytes a range may have (the largest C(range_max_bytes) of the zones).
+    whole_for: seconds over which every reading said that all ranges are whole; apart: how long that must be.
+    """
 
     ranges: tuple[Range, ...]
     jobs: tuple[Job, ...]
     stores: tuple[Store, ...]
+    constraints: tuple[Constraint, ...] = ()
+    largest: int = 0
+    whole_for: float = 0.0
+    apart: float = 0.0
 
     def wholeness(self, seen: Observed) -> Wholeness:
         members = seen.members()
@@ -126,21 +134,36 @@ class Observed:
     def remembered(self) -> dict[str, t.Any] | None:
         """The options in force; None when there is no cluster yet."""
         if self.statefulset is None:
-            return None
+            return self._orphaned
         leaving = self.journal.operation
         target = leaving.get("replicas") if leaving.get("name") == "scale_in" else None
         return {**self.noted, "image": self.image, "replicas": target or self.replicas}
 
     @property
+    def _orphaned(self) -> dict[str, t.Any] | None:
+        """What pods that lost their StatefulSet still tell, with the options that the journal kept."""
+        pods = [pod for name, pod in sorted(self.pods.items()) if ordinal_of(name) is not None]
+        if not pods or "security" not in self.journal.options:
+            return None
+        highest = max(ordinal_of(pod["metadata"]["name"]) or 0 for pod in pods)
+        return {**self.journal.options, "image": container(pods[0])["image"], "replicas": highest + 1}
+
+    @property
     def noted(self) -> dict[str, t.Any]:
-        """The options the StatefulSet's annotation holds; {} when it is lost or somebody wrote nonsense into it."""
+        """The options the StatefulSet's annotation holds; the journal's when it is lost or somebody wrote nonsense into it."""
+        if self.statefulset is None:
+            return {}
         try:
-            known = json.loads(
-                ((self.statefulset or {}).get("metadata", {}).get("annotations") or {}).get(OPTIONS, "{}")
-            )
+            known = json.loads((self.statefulset["metadata"].get("annotations") or {}).get(OPTIONS, "null"))
         except ValueError:
-            known = {}
-        return known if isinstance(known, dict) else {}
+            known = None
+        return known if isinstance(known, dict) and known else dict(self.journal.options)
+
+    @property
+    def paused(self) -> str:
+        """Who paused the cluster and when, as its annotation says; empty when nobody did."""
+        notes = (self.statefulset or {}).get("metadata", {}).get("annotations") or {}
+        return str(notes[PAUSED]) or "somebody" if PAUSED in notes else ""
 
     @property
     def removed_options(self) -> dict[str, t.Any]:
@@ -262,6 +285,7 @@ def ask_engine(engine: Engine, seen: Observed) -> Observed:
 
 
 _WANTED = re.compile(r"num_replicas = (\d+)")
+_LARGEST = re.compile(r"range_max_bytes = (\d+)")
 
 
 def _wanted(zones: t.Iterable[t.Mapping[str, t.Any]]) -> t.Callable[[t.Mapping[str, t.Any]], int]:
@@ -294,6 +318,12 @@ def _wanted(zones: t.Iterable[t.Mapping[str, t.Any]]) -> t.Callable[[t.Mapping[s
     return wanted
 
 
+def _constraints(zone: t.Mapping[str, t.Any]) -> list[Constraint]:
+    config = zone["raw_config_sql"] or ""
+    own = _WANTED.search(config)
+    return _ranges.constraints(zone["target"] or "a zone", config, int(own.group(1)) if own else 3)
+
+
 def _ids(text: str | None) -> frozenset[int]:
     return frozenset(int(part) for part in re.findall(r"\d+", text or ""))
 
@@ -308,7 +338,8 @@ def look_deep(engine: Engine, seen: Observed) -> Deep | None:
         )
 
     try:
-        wanted = _wanted(ask("range_name, database_name, table_name, raw_config_sql", "zones"))
+        zones = ask("target, range_name, database_name, table_name, raw_config_sql", "zones")
+        wanted = _wanted(zones)
         rows = ask("range_id, start_pretty, database_name, table_name, replicas", "ranges_no_leases")
         jobs = ask("job_id, job_type", "jobs", "WHERE status IN ('running', 'pending', 'reverting')")
         stores = ask("node_id, capacity, available, used", "kv_store_status")
@@ -328,5 +359,10 @@ def look_deep(engine: Engine, seen: Observed) -> Deep | None:
         tuple(
             Store(*(int(float(row[key] or 0)) for key in ("node_id", "capacity", "available", "used")))
             for row in stores
+        ),
+        tuple(item for zone in zones for item in _constraints(zone)),
+        max(
+            (int(found.group(1)) for zone in zones if (found := _LARGEST.search(zone["raw_config_sql"] or ""))),
+            default=0,
         ),
     )

@@ -13,7 +13,7 @@ from __future__ import annotations
 import typing as t
 from dataclasses import dataclass
 
-OPERATIONS = ("create", "initialize", "reconfigure", "scale_out", "scale_in", "upgrade", "remove")
+OPERATIONS = ("create", "initialize", "reconfigure", "scale_out", "scale_in", "upgrade", "finalize", "remove")
 
 
 @dataclass(frozen=True)
@@ -252,6 +252,12 @@ OPTIONS: tuple[Option, ...] = (
     Option("tolerations", "list", ("Tolerations of the pods, as Kubernetes writes them.",), scope="template"),
     Option("pod_labels", "dict", ("More labels for the pods.",), scope="template"),
     Option("pod_annotations", "dict", ("Annotations of the pods.",), scope="template"),
+    Option(
+        "restart_id",
+        "str",
+        ("Any text; another one than before restarts every node, one by one behind the gates. A date does well.",),
+        scope="template",
+    ),
     Option("pod_security_context", "dict", ("Security context of the pods.",), scope="template"),
     Option("container_security_context", "dict", ("Security context of the database container.",), scope="template"),
     Option("priority_class", "dns_name", ("Priority class of the pods.",), scope="template"),
@@ -313,9 +319,10 @@ OPTIONS: tuple[Option, ...] = (
         "operations",
         (
             "What this run may do; a difference it may not make is refused before anything is touched.",
-            "A step that merely comes next (initialise after create) is returned as RV(ignore:remaining).",
+            "A step that merely comes next (initialise after create, finalise after upgrade) is returned as RV(ignore:remaining).",
+            "V(finalize) lets the cluster version rise once every node runs the new release: the end of the way back, so it must be named.",
         ),
-        default=("create", "initialize", "reconfigure", "scale_out", "scale_in", "upgrade"),
+        default=tuple(name for name in OPERATIONS if name not in ("finalize", "remove")),
         choices=OPERATIONS,
     ),
     Option("confirm", "str", ("The cluster's name, typed again; needed to remove it.",)),
@@ -340,8 +347,10 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         "stall_timeout",
         "int",
-        ("Seconds without a replica moving after which a decommission counts as stalled.",),
-        default=300,
+        (
+            "Seconds without a replica moving after which a decommission counts as stalled.",
+            "Not given: three times what the largest range may take at the engine's snapshot rate, 300 at least; pauses of seconds are normal.",
+        ),
         minimum=10,
     ),
     Option(
@@ -350,6 +359,43 @@ OPTIONS: tuple[Option, ...] = (
         ("Seconds a restarted node must stay healthy before the next one is touched.",),
         default=0,
         minimum=0,
+    ),
+    Option(
+        "pause_after",
+        "int",
+        (
+            "Number of pods with the new image or options after which the run holds, with success and RV(ignore:held=true): the canary.",
+            "The same run without it goes on; the old image undoes it. V(0) means no hold.",
+        ),
+        default=0,
+        minimum=0,
+    ),
+    Option(
+        "pre_pull",
+        "bool",
+        (
+            "Run the new image once on every Kubernetes node that needs it before the first pod is restarted.",
+            "A node that cannot pull it ends the upgrade with nothing restarted.",
+        ),
+        default=True,
+    ),
+    Option(
+        "on_failure",
+        "str",
+        (
+            "What a run does when a node stalls while it leaves, or a pod cannot start with what is new.",
+            "V(stop) leaves it as it is, to be mended and continued; V(rollback) puts the node back, or brings the pods back to what they ran, behind the same gates.",
+        ),
+        default="stop",
+        choices=("stop", "rollback"),
+    ),
+    Option(
+        "paused",
+        "bool",
+        (
+            "V(true) marks the cluster: until a run says V(false), every run that would write is refused, and only looks.",
+            "The mark is the annotation C(kaiwudb.kubernetes/paused) of the StatefulSet, which a person may set too.",
+        ),
     ),
 )
 

@@ -1,6 +1,6 @@
 # Copyright (c) 2026, kaiwudb.kubernetes contributors
 # SPDX-License-Identifier: Apache-2.0
-"""From what is wanted and what is there, the ordered steps between. Pure: check mode, diff and the real run share it. PRIVATE.
+"""Ordered steps between what is there and what is wanted, as data. Pure: check mode, diff and the real run share it. PRIVATE.
 
 Step ids are stable: C(OPERATION/WHAT). A run that is interrupted anywhere observes, plans again and finds what is left.
 """
@@ -10,19 +10,9 @@ from __future__ import annotations
 import typing as t
 from dataclasses import dataclass, field, replace
 
-from . import compare, manifests, placement, quantity
-from .errors import ClusterError, InputError
+from .errors import ClusterError
 from .gates import Gate
-from .names import OPTIONS, RETIRED, ordinal_of
-from .observe import Observed, container, ready
-from .options import OPTIONS as TABLE
-from .placement import node_of
 from .spec import Spec
-
-if t.TYPE_CHECKING:
-    from .._engine.profiles import Profile
-
-Object = t.Mapping[str, t.Any]
 
 
 @dataclass(frozen=True)
@@ -50,7 +40,8 @@ class Step:
 class Plan:
     """Steps in order, steps that come next but are not permitted now, and what will differ afterwards.
 
-    changes: object and field to (before, after), the source of C(changed), diff and messages alike.
+    changes: object and field to (before, after), the source of C(changed), diff and messages alike. held: whether C(pause_after)
+    ends the plan here.
     """
 
     headline: str
@@ -58,6 +49,7 @@ class Plan:
     remaining: tuple[Step, ...] = ()
     changes: t.Mapping[str, tuple[t.Any, t.Any]] = field(default_factory=dict, hash=False)
     gates: tuple[Gate, ...] = ()
+    held: bool = False
 
     @property
     def writes(self) -> bool:
@@ -70,6 +62,7 @@ class Plan:
             "steps": [step.result() for step in self.steps],
             "remaining": [step.result() for step in self.remaining],
             "gates": [gate.result() for gate in self.gates],
+            "held": self.held,
         }
 
     def lines(self) -> list[str]:
@@ -77,7 +70,9 @@ class Plan:
         lines = [self.headline, *(f"  {index} {step.id:<28} {step.title}" for index, step in enumerate(self.steps, 1))]
         if self.gates:
             lines.append("  gates  " + " · ".join(gate.line() for gate in self.gates))
-        lines.append("  not allowed in this run: " + (", ".join(step.id for step in self.remaining) or "nothing"))
+        paused = any(step.id == "pause" for step in self.steps)
+        what = "held for a later run: " if self.held or paused else "not allowed in this run: "
+        lines.append(f"  {what}" + (", ".join(step.id for step in self.remaining) or "nothing"))
         return lines
 
     def diff(self) -> dict[str, str]:
@@ -91,452 +86,7 @@ class Plan:
         return {"before": text(0), "after": text(1)}
 
 
-def ordinals_to_add(spec: Spec, seen: Observed) -> range:
-    """Ordinals that get a pod they do not have yet."""
-    return range(seen.replicas, max(seen.replicas, spec.replicas))
-
-
-def present(spec: Spec, seen: Observed, profile: Profile, *, kube_nodes: t.Sequence[Object] | None) -> Plan:
-    """What leads from C(seen) to C(spec). kube_nodes: only needed when ordinals are added; None when they may not be listed.
-
-    ClusterError or InputError when it must not be done; nothing has been touched then.
-    """
-    changes: dict[str, tuple[t.Any, t.Any]] = {}
-    fixed = _fixed_differences(spec, seen)
-    if fixed:
-        raise fixed
-    steps = _objects(spec, seen, profile, changes)
-    mended = len(steps)
-    steps += _volumes(spec, seen, kube_nodes, changes)
-    fresh = seen.statefulset is not None and not seen.initialized
-    if fresh and (outdated(spec, seen) or seen.image != spec.image):
-        # Nothing to guard yet, and pods that crash would never come so far as to be initialised.
-        steps.append(
-            Step(
-                f"create/StatefulSet/{spec.name}",
-                "not initialised yet, takes the new template at once",
-                "create",
-                asked=True,
-            )
-        )
-        changes[f"StatefulSet/{spec.name} image"] = (seen.image, spec.image)
-    elif seen.statefulset is None:
-        steps.append(
-            Step(f"create/StatefulSet/{spec.name}", f"{spec.replicas} pods of {spec.image}", "create", asked=True)
-        )
-        changes[f"StatefulSet/{spec.name} spec.replicas"] = (None, spec.replicas)
-        changes[f"StatefulSet/{spec.name} image"] = (None, spec.image)
-    else:
-        _refuse_pods_that_cannot_spread(spec, seen, kube_nodes)
-    again = _interrupted(spec, seen)
-    if (not seen.initialized and not spec.single_node) or again == "initialize":
-        steps.append(Step("initialize", f"once, at {seen.names.pod(0)}", "initialize"))
-    elif seen.statefulset is not None and not seen.journal.initialized:
-        steps.append(Step("remember", "write down the id of a cluster that was initialised before", "initialize"))
-    if seen.statefulset is not None:
-        steps += _leaving(spec, seen, changes)
-        steps += [] if fresh else _rollout(spec, seen, changes)
-        steps += _joining(spec, seen, changes)
-        if again and again not in [step.id for step in steps]:
-            verb, _slash, rest = again.partition("/")
-            # After the objects: what it waits for may need a Service that somebody deleted meanwhile.
-            steps.insert(
-                mended,
-                Step(
-                    again,
-                    "was interrupted: see that it is complete",
-                    verb,
-                    pod="" if verb == "create" else rest,
-                    facts={} if verb == "create" else {"ordinal": ordinal_of(rest)},
-                ),
-            )
-        if not steps and not settled(spec, seen):
-            steps.append(Step("settle", "wait until every pod is ready and live"))
-    return _permitted(Plan(_headline(spec, seen, steps), tuple(steps), changes=changes), spec)
-
-
-def _interrupted(spec: Spec, seen: Observed) -> str:
-    """Id of the step under way when the last run ended early, as far as it still leads where this run goes.
-
-    Its effect may be there already (the pod exists, the template is written), but nobody has seen it through.
-    """
-    step = str(seen.journal.operation.get("step") or "")
-    verb, _slash, rest = step.partition("/")
-    if step == "initialize" or (
-        verb == "create" and seen.statefulset is not None and rest == f"StatefulSet/{spec.name}"
-    ):
-        return step
-    ordinal = ordinal_of(rest)
-    if ordinal is None:
-        return ""
-    same_template = ordinal < spec.replicas and seen.journal.operation.get("image") == spec.image
-    leads_on = {
-        "scale_out": ordinal < min(spec.replicas, seen.replicas),
-        "scale_in": ordinal >= seen.replicas,
-        "upgrade": same_template,
-        "reconfigure": same_template,
-    }
-    return step if leads_on.get(verb) else ""
-
-
-def settled(spec: Spec, seen: Observed) -> bool:
-    """Whether every pod that should be there is Ready and live in the engine's own view."""
-    if not all(pod in seen.pods and ready(seen.pods[pod]) for pod in seen.expected_pods()):
-        return False
-    if not seen.initialized:
-        return True
-    return all(
-        (node := seen.node_of(pod)) is not None and node.is_live and node.is_available for pod in seen.expected_pods()
-    )
-
-
-def _fixed_differences(spec: Spec, seen: Observed) -> InputError | None:
-    """Differences that no operation may make on a live cluster."""
-    live = seen.statefulset
-    if live is None:
-        return None
-    template = next(iter(live["spec"].get("volumeClaimTemplates") or ()), None)
-    if template and "storage_size" in spec.asked:
-        size = template["spec"]["resources"]["requests"]["storage"]
-        if quantity.parse(spec.storage_size) < quantity.parse(size):
-            return InputError(
-                "storage_size", f"{spec.storage_size} would shrink the volumes from {size}; allowed are {size} and more"
-            )
-        if quantity.parse(spec.storage_size) > quantity.parse(size):
-            return InputError("storage_size", f"growing volumes is not supported yet; allowed is {size}")
-    if (spec.replicas == 1 and seen.replicas > 1) or (seen.replicas == 1 and spec.replicas > 1):
-        return InputError(
-            "replicas",
-            f"{seen.replicas} can never become {spec.replicas}: the start mode of a store is for ever; "
-            f"allowed is {'1' if seen.replicas == 1 else '3 and more'}",
-        )
-    return None
-
-
-def _objects(spec: Spec, seen: Observed, profile: Profile, changes: dict[str, tuple[t.Any, t.Any]]) -> list[Step]:
-    """Namespace, Services, budget and account that are missing or changed."""
-    steps = []
-    operation = "create" if seen.statefulset is None else "reconfigure"
-    if seen.namespace is None:
-        if not spec.create_namespace:
-            raise ClusterError(
-                f"namespace {spec.namespace} does not exist. Nothing was changed. Make it, or set create_namespace to true.",
-                "namespace_missing",
-                resumable=False,
-            )
-        steps.append(Step(f"create/Namespace/{spec.namespace}", "it does not exist", "create", asked=True))
-        changes[f"Namespace/{spec.namespace}"] = (None, "created")
-    for wanted in manifests.objects(spec, profile):
-        kind, name = wanted["kind"], wanted["metadata"]["name"]
-        live = seen.objects[kind].get(name)
-        if live is None:
-            steps.append(Step(f"create/{kind}/{name}", "it does not exist", operation, facts={"object": wanted}))
-            changes[f"{kind}/{name}"] = (None, "created")
-            continue
-        found = compare.differences(
-            {key: value for key, value in wanted.items() if key not in ("apiVersion", "kind")}, live
-        )
-        if found:
-            steps.append(
-                Step(
-                    f"repair/{kind}/{name}",
-                    ", ".join(sorted(found)),
-                    operation,
-                    facts={"object": wanted, "patch": compare.repair(wanted, live)},
-                )
-            )
-            changes.update({f"{kind}/{name} {path}": values for path, values in found.items()})
-    if seen.statefulset is not None:
-        live_note = (seen.statefulset["metadata"].get("annotations") or {}).get(OPTIONS)
-        shapes = _template_options(spec, seen)
-        if not shapes and live_note != manifests.annotation(spec):
-            steps.append(
-                Step(
-                    f"repair/StatefulSet/{spec.name}", "remember the options in force", operation, facts={"note": True}
-                )
-            )
-        if spec.ui == "none" and seen.names.ui in seen.objects["Service"] and "ui" in spec.asked:
-            steps.append(
-                Step(f"delete/Service/{seen.names.ui}", "no node port is asked for any more", operation, asked=True)
-            )
-            changes[f"Service/{seen.names.ui}"] = ("present", None)
-    return steps
-
-
-def _template_options(spec: Spec, seen: Observed) -> list[str]:
-    """Options that shape the pods and differ from those in force. What the collection itself renders differently in a new
-    version is no difference: a new collection never restarts a database."""
-    known, now = seen.noted, spec.remembered()
-    return [
-        option.name
-        for option in TABLE
-        if option.scope == "template"
-        and option.name in spec.asked
-        and option.name != "image"
-        and now.get(option.name) != known.get(option.name)
-    ]
-
-
-def _volumes(
-    spec: Spec, seen: Observed, kube_nodes: t.Sequence[Object] | None, changes: dict[str, tuple[t.Any, t.Any]]
-) -> list[Step]:
-    """Volumes that pods to come need, and retained ones that must be freed for their claim."""
-    if spec.storage != "local":
-        return _old_claims(spec, seen)
-    operation = "create" if seen.statefulset is None else "scale_out"
-    have = {ordinal: volume for name, volume in seen.volumes.items() if (ordinal := ordinal_of(name)) is not None}
-    wanted = ordinals_to_add(spec, seen)
-    missing = [ordinal for ordinal in wanted if ordinal not in have or _retired(have[ordinal])]
-    kept = {name: volume for name, volume in seen.volumes.items() if not _retired(volume)}
-    steps = []
-    for ordinal, node in placement.place(spec, missing, kept, kube_nodes).items():
-        pod, old = seen.names.pod(ordinal), have.get(ordinal)
-        if old is not None:
-            since = old["metadata"]["annotations"][RETIRED]
-            if spec.volumes not in ("wipe", "archive"):
-                raise ClusterError(
-                    f"volume {old['metadata']['name']} still holds the store of a node that left ({since}); it would come back decommissioned "
-                    "and never take data. Nothing was changed. Set volumes to archive (keep it under another name) or wipe (erase it).",
-                    "store_retired",
-                    node=pod,
-                    resumable=False,
-                )
-            steps.append(
-                Step(
-                    f"reuse/{pod}",
-                    f"{spec.volumes} the old store on {node_of(old)}",
-                    operation,
-                    facts={"ordinal": ordinal, "node": node_of(old), "action": spec.volumes},
-                )
-            )
-        steps.append(
-            Step(
-                f"volume/{pod}",
-                f"{spec.storage_size} on {node}, {manifests.directory(spec, ordinal)}",
-                operation,
-                facts={"ordinal": ordinal, "node": node, "hostname": placement.hostname_of(node, kube_nodes)},
-            )
-        )
-        changes[f"PersistentVolume/{seen.names.volume(ordinal)}"] = (None, f"{spec.storage_size} on {node}")
-    for ordinal in wanted:
-        volume = have.get(ordinal)
-        if (
-            volume is not None
-            and not _retired(volume)
-            and volume["spec"].get("claimRef", {}).get("uid")
-            and seen.names.claim(ordinal) not in seen.claims
-        ):
-            steps.append(
-                Step(
-                    f"free/{seen.names.pod(ordinal)}",
-                    f"volume kept for cluster {seen.cluster_id or 'not initialised'} takes its new claim",
-                    operation,
-                    facts={"ordinal": ordinal},
-                )
-            )
-    return steps
-
-
-def _old_claims(spec: Spec, seen: Observed) -> list[Step]:
-    """Claims of a storage class that were kept when their node left, and that pods to come would take as they are."""
-    steps = []
-    for ordinal in ordinals_to_add(spec, seen):
-        pod, claim = seen.names.pod(ordinal), seen.claims.get(seen.names.claim(ordinal))
-        if claim is None or not _retired(claim):
-            continue
-        if spec.volumes == "retain":
-            raise ClusterError(
-                f"claim {claim['metadata']['name']} still holds the store of a node that left ({claim['metadata']['annotations'][RETIRED]}); it would "
-                "come back decommissioned and never take data. Nothing was changed. Set volumes to delete to drop the claim, after saving what you need.",
-                "store_retired",
-                node=pod,
-                resumable=False,
-            )
-        steps.append(
-            Step(
-                f"drop/{pod}",
-                f"claim {claim['metadata']['name']} with the store of a node that left",
-                "scale_out",
-                facts={"ordinal": ordinal},
-            )
-        )
-    return steps
-
-
-def _retired(volume: Object) -> bool:
-    return RETIRED in (volume["metadata"].get("annotations") or {})
-
-
-def _refuse_pods_that_cannot_spread(spec: Spec, seen: Observed, kube_nodes: t.Sequence[Object] | None) -> None:
-    """More pods than nodes under required anti-affinity would wait for ever (local volumes are refused by placement)."""
-    if kube_nodes is None or spec.anti_affinity != "required" or spec.replicas <= seen.replicas:
-        return
-    refuse_few_nodes(spec, kube_nodes)
-
-
-def refuse_few_nodes(spec: Spec, kube_nodes: t.Sequence[Object]) -> None:
-    """ClusterError (no_node) when required anti-affinity needs more Kubernetes nodes than can be used."""
-    fit = [node for node in kube_nodes if not placement.unfit(node, spec)]
-    if spec.anti_affinity == "required" and len(fit) < spec.replicas:
-        reasons = "; ".join(
-            f"{node['metadata']['name']} {placement.unfit(node, spec)}"
-            for node in kube_nodes
-            if placement.unfit(node, spec)
-        )
-        raise ClusterError(
-            f"{spec.replicas} replicas need as many Kubernetes nodes under anti_affinity=required, {len(fit)} can be used"
-            + (f" ({reasons})" if reasons else "")
-            + ". Nothing was changed. Add nodes, or set anti_affinity to preferred.",
-            "no_node",
-            resumable=False,
-        )
-
-
-def _leaving(spec: Spec, seen: Observed, changes: dict[str, tuple[t.Any, t.Any]]) -> list[Step]:
-    """Nodes to put back, ordinals to take away from the highest down, and claims left by pods that are gone."""
-    steps = []
-    wanted = spec.replicas
-    going = set(seen.journal.operation.get("pods") or ()) if seen.journal.operation.get("name") == "scale_in" else set()
-    for pod in seen.expected_pods()[:wanted]:
-        node = seen.node_of(pod)
-        if node is not None and node.is_decommissioning and pod in going:
-            steps.append(
-                Step(
-                    f"recommission/{pod}",
-                    f"node {node.id} was leaving and stays",
-                    "scale_in",
-                    asked="replicas" in spec.asked,
-                    pod=pod,
-                    facts={"id": node.id},
-                )
-            )
-    left = sorted(
-        (
-            ordinal
-            for name, claim in seen.claims.items()
-            if (ordinal := ordinal_of(name)) is not None
-            and ordinal >= seen.replicas
-            and RETIRED not in (claim["metadata"].get("annotations") or {})
-        ),
-        reverse=True,
-    )
-    ordinals = [ordinal for ordinal in left if ordinal >= max(wanted, seen.replicas)] + list(
-        range(seen.replicas - 1, wanted - 1, -1)
-    )
-    for ordinal in ordinals:
-        pod = seen.names.pod(ordinal)
-        node = seen.node_of(pod)
-        steps.append(
-            Step(
-                f"scale_in/{pod}",
-                f"node {node.id if node else 'unknown'} leaves, volume {seen.names.volume(ordinal)}: {spec.volumes}"
-                if spec.storage == "local"
-                else f"node {node.id if node else 'unknown'} leaves, claim: {spec.volumes}",
-                "scale_in",
-                asked=True,
-                disruptive=True,
-                pod=pod,
-                facts={"ordinal": ordinal},
-            )
-        )
-    if wanted < seen.replicas:
-        changes[f"StatefulSet/{spec.name} spec.replicas"] = (seen.replicas, wanted)
-    return steps
-
-
-def outdated(spec: Spec, seen: Observed) -> list[str]:
-    """Pods that do not run what the StatefulSet should hold, from the highest ordinal down."""
-    if seen.statefulset is None:
-        return []
-    remaining = seen.expected_pods()[: spec.replicas]
-    status = seen.statefulset.get("status", {})
-    current = status.get("observedGeneration") == seen.statefulset["metadata"].get("generation")
-    everything = bool(_template_options(spec, seen))
-    old = []
-    for name in remaining:
-        pod = seen.pods.get(name)
-        if pod is None:
-            continue
-        revision = pod["metadata"]["labels"].get("controller-revision-hash")
-        moved = current and seen.image == spec.image and revision != status.get("updateRevision")
-        if everything or container(pod)["image"] != spec.image or moved:
-            old.append(name)
-    return list(reversed(old))
-
-
-def _rollout(spec: Spec, seen: Observed, changes: dict[str, tuple[t.Any, t.Any]]) -> list[Step]:
-    """Pods to restart with another image or other options, one at a time."""
-    options = _template_options(spec, seen)
-    pods = outdated(spec, seen)
-    if not pods and not options and seen.image == spec.image:
-        return []
-    upgrade = seen.image != spec.image or any(container(seen.pods[pod])["image"] != spec.image for pod in pods)
-    operation = "upgrade" if upgrade else "reconfigure"
-    asked = "image" in spec.asked if upgrade else True
-    if seen.image != spec.image:
-        changes[f"StatefulSet/{spec.name} image"] = (seen.image, spec.image)
-    changes.update(
-        {
-            f"StatefulSet/{spec.name} {name}": (seen.remembered.get(name), spec.values[name])
-            for name in options
-            if seen.remembered is not None
-        }
-    )
-    steps = []
-    for pod in pods:
-        node = seen.node_of(pod)
-        steps.append(
-            Step(
-                f"{operation}/{pod}",
-                f"node {node.id if node else 'unknown'}: "
-                + (
-                    f"{container(seen.pods[pod])['image']} → {spec.image}"
-                    if upgrade
-                    else ", ".join(options) or "new template"
-                ),
-                operation,
-                asked=asked,
-                disruptive=True,
-                pod=pod,
-                facts={"ordinal": ordinal_of(pod), "options": options},
-            )
-        )
-    return steps
-
-
-def _joining(spec: Spec, seen: Observed, changes: dict[str, tuple[t.Any, t.Any]]) -> list[Step]:
-    """Ordinals to add, one at a time: only one node joins at a time, the others would wait."""
-    steps = [
-        Step(
-            f"scale_out/{seen.names.pod(ordinal)}",
-            f"replicas {ordinal} → {ordinal + 1}",
-            "scale_out",
-            asked=True,
-            pod=seen.names.pod(ordinal),
-            facts={"ordinal": ordinal},
-        )
-        for ordinal in ordinals_to_add(spec, seen)
-    ]
-    if steps:
-        changes[f"StatefulSet/{spec.name} spec.replicas"] = (seen.replicas, spec.replicas)
-    return steps
-
-
-def _headline(spec: Spec, seen: Observed, steps: t.Sequence[Step]) -> str:
-    if not steps:
-        return f"{spec.name}: nothing to do"
-    if seen.statefulset is None:
-        return f"{spec.name}: create {spec.replicas} nodes of {spec.image} in {spec.namespace}"
-    kinds = list(dict.fromkeys(step.operation or step.id for step in steps))
-    parts = {
-        "upgrade": f"upgrade {seen.image} → {spec.image}",
-        "scale_in": f"scale in {seen.replicas}→{spec.replicas}",
-        "scale_out": f"scale out {seen.replicas}→{spec.replicas}",
-    }
-    return f"{spec.name}: " + ", ".join(parts.get(kind, kind) for kind in kinds) + f", {len(steps)} steps"
-
-
-def _permitted(plan: Plan, spec: Spec) -> Plan:
+def permitted(plan: Plan, spec: Spec) -> Plan:
     """The plan without what this run may not do; ClusterError when that was asked for."""
     refused = [step for step in plan.steps if step.operation and step.operation not in spec.operations]
     asked = [step for step in refused if step.asked]
@@ -553,47 +103,6 @@ def _permitted(plan: Plan, spec: Spec) -> Plan:
     # Nothing can come after an initialisation that may not run; the other steps do not need each other.
     end = plan.steps.index(refused[0]) if refused[0].id == "initialize" else len(plan.steps)
     allowed = tuple(step for step in plan.steps[:end] if step not in refused)
-    return replace(plan, steps=allowed, remaining=tuple(step for step in plan.steps if step not in allowed))
-
-
-def absent(spec: Spec, seen: Observed, *, volumes_only: bool = False) -> Plan:
-    """Everything of the cluster that is there, in the order in which it goes; or its volumes alone, when nothing uses them."""
-    if volumes_only:
-        if seen.claims or seen.statefulset is not None:
-            raise ClusterError(
-                f"the volumes of {spec.name} are in use: {', '.join(sorted(seen.claims)) or 'its StatefulSet exists'}. Nothing was changed. "
-                "Remove the cluster first.",
-                "volumes_in_use",
-                resumable=False,
-            )
-        seen = replace(
-            seen,
-            objects={kind: found if kind == "PersistentVolume" else {} for kind, found in seen.objects.items()},
-            namespace={},
-        )
-    steps, kinds = [], {"StatefulSet": "statefulset", "Pod": "pods", "PersistentVolumeClaim": "claims"}
-    for kind, what in kinds.items():
-        if seen.objects[kind]:
-            steps.append(Step(f"remove/{what}", ", ".join(sorted(seen.objects[kind])), "remove", asked=True))
-    others = [
-        f"{kind}/{name}"
-        for kind in ("Service", "PodDisruptionBudget", "ServiceAccount")
-        for name in sorted(seen.objects[kind])
-    ]
-    if others:
-        steps.append(Step("remove/objects", ", ".join(others), "remove", asked=True))
-    volumes = {name: volume for name, volume in seen.volumes.items() if spec.volumes != "retain"}
-    if volumes:
-        steps.append(Step("remove/volumes", f"{spec.volumes} {', '.join(sorted(volumes))}", "remove", asked=True))
-    if seen.objects["ConfigMap"]:
-        steps.append(Step("remove/journal", seen.names.journal, "remove", asked=True))
-    if seen.namespace and seen.journal.made_namespace:
-        steps.append(Step("remove/namespace", spec.namespace, "remove", asked=True))
-    changes = {
-        f"{kind}/{name}": ("present", None)
-        for kind, found in seen.objects.items()
-        for name in found
-        if kind != "PersistentVolume" or spec.volumes != "retain"
-    }
-    headline = f"{spec.name}: remove, volumes {spec.volumes}" if steps else f"{spec.name}: nothing to remove"
-    return _permitted(Plan(headline, tuple(steps), changes=changes), spec)
+    return replace(
+        plan, steps=allowed, remaining=(*(step for step in plan.steps if step not in allowed), *plan.remaining)
+    )

@@ -8,8 +8,12 @@ replica lists still look complete when a node is down; so both views are joined 
 
 from __future__ import annotations
 
+import json
+import re
 import typing as t
 from dataclasses import dataclass
+
+from . import quantity
 
 
 @dataclass(frozen=True)
@@ -61,3 +65,75 @@ def named(ranges: t.Sequence[Range], limit: int = 5) -> str:
     """The ranges for a sentence: C(12 (bank.accounts), 14 (system) and 3 more)."""
     text = ", ".join(f"{item.id} ({item.name or 'system'})" for item in ranges[:limit])
     return text + (f" and {len(ranges) - limit} more" if len(ranges) > limit else "")
+
+
+def by_table(ranges: t.Sequence[Range], limit: int = 5) -> str:
+    """The ranges by table, for a sentence: C(bank.accounts: 12, 15; system: 4)."""
+    tables: dict[str, list[int]] = {}
+    for item in ranges:
+        tables.setdefault(item.name or "system", []).append(item.id)
+    parts = [f"{name}: {', '.join(map(str, sorted(found)))}" for name, found in sorted(tables.items())]
+    return "; ".join(parts[:limit]) + (f" and {len(parts) - limit} more tables" if len(parts) > limit else "")
+
+
+@dataclass(frozen=True)
+class Constraint:
+    """What a zone requires of nodes that hold its replicas.
+
+    target: the zone as the engine names it. tiers: C(key=value) each such node's locality must hold. count: replicas.
+    """
+
+    target: str
+    tiers: tuple[str, ...]
+    count: int
+
+    @property
+    def text(self) -> str:
+        return ",".join(f"+{tier}" for tier in self.tiers)
+
+    def fits(self, locality: str | None) -> bool:
+        return set(self.tiers) <= {part.strip() for part in (locality or "").split(",")}
+
+
+_CONSTRAINTS = re.compile(r"^\s*constraints = '(.*)'", re.MULTILINE)
+
+
+def constraints(target: str, config: str, wanted: int) -> list[Constraint]:
+    """The required constraints in a zone's C(raw_config_sql).
+
+    Both forms of the product (engine transcripts 24): C([+region=NODE1]) for every replica, C({"+region=NODE1": 2}) for so many.
+    """
+    found = _CONSTRAINTS.search(config)
+    text = found.group(1).strip() if found else ""
+    if text.startswith("{"):
+        try:
+            groups = [(str(key).split(","), int(count)) for key, count in json.loads(text).items()]
+        except (ValueError, TypeError, AttributeError):
+            groups = [(key.split(","), int(count)) for key, count in re.findall(r'"?([^"{}:]+?)"?\s*:\s*(\d+)', text)]
+    else:
+        groups = [(text.strip("[]").split(","), wanted)]
+    made = []
+    for words, count in groups:
+        tiers = tuple(word.strip().strip('"')[1:] for word in words if word.strip().strip('"').startswith("+"))
+        if tiers:
+            made.append(Constraint(target, tiers, count))
+    return made
+
+
+STALL_FLOOR = 300.0  # seconds; pauses of up to 8 s were seen on small ranges, and one snapshot moves at a time
+
+
+def stall_seconds(largest: int, rates: t.Iterable[str]) -> float:
+    """Seconds without a replica moving that are no pause any more.
+
+    Three times what the largest range may take at the slower of the engine's snapshot rates (C(kv.snapshot_rebalance.max_rate),
+    C(kv.snapshot_recovery.max_rate), such as C(16 MiB) a second), never below the floor. largest: bytes (range_max_bytes).
+    """
+    known = []
+    for rate in rates:
+        try:
+            known.append(float(quantity.parse(rate.replace(" ", "").replace("iB", "i").removesuffix("B") or "0")))
+        except ValueError:
+            continue
+    slowest = min((rate for rate in known if rate > 0), default=0.0)
+    return max(STALL_FLOOR, 3 * largest / slowest) if slowest else STALL_FLOOR

@@ -13,16 +13,18 @@ from dataclasses import replace
 from .._engine.errors import EngineError
 from .._engine.profiles import PROFILES
 from .._kube.errors import KubeError
-from . import gates, lock, observe, rights
-from . import plan as planning
+from . import absent, gates, lock, observe, present, rights
 from .context import Context, Paused, utc
 from .errors import ClusterError
+from .journal import Journal
 from .manifests import names_of
 from .names import Names
 from .observe import Observed
 from .operations import create, initialize, members, remove, rollout, volumes
+from .options import OPTIONS
 from .plan import Plan, Step
-from .spec import Spec, resolve
+from .progress import about
+from .spec import COERCE, Spec, resolve
 
 if t.TYPE_CHECKING:
     from .._kube.client import Client
@@ -38,6 +40,9 @@ DO: dict[str, t.Callable[[Context, Step], None]] = {
     "delete": create.delete,
     "settle": create.settle,
     "close": _close,
+    "pause": create.pause,
+    "resume": create.pause,
+    "reclaim": volumes.reclaim,
     "reuse": volumes.reuse,
     "free": volumes.free,
     "drop": volumes.drop,
@@ -46,8 +51,12 @@ DO: dict[str, t.Callable[[Context, Step], None]] = {
     "scale_out": members.scale_out,
     "scale_in": members.scale_in,
     "recommission": members.recommission,
+    "preserve": rollout.preserve,
+    "prepull": rollout.prepull,
     "upgrade": rollout.roll,
     "reconfigure": rollout.roll,
+    "finalize": rollout.finalize,
+    "release": rollout.finalize,
     "remove/statefulset": remove.statefulset,
     "remove/pods": remove.pods,
     "remove/objects": remove.objects,
@@ -57,8 +66,39 @@ DO: dict[str, t.Callable[[Context, Step], None]] = {
     "remove/namespace": remove.namespace,
 }
 
+# The gates before a step, by its verb.
+GATES: dict[str, t.Callable[[Context, Step], list[gates.Gate]]] = {
+    "initialize": initialize.before,
+    "reclaim": lambda ctx, _step: gates.common(ctx.seen, ctx.deep(), None),
+    "scale_in": members.before,
+    "upgrade": rollout.before,
+    "reconfigure": rollout.before,
+    "finalize": rollout.before_final,
+}
 # After these the next step begins with a fresh look.
-LOOK_AFTER = ("create", "initialize", "remember", "scale_out", "scale_in", "upgrade", "reconfigure", "recommission")
+LOOK_AFTER = (
+    "create",
+    "initialize",
+    "remember",
+    "reclaim",
+    "scale_out",
+    "scale_in",
+    "upgrade",
+    "reconfigure",
+    "recommission",
+)
+# Steps that change nothing the gates of a later step judge.
+HARMLESS = ("create", "repair", "delete", "remember", "resume", "preserve", "prepull")
+# Why a pod did not come up with what is new; other failures are not mended by going back.
+UNDOABLE = (
+    "image_pull",
+    "container_crash",
+    "container_config",
+    "build",
+    "timeout",
+    "unschedulable",
+    "volume_mount",
+)
 
 
 class Run:
@@ -90,6 +130,7 @@ class Run:
         self.who, self.run_id, self.seconds, self.volumes_only, self.sliced = who, run_id, seconds, volumes_only, sliced
         self.started = time.monotonic()
         self.done: list[str] = []
+        self.times: list[dict[str, t.Any]] = []  # of the steps done, not yet in the journal
         self.whole: bool | None = (
             None  # whether all ranges were whole when the work was done; not asked when there was none
         )
@@ -139,7 +180,9 @@ class Run:
         spec = resolve(self.asked, remembered, required)
         if self.state == "absent" and "operations" not in self.asked:
             spec = replace(spec, values={**spec.values, "operations": ("remove",)})
-        ctx = Context(self.client, spec, PROFILES[spec.engine], self.who, seconds=self.seconds)
+        if (seen.journal.operation.get("undoing") or {}).get("run") == self.run_id:
+            spec = before(spec, seen.journal)  # an earlier slice of this run has begun to go back
+        ctx = Context(self.client, spec, PROFILES[spec.engine], self.who, run_id=self.run_id, seconds=self.seconds)
         ctx.seen = replace(seen, names=names_of(spec), sql_port=spec.sql_port)
         # A removal asks the engine only whether it holds tables; without protection nobody needs its answer.
         if self.state == "present" or spec.deletion_protection:
@@ -150,7 +193,7 @@ class Run:
         """The plan with the gates of its first disruptive step; refuses what must not be done before anything is touched."""
         spec, seen = ctx.spec, ctx.seen
         if self.state == "absent":
-            plan = planning.absent(spec, seen, volumes_only=self.volumes_only)
+            plan = absent.absent(spec, seen, volumes_only=self.volumes_only)
             if plan.steps and spec.volumes in ("archive", "wipe") and seen.volumes and not usable(seen.namespace):
                 raise ClusterError(
                     f"namespace {spec.namespace}, in which pods would {spec.volumes} the volumes, does not exist or is being deleted. "
@@ -158,7 +201,9 @@ class Run:
                     "namespace_missing",
                 )
             if plan.steps and seen.statefulset is not None:
-                remove.refuse_protected(ctx, seen, spec)
+                judged = [gates.confirmed(spec.name, spec.confirm), remove.protected(ctx)]
+                plan = replace(plan, gates=tuple(judged))
+                ctx.prove(judged, plan.steps[0])
             if plan.steps and look:
                 rights.refuse_missing(self.client, plan, spec.namespace)
             return plan
@@ -167,11 +212,11 @@ class Run:
                 f"namespace {spec.namespace} is being deleted. Nothing was changed. Run again when it is gone.",
                 "namespace_missing",
             )
-        adding = planning.ordinals_to_add(spec, seen)
+        adding = present.ordinals_to_add(spec, seen)
         nodes = self._kube_nodes(spec) if adding else None
         if nodes is not None and not self.volumes_only and spec.storage == "dynamic":
-            planning.refuse_few_nodes(spec, nodes)
-        plan = planning.present(spec, seen, ctx.profile, kube_nodes=nodes)
+            present.refuse_few_nodes(spec, nodes)
+        plan = present.present(spec, seen, ctx.profile, kube_nodes=nodes)
         if self.volumes_only:
             kept = tuple(
                 step
@@ -207,24 +252,16 @@ class Run:
         return self._gated(ctx, plan)
 
     def _gated(self, ctx: Context, plan: Plan) -> Plan:
-        """The plan with the gates of its first disruptive step judged on what was just seen."""
-        step = next((step for step in plan.steps if step.disruptive), None)
-        if step is None or (ctx.seen.nodes is None and not ctx.seen.initialized):
+        """The plan with the gates of its first gated step judged on what was just seen."""
+        step = next((step for step in plan.steps if _verb(step) in GATES), None)
+        silent = ctx.seen.nodes is None and not ctx.seen.initialized
+        if step is None or (silent and _verb(step) != "initialize"):
             return plan
         node = ctx.seen.node_of(step.pod)
         going_on = node is not None and node.is_decommissioning and step.operation == "scale_in"
-        if step.operation == "scale_in":
-            found = gates.scale_in(ctx.seen, ctx.deep(), node.id if node else None, step.pod)
-        else:
-            down = step.pod not in ctx.seen.pods or not observe.ready(ctx.seen.pods[step.pod])
-            found = (
-                rollout.version_path(ctx)
-                if down
-                else gates.common(ctx.seen, ctx.deep(), None) + rollout.version_path(ctx)
-            )
-        judged = gates.judge(found, ctx.spec.waive)
+        judged = gates.judge(GATES[_verb(step)](ctx, step), ctx.spec.waive)
         ahead = plan.steps[: plan.steps.index(step)]
-        if not going_on and all(item.id.split("/")[0] in ("create", "repair", "delete", "remember") for item in ahead):
+        if not going_on and all(_verb(item) in HARMLESS for item in ahead):
             ctx.prove([gate for gate in judged if gate.name not in gates.PASSING], step)
         return replace(plan, gates=tuple(judged))
 
@@ -248,30 +285,113 @@ class Run:
                 if step.id.startswith("create/Namespace") and step.id not in {item.id for item in queue}
             ]
         while queue:
+            step = queue[0]
             batch = list(itertools.takewhile(lambda item: item.id.startswith("volume/"), queue)) or queue[:1]
-            if not self._try(ctx, queue[0], first, functools.partial(self._do, ctx, plan, batch)):
+            try:
+                ended = self._try(ctx, step, first, functools.partial(self._do, ctx, plan, batch))
+            except ClusterError as error:
+                if not self._undoes(ctx, step, error):
+                    raise
+                return self._work(ctx, self.plan(ctx, look=False), first)
+            if not ended:
                 # The journal would still name the step before, and the next slice would do that one again.
-                self._note(ctx, plan, queue[0])
-                return self._result(ctx, plan, first, finished=False, at=queue[0])
+                self._note(ctx, plan, step)
+                return self._result(ctx, plan, first, finished=False, at=step)
             queue = queue[len(batch) :]
+            self._say_how_far(ctx, step, [*queue, *(plan.remaining if plan.held else ())])
+        undoing = ctx.seen.journal.operation.get("undoing") or {}
         if operation and self.state == "present" and not self.volumes_only:
-            ctx.write_journal(ctx.seen.journal.end(utc(), "done", took=round(time.monotonic() - self.started, 1)))
+            back = any(_verb(step) == "recommission" for step in plan.steps)
+            outcome = "rolled back" if undoing else "held" if plan.held else "undone" if back else "done"
+            took = round(time.monotonic() - self.started, 1)
+            ctx.write_journal(ctx.seen.journal.timed(self.times).end(utc(), outcome, took=took))
         if self.state == "present":
             ctx.look()
             deep = ctx.deep() if ctx.seen.nodes else None
             self.whole = deep.wholeness(ctx.seen).whole if deep else None
+        if undoing.get("run") == self.run_id:
+            raise ClusterError(
+                f"{undoing['msg']} It was rolled back: every pod runs {ctx.spec.image} as before.",
+                undoing["reason"],
+                step=undoing["step"],
+                node=undoing.get("node"),
+                rolled_back=True,
+                steps=self.done,
+                plan=first.result(),
+                progress=ctx.lines,
+            )
+        if operation in ("upgrade", "reconfigure"):
+            self._refuse_down(ctx, first)
         return self._result(ctx, plan, first, finished=True)
+
+    def _refuse_down(self, ctx: Context, first: Plan) -> None:
+        """ClusterError for pods that were passed over because they were down before; the others have what is new."""
+        down = [
+            pod for pod in ctx.seen.expected_pods() if pod not in ctx.seen.pods or not observe.ready(ctx.seen.pods[pod])
+        ]
+        if down:
+            raise ClusterError(
+                f"{', '.join(down)} was down before and still is; every other pod has what was asked. Mend it (its Kubernetes node, its volume) "
+                "and run again.",
+                "pod_down",
+                node=down[0],
+                steps=self.done,
+                plan=first.result(),
+                progress=ctx.lines,
+            )
+
+    def _undoes(self, ctx: Context, step: Step, error: ClusterError) -> bool:
+        """Whether this failure is answered by going back; then the journal says so, and the spec is the one before."""
+        journal = ctx.seen.journal
+        origin = journal.operation.get("from")
+        if (
+            ctx.spec.on_failure != "rollback"
+            or step.operation not in ("upgrade", "reconfigure")
+            or not step.pod
+            or error.reason not in UNDOABLE
+            or not origin
+            or journal.operation.get("undoing")
+        ):
+            return False
+        ctx.say(f"{step.id} failed ({error.reason}): rolling back to {origin['image']}")
+        why = {
+            "run": self.run_id,
+            "reason": error.reason,
+            "msg": error.msg,
+            "step": step.id,
+            "node": error.facts.get("node"),
+        }
+        ctx.write_journal(replace(journal, operation={**journal.operation, "undoing": why}))
+        ctx.spec = before(ctx.spec, ctx.seen.journal)
+        ctx.look()
+        return True
+
+    def _say_how_far(self, ctx: Context, step: Step, left: t.Sequence[Step]) -> None:
+        """After a pod: how many are done, and about how long the others take."""
+        if step.operation not in ("upgrade", "reconfigure") or not step.pod:
+            return
+        count = sum(item.operation == step.operation and bool(item.pod) for item in left)
+        known = [*ctx.seen.journal.operation.get("steps", ()), *self.times]
+        took = [item["seconds"] for item in known if item["step"].startswith(f"{step.operation}/")]
+        total = min(ctx.seen.replicas, ctx.spec.replicas)
+        if count and took:
+            ctx.say(f"{total - count} of {total} pods done   about {about(count * sum(took) / len(took))} left")
 
     def _do(self, ctx: Context, plan: Plan, batch: t.Sequence[Step]) -> None:
         """One step, or all volumes at once."""
-        step = batch[0]
+        step, began = batch[0], time.time()
         self._note(ctx, plan, step)
+        known = ctx.seen.journal.operation.get("at_step") or {}
+        if known.get("id") == step.id and known.get("run") == self.run_id:
+            began = float(known["since"])  # in an earlier slice
         if step.id.startswith("volume/"):
             volumes.make(ctx, batch)
         else:
-            (DO.get(step.id) or DO[step.id.split("/")[0]])(ctx, step)
+            (DO.get(step.id) or DO[_verb(step)])(ctx, step)
         self.done += [item.id for item in batch]
-        if step.id.split("/")[0] in LOOK_AFTER:
+        seconds = round(max(0.0, time.time() - began), 1)
+        self.times += [{"step": item.id, "at": utc(began), "seconds": seconds} for item in batch]
+        if _verb(step) in LOOK_AFTER:
             ctx.look()
 
     def _try(self, ctx: Context, step: Step, first: Plan, act: t.Callable[[], None]) -> bool:
@@ -307,12 +427,17 @@ class Run:
                 {item.pod for item in plan.steps if item.operation == "scale_in"}
                 | set(ctx.seen.journal.operation.get("pods") or ())
             )
-        name = step.operation or ctx.seen.journal.operation.get("name") or "settle"
         if step.id == "close" or not step.operation:
             return
-        journal = ctx.seen.journal
+        name, journal = step.operation, ctx.seen.journal.timed(self.times)
+        self.times = []
+        known = journal.operation.get("at_step") or {}
+        if (known.get("id"), known.get("run")) != (step.id, self.run_id):
+            facts["at_step"] = {"id": step.id, "run": self.run_id, "since": time.time()}
         if journal.operation and journal.operation.get("name") != name:
             journal = journal.end(utc(), "done")
+        if name in ("upgrade", "reconfigure") and "from" not in journal.operation:
+            facts["from"] = {"image": ctx.seen.image, "options": ctx.seen.noted}
         ctx.write_journal(journal.begin(name, self.who, utc(), **facts))
 
     # ---- the answer
@@ -335,6 +460,7 @@ class Run:
             "plan_lines": first.lines(),
             "remaining": [step.id for step in first.remaining],
             "in_progress": not finished,
+            "held": finished and first.held,
             "at": at.id if at else None,
             "progress": ctx.lines,
             "figures": ctx.figures,
@@ -348,6 +474,25 @@ class Run:
             "msg": f"{ctx.spec.name}: {did}"
             + ("" if finished else f"; still at {at.id if at else '?'}, run again to continue"),
         }
+
+
+def _verb(step: Step) -> str:
+    return step.id.split("/")[0]
+
+
+def before(spec: Spec, journal: Journal) -> Spec:
+    """The spec as it was before the operation under way, of what shapes pods."""
+    origin = journal.operation.get("from") or {}
+    noted = origin.get("options") or {}
+    shaping = {option.name: option for option in OPTIONS if option.scope == "template"}
+    values = {
+        name: COERCE[option.kind](option, noted[name]) if name in noted else option.default
+        for name, option in shaping.items()
+        if name != "image"
+    }
+    values["image"] = origin.get("image") or spec.image
+    changed = {name for name, value in values.items() if value != spec.values[name]}
+    return Spec(spec.asked | changed, {**spec.values, **values, "pause_after": 0})
 
 
 def usable(namespace: t.Mapping[str, t.Any] | None) -> bool:
@@ -381,7 +526,9 @@ def _shorten(steps: t.Sequence[str]) -> list[str]:
 def _describe(seen: Observed) -> str:
     """The operation under way, for whoever is refused because of it."""
     operation = seen.journal.operation
-    return " ".join(str(operation[key]) for key in ("name", "step") if operation.get(key))
+    moving = operation.get("moving") or {}
+    left = f", {moving['left']} of {moving['first']} replicas left" if {"left", "first"} <= set(moving) else ""
+    return " ".join(str(operation[key]) for key in ("name", "step") if operation.get(key)) + left
 
 
 def summary(ctx: Context) -> dict[str, t.Any]:

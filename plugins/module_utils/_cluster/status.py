@@ -14,7 +14,7 @@ from .errors import ClusterError
 from .names import CLUSTER_ID, RETIRED, STORE, Names, ordinal_of
 from .placement import node_of
 from .run import Run, summary
-from .spec import resolve
+from .spec import Spec, resolve
 
 if t.TYPE_CHECKING:
     from .._kube.client import Client
@@ -53,6 +53,8 @@ def info(client: Client, asked: t.Mapping[str, t.Any], who: str) -> dict[str, t.
             "underreplicated": [item.id for item in whole.underreplicated],
         }
     )
+    if ctx.seen.paused:  # what would be to do all the same
+        ctx.spec = Spec(spec.asked | {"paused"}, {**spec.values, "paused": True})
     try:
         pending = Run(client, {}, check=True).plan(ctx).result()
     except ClusterError as error:
@@ -62,9 +64,15 @@ def info(client: Client, asked: t.Mapping[str, t.Any], who: str) -> dict[str, t.
         "initialized": dict(ctx.seen.journal.initialized),
         "operation": dict(ctx.seen.journal.operation) or None,
         "history": list(ctx.seen.journal.history),
+        "unfinalized": dict(ctx.seen.journal.unfinalized) or None,
     }
-    cluster = {**summary(ctx), "ranges_whole": None if whole is None else whole.whole, "options": spec.remembered()}
-    drift = [step["id"] for step in pending["steps"]]
+    cluster = {
+        **summary(ctx),
+        "paused": ctx.seen.paused or None,
+        "ranges_whole": None if whole is None else whole.whole,
+        "options": spec.remembered(),
+    }
+    drift = [step["id"] for step in pending["remaining" if ctx.seen.paused else "steps"]]
     lines = status_lines(ctx, nodes, deep, drift)
     return {
         "exists": True,
@@ -220,6 +228,13 @@ def status_lines(
         + "     drift  "
         + (", ".join(drift) or "none")
     )
+    if seen.paused:
+        lines.append(f"  paused   {seen.paused}: runs only look until one says paused=false")
+    if seen.journal.unfinalized:
+        held = seen.journal.unfinalized
+        lines.append(
+            f"  version  held at {held.get('version')} since {held.get('since')}: can go back to {held.get('image')} until finalised"
+        )
     server = f"--context {ctx.client.context} " if ctx.client.context else ""
     lines.append(
         f"  SQL      kubectl {server}-n {spec.namespace} exec -it {seen.names.pod(0)} -- {spec.binary or ctx.profile.binary} sql --insecure"

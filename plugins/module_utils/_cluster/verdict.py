@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import typing as t
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 Object = t.Mapping[str, t.Any]
 
@@ -13,7 +13,7 @@ Object = t.Mapping[str, t.Any]
 @dataclass(frozen=True)
 class Verdict:
     """done, or why not. never: reason code when waiting longer cannot help. patience: seconds the cause must persist
-    before it is believed, for each of them also occurs for a moment on a healthy way."""
+    before it is believed, for each of them also occurs for a moment on a healthy way. progress: how far it has come, said when it moves."""
 
     done: bool
     why: str = ""
@@ -21,6 +21,7 @@ class Verdict:
     patience: float = 0.0
     pod: str = ""
     container: str = ""
+    progress: str = ""
 
 
 DONE = Verdict(True)
@@ -116,27 +117,41 @@ def ready(pod: Object | None, name: str, revision: str | None = None) -> Verdict
     return DONE
 
 
-def completed(pod: Object | None, name: str) -> Verdict:
-    """A short-lived pod has done its work; a failed one says what it said last."""
-    if pod is None:
-        return Verdict(False, f"pod {name} does not exist yet", pod=name)
+def _ended(pod: Object, name: str) -> tuple[Verdict | None, Object]:
+    """What a short-lived pod says before it has failed (None once it has), and how its container ended."""
     phase = pod.get("status", {}).get("phase")
     if phase == "Succeeded":
-        return DONE
-    if phase == "Failed":
-        ended: Object = next(
-            (
-                status["state"]["terminated"]
-                for status in _statuses(pod)
-                if (status.get("state") or {}).get("terminated")
-            ),
-            {},
-        )
-        text = (ended.get("message") or pod["status"].get("message") or "").strip()
-        return Verdict(
-            False, text, "volume_not_empty" if ended.get("exitCode") == 3 else "volume_prepare", 0.0, name, "volume"
-        )
-    return hopeless(pod) or Verdict(False, f"pod {name} is {phase or 'Pending'}", pod=name)
+        return DONE, {}
+    if phase != "Failed":
+        return hopeless(pod) or Verdict(False, f"pod {name} is {phase or 'Pending'}", pod=name), {}
+    states = [(status.get("state") or {}).get("terminated") for status in _statuses(pod)]
+    return None, next((state for state in states if state), {})
+
+
+def _said(pod: Object, ended: Object) -> str:
+    return str(ended.get("message") or pod["status"].get("message") or "").strip()
+
+
+def completed(pod: Object | None, name: str) -> Verdict:
+    """A pod that prepares a volume has done its work; a failed one says what it said last."""
+    if pod is None:
+        return Verdict(False, f"pod {name} does not exist yet", pod=name)
+    found, ended = _ended(pod, name)
+    if found is not None:
+        return found
+    reason = "volume_not_empty" if ended.get("exitCode") == 3 else "volume_prepare"
+    return Verdict(False, _said(pod, ended), reason, 0.0, name, "volume")
+
+
+def ran(pod: Object | None, name: str) -> Verdict:
+    """A pod that runs an image's C(version) has done so."""
+    if pod is None:
+        return Verdict(False, f"pod {name} does not exist yet", pod=name)
+    found, ended = _ended(pod, name)
+    if found is not None:
+        return found
+    text = _said(pod, ended) or f"exit code {ended.get('exitCode')}"
+    return Verdict(False, f"the image does not run: {text}", "container_crash", 0.0, name, "pull")
 
 
 def worst(verdicts: t.Iterable[Verdict]) -> Verdict:
@@ -147,4 +162,8 @@ def worst(verdicts: t.Iterable[Verdict]) -> Verdict:
 
 def of_pods(pods: t.Mapping[str, Object], names: t.Iterable[str], judge: t.Callable[..., Verdict]) -> Verdict:
     """One verdict over several pods; a pod that does not exist is judged as None."""
-    return worst(judge(pods.get(name), name) for name in names)
+    judged = [judge(pods.get(name), name) for name in names]
+    found = worst(judged)
+    if found.done or len(judged) == 1:
+        return found
+    return replace(found, progress=f"{sum(item.done for item in judged)} of {len(judged)} pods {judge.__name__}")

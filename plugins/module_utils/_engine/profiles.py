@@ -55,6 +55,8 @@ class Profile:
     store: directory of the data in the container.
     versions: (at least, below) of images this profile serves. has_admin_ui: whether ``/`` serves an Admin UI.
     liveness_seconds: how long a dead node still counts as live (the largest of the versions served).
+    rules: of ways between versions; the first that fits counts. cluster_versions: from which version on a binary brings which
+    cluster version ("" where that is not known yet); a store that has reached one cannot be opened by a binary of a lower one.
     """
 
     name: str
@@ -74,6 +76,8 @@ class Profile:
     store: str = "/kaiwudb/deploy/kaiwudb-container"
     liveness_seconds: int = 15
     privileged: bool = False
+    rules: tuple[VersionRule, ...] = ()
+    cluster_versions: tuple[tuple[Version, str], ...] = ()
 
     @property
     def has_brpc(self) -> bool:
@@ -140,6 +144,23 @@ _KWBASE = (
     "is_live",
 )
 
+# KWDB/docs 3.2.1, db-operation/db-upgrade.md: no in-place way between major versions; before 3.2 the raft log of time
+# series is only synced every 10 s, which 3.2 cannot recover from.
+_SYNC = Needs("ts.raft_log.sync_period", "0s", 300)
+_RULES: tuple[VersionRule, ...] = (
+    VersionRule((None, (3, 0)), ((3, 0), None), False, "2.x to 3.x is not possible in place: export and import"),
+    VersionRule(((3, 0), None), (None, (3, 0)), False, "3.x to 2.x is not possible: export and import"),
+    VersionRule((None, (2, 1)), ((2, 1), (3, 0)), False, "2.0 to later 2.x: export and import only"),
+    VersionRule(((3, 0), (3, 2)), ((3, 2), None), True, "needs ts.raft_log.sync_period = 0s for 5 minutes", (_SYNC,)),
+)
+# KWDB/docs release notes and KWDB/KWDB clusterversion/cockroach_versions.go: what each release brings; later ones are not known.
+_CLUSTER_VERSIONS: tuple[tuple[Version, str], ...] = (
+    ((2, 0), "20.1"),
+    ((2, 1), "20.1-1"),
+    ((3, 0), "20.1-3"),
+    ((3, 3), ""),
+)
+
 PROFILES: dict[str, Profile] = {
     profile.name: profile
     for profile in (
@@ -158,6 +179,8 @@ PROFILES: dict[str, Profile] = {
             has_admin_ui=False,
             versions=((3, 0), None),
             library_path="/kaiwudb/lib",
+            rules=_RULES,
+            cluster_versions=_CLUSTER_VERSIONS,
         ),
         Profile(
             name="kwdb2",
@@ -176,6 +199,8 @@ PROFILES: dict[str, Profile] = {
             library_path="/kaiwudb/lib",
             liveness_seconds=9,
             privileged=True,  # 2.x mounts squashfs images
+            rules=_RULES,
+            cluster_versions=_CLUSTER_VERSIONS,
         ),
         Profile(
             # The image's entrypoint is the binary; its path is not public: inferred, and overridable.
@@ -196,16 +221,6 @@ PROFILES: dict[str, Profile] = {
         ),
     )
 }
-
-# KWDB/docs 3.2.1, db-operation/db-upgrade.md: no in-place way between major versions; before 3.2 the raft log of time
-# series is only synced every 10 s, which 3.2 cannot recover from.
-_SYNC = Needs("ts.raft_log.sync_period", "0s", 300)
-RULES: tuple[VersionRule, ...] = (
-    VersionRule((None, (3, 0)), ((3, 0), None), False, "2.x to 3.x is not possible in place: export and import"),
-    VersionRule(((3, 0), None), (None, (3, 0)), False, "3.x to 2.x is not possible: export and import"),
-    VersionRule((None, (2, 1)), ((2, 1), (3, 0)), False, "2.0 to later 2.x: export and import only"),
-    VersionRule(((3, 0), (3, 2)), ((3, 2), None), True, "needs ts.raft_log.sync_period = 0s for 5 minutes", (_SYNC,)),
-)
 
 
 def version_of(text: str | None) -> Version | None:
@@ -235,19 +250,33 @@ def serves(profile: Profile, version: Version | None) -> bool:
     return version is None or _within(version, profile.versions)
 
 
-def version_path(source: Version | None, target: Version | None) -> PathVerdict:
+def version_path(profile: Profile, source: Version | None, target: Version | None) -> PathVerdict:
     """Whether ``target`` may replace ``source`` in place (one node at a time)."""
     if source is None or target is None:
         return PathVerdict(True, "one of the versions is not known")
     if source[:3] == target[:3]:
         return PathVerdict(True, "same version")
-    for rule in RULES:
+    for rule in profile.rules:
         if _within(source, rule.source) and _within(target, rule.target):
             return PathVerdict(rule.allowed, rule.why, rule.needs)
     if target < source:
-        # 3.0 to 3.2 share one cluster version (20.1-3), so old binaries still read the stores.
         return PathVerdict(True, "older than what runs: only to undo an upgrade", downgrade=True)
     return PathVerdict(True, "one node at a time")
+
+
+def cluster_version(profile: Profile, version: Version | None) -> str:
+    """The cluster version that a release brings, such as ``20.1-3``; "" where that is not known."""
+    known = [name for least, name in profile.cluster_versions if version is not None and version >= least]
+    return known[-1] if known else ""
+
+
+def older(one: str, other: str) -> bool:
+    """Whether one cluster version is below the other: ``20.1`` below ``20.1-3``."""
+
+    def numbers(text: str) -> list[int]:
+        return [int(part) for part in re.findall(r"\d+", text)]
+
+    return numbers(one) < numbers(other)
 
 
 def _within(version: Version, bounds: tuple[Version | None, Version | None]) -> bool:

@@ -7,9 +7,10 @@ from __future__ import annotations
 import typing as t
 from dataclasses import replace
 
-from .. import manifests, plan, verdict
+from .. import manifests, present, verdict
+from ..context import utc
 from ..errors import ClusterError
-from ..names import OPTIONS, owned
+from ..names import OPTIONS, PAUSED, owned
 
 if t.TYPE_CHECKING:
     from ..context import Context
@@ -44,7 +45,10 @@ def create(ctx: Context, step: Step) -> None:
 def _statefulset(ctx: Context, step: Step) -> None:
     version = ctx.client.server_version()
     wanted = manifests.statefulset(ctx.spec, ctx.profile, sleep_action=knows_sleep(version))
-    old = plan.outdated(ctx.spec, ctx.seen)
+    if ctx.seen.statefulset is None and ctx.seen.pods:
+        # Pods that lost their StatefulSet are taken over as they run; what differs is rolled out behind the gates.
+        wanted["spec"]["updateStrategy"]["rollingUpdate"]["partition"] = ctx.spec.replicas
+    old = present.outdated(ctx.spec, ctx.seen)
     if ctx.seen.statefulset is None or (not ctx.seen.initialized and (old or ctx.seen.image != ctx.spec.image)):
         ctx.client.apply(wanted)
     for pod in old if not ctx.seen.initialized else ():
@@ -78,24 +82,30 @@ def delete(ctx: Context, step: Step) -> None:
     ctx.client.delete(kind, name, ctx.names.namespace)
 
 
+def pause(ctx: Context, step: Step) -> None:
+    """Mark the cluster, or take the mark away."""
+    mark = f"{utc()} by {ctx.who}" if step.id == "pause" else None
+    ctx.client.patch("StatefulSet", ctx.names.name, ctx.names.namespace, {"metadata": {"annotations": {PAUSED: mark}}})
+    ctx.say("paused: later runs only look" if mark else "goes on: no longer paused")
+
+
 def settle(ctx: Context, step: Step) -> None:
     """Until every pod is Ready and live in the engine's own view."""
     ctx.wait(lambda: all_serving(ctx), step.id)
 
 
-def all_serving(ctx: Context) -> verdict.Verdict:
-    """Every pod that should be there is Ready, and the engine counts its node as live."""
+def all_serving(ctx: Context, but: t.Collection[str] = ()) -> verdict.Verdict:
+    """Every pod that should be there is Ready, and the engine counts its node as live. but: pods that do not count."""
     pods = ctx.look_at_pods()
-    found = verdict.of_pods(pods, ctx.seen.expected_pods(), verdict.ready)
+    wanted = [pod for pod in ctx.seen.expected_pods() if pod not in but]
+    found = verdict.of_pods(pods, wanted, verdict.ready)
     if not found.done:
         return found
     ctx.ask_engine()
     if ctx.seen.nodes is None:
         return verdict.Verdict(False, f"no node answers yet: {ctx.seen.engine_silence}")
     missing = [
-        pod
-        for pod in ctx.seen.expected_pods()
-        if (node := ctx.seen.node_of(pod)) is None or not (node.is_live and node.is_available)
+        pod for pod in wanted if (node := ctx.seen.node_of(pod)) is None or not (node.is_live and node.is_available)
     ]
     return (
         verdict.Verdict(

@@ -7,7 +7,7 @@ from __future__ import annotations
 import typing as t
 from dataclasses import replace
 
-from .. import verdict
+from .. import gates, verdict
 from ..context import utc
 from ..errors import ClusterError
 from . import create, volumes
@@ -17,10 +17,20 @@ if t.TYPE_CHECKING:
     from ..plan import Step
 
 
+def before(ctx: Context, step: Step) -> list[gates.Gate]:
+    """The gate before C(init); what was begun and not seen through is no new initialisation."""
+    return gates.initialize(ctx.seen) if not ctx.seen.initialized else []
+
+
 def initialize(ctx: Context, step: Step) -> None:
     """Write the intent, init at ordinal 0, wait until every pod serves, then write the cluster's id where it lasts."""
     first = ctx.names.pod(0)
     ctx.wait(lambda: verdict.of_pods(ctx.look_at_pods(), ctx.seen.expected_pods(), verdict.running), step.id)
+    if ctx.seen.initialized:
+        # An earlier run was killed between init and its note; pod 0 may have lost its store since: never again.
+        remember(ctx, step)
+        return
+    ctx.prove(before(ctx, step), step)
     if not ctx.seen.journal.initializing:
         ctx.write_journal(replace(ctx.seen.journal, initializing={"since": utc(), "who": ctx.who}))
     outcomes: list[str] = []

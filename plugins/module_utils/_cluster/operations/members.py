@@ -9,9 +9,10 @@ import typing as t
 from dataclasses import replace
 
 from .. import gates, observe, verdict
-from ..context import POLL, utc
+from ..context import POLL
 from ..errors import ClusterError
-from ..ranges import named
+from ..progress import Falling, about
+from ..ranges import by_table, stall_seconds
 from . import create, volumes
 
 if t.TYPE_CHECKING:
@@ -67,7 +68,15 @@ def set_replicas(ctx: Context, count: int) -> None:
 def recommission(ctx: Context, step: Step) -> None:
     ctx.engine.recommission([step.facts["id"]])
     ctx.say(f"node {step.facts['id']}{f' ({step.pod})' if step.pod else ''} is active again")
-    ctx.write_journal(ctx.seen.journal.end(utc(), "undone"))
+
+
+def before(ctx: Context, step: Step) -> list[gates.Gate]:
+    """The gates before a node is decommissioned."""
+    node_id = step.facts.get("id")
+    if node_id is None:
+        node = ctx.seen.node_of(step.pod)
+        node_id = node.id if node else None
+    return gates.scale_in(ctx.seen, ctx.deep(), node_id, step.pod)
 
 
 def scale_in(ctx: Context, step: Step) -> None:
@@ -91,8 +100,12 @@ def scale_in(ctx: Context, step: Step) -> None:
                 node=pod,
             )
         if node is not None:
-            decommission(ctx, step, node.id)
+            node_id = node.id
+            decommission(ctx, step, node_id)
+            # The counter said 0 twice; the ranges' own lists must say the same before the pod goes.
+            ctx.prove_in_time(lambda: gates.emptied(ctx.deep(), node_id), step, changed=True)
         set_replicas(ctx, ordinal)
+        ctx.disturbed()
     elif (row := ctx.seen.node_of(pod)) is not None:
         # The pod went first, by hand or before this run was killed: its volume is only touched when the node holds nothing.
         decommission(ctx, step, row.id)
@@ -110,73 +123,80 @@ def _gone(ctx: Context, pod: str) -> verdict.Verdict:
 def decommission(ctx: Context, step: Step, node_id: int) -> None:
     """Mark the node as leaving and wait until it holds nothing, read twice. Pauses are normal; a stall is not.
 
-    ClusterError (stalled) names the ranges that do not move; the node stays marked, so that the next run continues.
+    ClusterError (stalled) names the ranges that do not move; the node stays marked, so that the next run continues, or is
+    put back with C(on_failure=rollback).
     """
     others = [name for name, pod in ctx.seen.pods.items() if name != step.pod and observe.ready(pod)]
     row = next((node for node in ctx.seen.nodes or () if node.id == node_id), None)
     if row is None or not row.is_decommissioning:
-        ctx.prove_in_time(lambda: gates.scale_in(ctx.ask_engine(), ctx.deep(), node_id, step.pod), step)
-    moving = _Moving(ctx, node_id)
-    confirmed = 0
+        ctx.prove_in_time(
+            lambda: gates.scale_in(ctx.ask_engine(), ctx.deep(), node_id, step.pod),
+            step,
+            changed=step.facts.get("moved", False),
+        )
+    who = f"node {node_id} ({step.pod or 'no pod'})"
+    known = ctx.seen.journal.operation.get("moving") or {}
+    falling = Falling("replicas", ctx.run_id, known if known.get("node") == node_id else None)
+    limit, quiet, confirmed = _stall_limit(ctx), 40.0, 0
     try:
         while True:
             report = ctx.engine.decommission([node_id], pods=others or None)
-            moving.now(report.replicas, step.pod)
+            line = falling.now(report.replicas, time.time())
+            if line:
+                ctx.say(f"{who}   {line}")
+                quiet = 40.0
+            ctx.figures = {"node": node_id, **falling.figures}
             confirmed = confirmed + 1 if report.done and not report.replicas else 0
             if confirmed == 2:
-                ctx.say(f"node {node_id} ({step.pod or 'no pod'})   0 replicas, confirmed twice")
+                ctx.say(f"{who}   0 replicas, confirmed twice")
                 return
-            if moving.still_for() > ctx.spec.stall_timeout:
-                raise _stalled(ctx, step, node_id, report.replicas)
+            still = falling.still_for(time.time())
+            if still > limit:
+                raise _stalled(ctx, step, node_id, report.replicas, limit)
+            if still > quiet:
+                ctx.say(f"{who}   {falling.text}   no change for {about(still)} (normal below {about(limit)})")
+                quiet *= 2
             ctx.pause(0.5 if confirmed else POLL)
     finally:
-        moving.keep()
-
-
-class _Moving:
-    """How far a node is empty. Kept in the journal, so that rate, time left and stall go on over slices and runs."""
-
-    def __init__(self, ctx: Context, node_id: int) -> None:
-        known = ctx.seen.journal.operation.get("moving") or {}
-        self.ctx = ctx
-        self.known: dict[str, t.Any] = dict(known) if known.get("node") == node_id else {"node": node_id}
-
-    def now(self, left: int, pod: str) -> None:
-        """Note a reading, and say it when something moved."""
-        if left == self.known.get("left"):
-            return
-        clock = time.time()
-        self.known = {"at_start": left, "since": clock, **self.known, "left": left, "moved": clock}
-        first, rate = self.known["at_start"], (self.known["at_start"] - left) / max(clock - self.known["since"], 0.1)
-        self.ctx.figures = {
-            "node": self.known["node"],
-            "replicas_left": left,
-            "replicas_at_start": first,
-            "per_second": round(rate, 2),
-        }
-        self.ctx.say(
-            f"node {self.known['node']} ({pod or 'no pod'})   {left} of {first} replicas left"
-            + (f"   {rate:.1f}/s   about {left / rate:.0f} s left" if 0 < left < first else "")
+        journal = ctx.seen.journal
+        ctx.write_journal(
+            replace(journal, operation={**journal.operation, "moving": {"node": node_id, **falling.kept()}})
         )
 
-    def still_for(self) -> float:
-        """Seconds since a replica moved."""
-        return time.time() - float(self.known["moved"])
 
-    def keep(self) -> None:
-        journal = self.ctx.seen.journal
-        self.ctx.write_journal(replace(journal, operation={**journal.operation, "moving": self.known}))
+def _stall_limit(ctx: Context) -> float:
+    """Seconds without movement that are a stall: as asked, else from the engine's own snapshot settings."""
+    if ctx.spec.stall_timeout:
+        return float(ctx.spec.stall_timeout)
+    deep = ctx.deep()
+    rates = [
+        str(row["value"] or "")
+        for row in ctx.engine.sql_rows(
+            f"SELECT value FROM {ctx.profile.virtual_schema}.cluster_settings "  # noqa: S608 - our own words
+            "WHERE variable IN ('kv.snapshot_rebalance.max_rate', 'kv.snapshot_recovery.max_rate')"
+        )
+    ]
+    return stall_seconds(deep.largest if deep else 0, rates)
 
 
-def _stalled(ctx: Context, step: Step, node_id: int, left: int) -> ClusterError:
+def _stalled(ctx: Context, step: Step, node_id: int, left: int, limit: float) -> ClusterError:
     deep = ctx.deep()
     blocking = [item for item in deep.ranges if node_id in item.replicas] if deep else []
+    back = ctx.spec.on_failure == "rollback"
+    if back:
+        ctx.engine.recommission([node_id])
+        ctx.say(f"node {node_id} is active again: it had stalled")
+    what_now = (
+        "It was put back and takes replicas again. Mend what blocks, then ask again."
+        if back
+        else "It is still leaving: mend what blocks and run again, or set replicas back to put it back."
+    )
     return ClusterError(
-        f"node {node_id} ({step.pod}) keeps {left} replicas; none has moved for {ctx.spec.stall_timeout} s. Blocking: range {named(blocking)}. "
-        "It is still leaving: mend what blocks and run again, or set replicas back to put it back.",
+        f"node {node_id} ({step.pod or 'no pod'}) keeps {left} replicas; none has moved for {about(limit)}. Blocking ranges: {by_table(blocking)}. {what_now}",
         "stalled",
         step=step.id,
         node=step.pod,
-        waited=ctx.spec.stall_timeout,
+        waited=round(limit),
         ranges=[item.id for item in blocking],
+        undone=back,
     )

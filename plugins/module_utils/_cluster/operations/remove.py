@@ -6,9 +6,9 @@ from __future__ import annotations
 
 import typing as t
 
-from .. import verdict
+from .. import gates, verdict
 from ..context import utc
-from ..errors import ClusterError, InputError
+from ..errors import InputError
 from ..names import owned
 from ..observe import KINDS
 from ..placement import ordinals_of
@@ -16,39 +16,28 @@ from . import volumes
 
 if t.TYPE_CHECKING:
     from ..context import Context
-    from ..observe import Observed
     from ..plan import Step
-    from ..spec import Spec
 
 
 def refuse_unconfirmed(asked: t.Mapping[str, t.Any]) -> None:
     """InputError unless the cluster's name was typed again; costs no request."""
-    if asked.get("confirm") != asked["name"]:
-        raise InputError("confirm", f"must repeat the cluster's name to remove it; allowed is {asked['name']!r}")
+    gate = gates.confirmed(asked["name"], asked.get("confirm"))
+    if not gate.holds:
+        raise InputError("confirm", gate.sentence.removeprefix("confirm ").removesuffix("."))
 
 
-def refuse_protected(ctx: Context, seen: Observed, spec: Spec) -> None:
-    """ClusterError (protected) for a cluster that holds tables, or of which nobody can tell, unless protection is off."""
-    if not spec.deletion_protection or not seen.initialized:
-        return
+def protected(ctx: Context) -> gates.Gate:
+    """Whether the cluster holds tables of its users, as far as anybody can tell."""
+    seen, wanted = ctx.seen, ctx.spec.deletion_protection
+    if not wanted or not seen.initialized:
+        return gates.protected([], wanted=wanted)
     deep = ctx.deep() if seen.nodes else None
     tables = (
         None
         if deep is None
         else sorted({item.name for item in deep.ranges if "." in item.name and not item.name.startswith("system.")})
     )
-    if tables == []:
-        return
-    holds = (
-        "nobody can tell whether it holds tables, for no node answers"
-        if tables is None
-        else f"it holds {len(tables)} tables ({', '.join(tables[:3])}{' …' if len(tables) > 3 else ''})"
-    )
-    raise ClusterError(
-        f"cluster {spec.name} is protected: {holds}. Nothing was changed. Set deletion_protection to false to remove it all the same.",
-        "protected",
-        resumable=False,
-    )
+    return gates.protected(tables, wanted=wanted)
 
 
 def _all(ctx: Context, kind: str, **how: t.Any) -> None:

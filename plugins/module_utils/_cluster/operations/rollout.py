@@ -1,40 +1,254 @@
 # Copyright (c) 2026, kaiwudb.kubernetes contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Another image or other options, pod by pod from the highest ordinal, never a step that could break the quorum. PRIVATE."""
+"""Another image or other options, pod by pod from the highest ordinal, never a step that could break the quorum. PRIVATE.
+
+The image runs once on every node before the first restart, and the engine is kept from raising its cluster version until
+somebody finalises; so every moment has a way back.
+"""
 
 from __future__ import annotations
 
 import time
 import typing as t
+from dataclasses import replace
 
-from .. import gates, manifests, verdict
-from ..names import OPTIONS
+from ..._engine import profiles
+from ..._engine.parse import version as build_of
+from .. import compare, gates, manifests, verdict
+from ..context import utc
+from ..errors import ClusterError
+from ..names import OPTIONS, ordinal_of
 from ..observe import container, ready
+from ..progress import Falling
 from . import create
 
 if t.TYPE_CHECKING:
     from ..context import Context
     from ..plan import Step
 
+DOWN_PATIENCE = 30.0  # seconds for a pod that was down before: its own trouble must not hold up the others for ever
+
+
+# ---- before the first restart
+
+
+def preserve(ctx: Context, step: Step) -> None:
+    """Hold the cluster version, so that the old release can still open the stores; what was held is noted first."""
+    version = _setting(ctx, "version")
+    ctx.write_journal(
+        replace(
+            ctx.seen.journal,
+            unfinalized={"version": version, "image": ctx.seen.image, "since": utc(), "who": ctx.who},
+        )
+    )
+    ctx.engine.sql(f"SET CLUSTER SETTING cluster.preserve_downgrade_option = '{version}'", repeatable=True)
+    ctx.say(f"cluster version held at {version}: the upgrade can be undone until it is finalised")
+
+
+def _setting(ctx: Context, name: str) -> str:
+    rows = ctx.engine.sql_rows(f"SHOW CLUSTER SETTING {name}")
+    return str(next(iter(rows[0].values()), "") or "") if rows else ""
+
+
+def prepull(ctx: Context, step: Step) -> None:
+    """Run the new image's C(version) once on every node that needs it; ClusterError (image_pull) with nothing restarted."""
+    nodes: dict[str, str] = step.facts["nodes"]
+    pods = {ctx.names.puller(ordinal_of(pod) or 0): (pod, node) for pod, node in nodes.items()}
+    try:
+        for name, (pod, node) in pods.items():
+            ctx.client.delete("Pod", name, ctx.names.namespace, grace=0)  # of a run that was killed
+            ctx.client.create(manifests.puller(ctx.spec, ctx.profile, ordinal_of(pod) or 0, node))
+        ctx.wait(
+            lambda: verdict.of_pods(
+                {name: found for name in pods if (found := ctx.client.get("Pod", name, ctx.names.namespace))},
+                pods,
+                verdict.ran,
+            ),
+            step.id,
+            poll=1.0,
+        )
+        builds = sorted(
+            {
+                build
+                for name in pods
+                if (build := build_of(ctx.client.logs(ctx.names.namespace, name, "pull"))) is not None
+            }
+        )
+    except ClusterError as error:
+        pod, node = pods.get(str(error.facts.get("node")), ("", ""))
+        raise ClusterError(
+            f"Kubernetes node {node or '?'}, on which {pod or 'a pod'} runs, cannot run the new image: {error.msg} Nothing was restarted.",
+            error.reason,
+            **{**error.facts, "node": pod or error.facts.get("node")},
+        ) from error
+    finally:
+        for name in pods:
+            ctx.client.delete("Pod", name, ctx.names.namespace, grace=0)
+    journal = ctx.seen.journal
+    pulled = {"image": ctx.spec.image, "nodes": sorted(set(nodes.values())), "build": ", ".join(builds)}
+    ctx.write_journal(replace(journal, operation={**journal.operation, "pulled": pulled}))
+    ctx.say(f"{ctx.spec.image} runs on {', '.join(pulled['nodes'])}" + (f" as {pulled['build']}" if builds else ""))
+
+
+# ---- one pod
+
+
+def before(ctx: Context, step: Step) -> list[gates.Gate]:
+    """The gates before this pod is restarted.
+
+    Restarting a pod that is down takes nothing away from anybody: its own failure must not block its repair.
+    """
+    if step.pod not in ctx.seen.pods or not ready(ctx.seen.pods[step.pod]):
+        return [*version_path(ctx), *_pullable(ctx, step)]
+    found = [*gates.common(ctx.seen, ctx.deep(), None), gates.claims_kept(ctx.seen)]
+    if found[0].name == "engine_answers" and not found[0].holds:
+        return found
+    return [*found, *version_path(ctx), *_pullable(ctx, step), *template_expected(ctx, step)]
+
+
+def _pullable(ctx: Context, step: Step) -> list[gates.Gate]:
+    """Proven by the pre-pull, as the journal remembers."""
+    if not step.facts.get("pre_pull"):
+        return []
+    pulled = ctx.seen.journal.operation.get("pulled") or {}
+    proven = len(pulled.get("nodes") or ()) if pulled.get("image") == ctx.spec.image else 0
+    wanted = step.facts["pre_pull"]
+    return [
+        gates.Gate(
+            "image_pullable",
+            f"{proven} of {wanted}",
+            "all",
+            proven >= 1,
+            "The new image has not been run on the nodes yet; step prepull does it.",
+        )
+    ]
+
+
+def version_path(ctx: Context) -> list[gates.Gate]:
+    """Whether the database may go from every version it runs to the one asked for."""
+    pulled = ctx.seen.journal.operation.get("pulled") or {}
+    target = profiles.version_from_image(ctx.spec.image) or (
+        profiles.version_of(pulled.get("build")) if pulled.get("image") == ctx.spec.image else None
+    )
+    images = {container(pod)["image"] for pod in ctx.seen.pods.values()}
+    running = {profiles.version_of(node.build) for node in ctx.seen.live()} if ctx.seen.nodes else set()
+    sources = running - {None} or {profiles.version_from_image(image) for image in images}
+    verdicts = {source: profiles.version_path(ctx.profile, source, target) for source in sources or {None}}
+    source, path = next(
+        ((source, path) for source, path in verdicts.items() if not path.allowed),
+        next(((source, path) for source, path in verdicts.items() if path.needs or path.downgrade), None)
+        or next(iter(verdicts.items())),
+    )
+    shown = "→".join(".".join(map(str, version)) if version else "unknown" for version in (source, target))
+    judged = [gates.Gate("version_path", shown, path.why, path.allowed, f"{shown}: {path.why}.")]
+    for need in path.needs:
+        value = _setting(ctx, need.setting)
+        judged.append(
+            gates.Gate(
+                "version_path",
+                f"{need.setting} = {value}",
+                f"= {need.value}",
+                value in (need.value, "00:00:00"),
+                f"Run SET CLUSTER SETTING {need.setting} = '{need.value}' and wait {need.seconds} s first.",
+            )
+        )
+    brings = profiles.cluster_version(ctx.profile, target)
+    if path.allowed and path.downgrade and brings:
+        active = _setting(ctx, "version")
+        judged.append(
+            gates.Gate(
+                "version_path",
+                f"cluster version {active}",
+                f"≤ {brings}",
+                not profiles.older(brings, active),
+                f"The cluster was finalised at {active}; {ctx.spec.image} only reads up to {brings}. Go forward, or export and import.",
+            )
+        )
+    return judged
+
+
+def template_expected(ctx: Context, step: Step) -> list[gates.Gate]:
+    """A dry run of the new template against what the options stand for: both rendered here, the rest is somebody else's or ours of yore."""
+    options = step.facts.get("options")
+    if not options or not _needs_template(ctx, step):
+        return []
+    wanted, live = _whole_set(ctx), ctx.seen.running_set
+    # What options that did not change stand for, rendered by this very version of the collection.
+    values = {**ctx.spec.values, **{name: _old(ctx, name) for name in options}, "image": ctx.seen.image}
+    known = _whole_set(ctx, replace(ctx.spec, values=values))
+    expected = compare.paths(known["spec"]["template"], wanted["spec"]["template"])
+    dry = ctx.client.apply(wanted, dry_run=True)
+    changed = compare.paths(live["spec"]["template"], dry["spec"]["template"])
+    odd = sorted(path for path in changed if not any(_covers(item, path) for item in expected))
+    return [
+        gates.Gate(
+            "template_expected",
+            f"{len(odd)} of {len(changed)}",
+            "0 others",
+            not odd,
+            f"Not asked for, but it would change too: {', '.join(odd[:5])}{' …' if len(odd) > 5 else ''} (changed by hand, or rendered "
+            "otherwise by this version of the collection). Look at it, then waive template_expected to take it.",
+        )
+    ]
+
+
+def _old(ctx: Context, name: str) -> t.Any:
+    """The value of an option before: as noted, else its default."""
+    from ..options import BY_NAME
+    from ..spec import COERCE
+
+    option, noted = BY_NAME[name], ctx.seen.noted
+    return COERCE[option.kind](option, noted[name]) if name in noted else option.default
+
+
+def _covers(expected: str, path: str) -> bool:
+    """Whether one path is the other or lies in it."""
+    return any(
+        part == whole or part.startswith((f"{whole}.", f"{whole}["))
+        for part, whole in ((path, expected), (expected, path))
+    )
+
+
+def _whole_set(ctx: Context, spec: t.Any = None) -> dict[str, t.Any]:
+    """The StatefulSet as the options want it, but with the replicas it has and a partition that restarts nothing."""
+    wanted = manifests.statefulset(
+        spec or ctx.spec, ctx.profile, sleep_action=create.knows_sleep(ctx.client.server_version())
+    )
+    wanted["spec"]["replicas"] = ctx.seen.replicas
+    wanted["spec"]["updateStrategy"]["rollingUpdate"]["partition"] = ctx.seen.replicas
+    # Claim templates are immutable; they stay what they are.
+    wanted["spec"]["volumeClaimTemplates"] = ctx.seen.running_set["spec"].get("volumeClaimTemplates") or []
+    return wanted
+
 
 def roll(ctx: Context, step: Step) -> None:
     """One pod: gates, partition down to it, Ready on the new template, live in the engine with the new build, ranges whole."""
     ordinal = step.facts["ordinal"]
-    # Restarting a pod that is down takes nothing away from anybody: its own failure must not block its repair.
-    down = step.pod not in ctx.seen.pods or not ready(ctx.seen.pods[step.pod])
+    down = [pod for pod in ctx.seen.expected_pods() if pod not in ctx.seen.pods or not ready(ctx.seen.pods[pod])]
+    others = [pod for pod in down if pod != step.pod]  # down before, so no reason to wait for them afterwards
     if not _new(ctx, step.pod) or _needs_template(ctx, step):
         ctx.prove_in_time(
-            lambda: version_path(ctx) if down else before(ctx), step, changed=not _needs_template(ctx, step)
+            lambda: (ctx.ask_engine(), before(ctx, step))[1], step, changed=not _needs_template(ctx, step)
         )
     if _needs_template(ctx, step):
         write_template(ctx, step)
+    ctx.disturbed()
     set_partition(ctx, ordinal)
-    ctx.wait(lambda: _serving(ctx, step.pod), step.id)
+    if any((ordinal_of(pod) or 0) > ordinal for pod in others) and not _new(ctx, step.pod):
+        _replace(ctx, step)  # its controller waits for the broken one above it, for ever
+    try:
+        ctx.wait(lambda: _serving(ctx, step.pod), step.id, limit=DOWN_PATIENCE if step.pod in down else None)
+    except ClusterError as error:
+        if step.pod not in down or error.reason not in ("timeout", "unschedulable"):
+            raise
+        ctx.say(f"{step.pod} was down before and does not come back ({error.msg.split('.')[0]}); the others go on")
+        return
     began = time.monotonic()
     whole_since: list[float] = []
+    falling = Falling("ranges not whole,", ctx.run_id)
 
     def settled() -> verdict.Verdict:
-        found = create.all_serving(ctx)
+        found = create.all_serving(ctx, but=others)
         deep = ctx.deep() if found.done else None
         if not found.done or deep is None:
             whole_since.clear()
@@ -42,8 +256,11 @@ def roll(ctx: Context, step: Step) -> None:
         whole = deep.wholeness(ctx.seen)
         if not whole.whole:
             whole_since.clear()
+            falling.now(len(whole.unavailable) + len(whole.underreplicated), time.time())
             return verdict.Verdict(
-                False, f"{len(whole.unavailable)} ranges unavailable, {len(whole.underreplicated)} under-replicated"
+                False,
+                f"{len(whole.unavailable)} ranges unavailable, {len(whole.underreplicated)} under-replicated",
+                progress=falling.text,
             )
         whole_since.append(time.monotonic())
         if time.monotonic() - whole_since[0] < ctx.spec.soak:
@@ -57,36 +274,42 @@ def roll(ctx: Context, step: Step) -> None:
     )
 
 
-def before(ctx: Context) -> list[gates.Gate]:
-    """The gates before a healthy pod is restarted."""
-    return gates.common(ctx.ask_engine(), ctx.deep(), None) + version_path(ctx)
+def _replace(ctx: Context, step: Step) -> None:
+    """End the pod of the old template ourselves, once the controller knows what to make in its place."""
+    ctx.wait(lambda: _controller_saw(ctx), step.id, poll=0.5)
+    found = ctx.seen.pods.get(step.pod)
+    if found is not None and not _new(ctx, step.pod):
+        ctx.client.delete("Pod", step.pod, ctx.names.namespace, uid=found["metadata"]["uid"])
 
 
-def version_path(ctx: Context) -> list[gates.Gate]:
-    """Whether the database may go from the version it runs to the one asked for."""
-    from ..._engine import profiles
+# ---- after the last one
 
-    source = next(
-        (found for pod in ctx.seen.pods.values() if (found := profiles.version_from_image(container(pod)["image"]))),
-        None,
-    )
-    target = profiles.version_from_image(ctx.spec.image)
-    path = profiles.version_path(source, target)
-    shown = "→".join(".".join(map(str, version)) if version else "unknown" for version in (source, target))
-    judged = [gates.Gate("version_path", shown, path.why, path.allowed, f"{shown}: {path.why}.")]
-    for need in path.needs:
-        rows = ctx.engine.sql_rows(f"SHOW CLUSTER SETTING {need.setting}")
-        value = next(iter(rows[0].values())) if rows else None
-        judged.append(
-            gates.Gate(
-                "version_path",
-                f"{need.setting} = {value}",
-                f"= {need.value}",
-                value in (need.value, "00:00:00"),
-                f"Run SET CLUSTER SETTING {need.setting} = '{need.value}' and wait {need.seconds} s first.",
-            )
-        )
-    return judged
+
+def before_final(ctx: Context, step: Step) -> list[gates.Gate]:
+    return gates.finalize(ctx.seen, ctx.deep(), profiles.version_from_image(ctx.spec.image))
+
+
+def finalize(ctx: Context, step: Step) -> None:
+    """Let the cluster version rise: from here on there is no way back. After an undo, it only forgets what was held."""
+    held = str(ctx.seen.journal.unfinalized.get("version") or "")
+    if not step.facts.get("undone"):
+        ctx.prove_in_time(lambda: (ctx.ask_engine(), before_final(ctx, step))[1], step)
+    ctx.engine.sql("RESET CLUSTER SETTING cluster.preserve_downgrade_option", repeatable=True)
+
+    def risen() -> verdict.Verdict:
+        rows = ctx.engine.sql_rows(f"SELECT {ctx.profile.virtual_schema}.node_executable_version() AS v")
+        brings, active = str(rows[0]["v"]) if rows else "", _setting(ctx, "version")
+        if active == brings or step.facts.get("undone"):
+            return verdict.DONE
+        return verdict.Verdict(False, f"cluster version is still {active}, the release brings {brings}")
+
+    ctx.wait(risen, step.id)
+    ctx.write_journal(replace(ctx.seen.journal, unfinalized={}))
+    now = _setting(ctx, "version")
+    ctx.say(f"cluster version {now}" + (f", was {held}" if held != now else ", as before"))
+
+
+# ---- the StatefulSet's template
 
 
 def _needs_template(ctx: Context, step: Step) -> bool:
@@ -101,11 +324,7 @@ def write_template(ctx: Context, step: Step) -> None:
     """New template and a partition that restarts nothing, in one write; otherwise the controller would roll at once."""
     live = ctx.seen.running_set
     if step.facts.get("options"):
-        wanted = manifests.statefulset(
-            ctx.spec, ctx.profile, sleep_action=create.knows_sleep(ctx.client.server_version())
-        )
-        wanted["spec"]["replicas"] = ctx.seen.replicas
-        wanted["spec"]["updateStrategy"]["rollingUpdate"]["partition"] = ctx.seen.replicas
+        wanted = _whole_set(ctx)
         wanted["metadata"]["resourceVersion"] = live["metadata"]["resourceVersion"]  # a precondition
         ctx.client.apply(wanted)
     else:
@@ -160,8 +379,6 @@ def _new(ctx: Context, pod: str) -> bool:
 
 def _serving(ctx: Context, pod: str) -> verdict.Verdict:
     """Ready on the new template, live in the engine, and of the build that the image promises."""
-    from ..._engine.profiles import version_from_image, version_of
-
     live = ctx.seen.running_set
     found = ctx.look_at_pods().get(pod)
     judged = verdict.ready(found, pod, live["status"].get("updateRevision"))
@@ -175,7 +392,7 @@ def _serving(ctx: Context, pod: str) -> verdict.Verdict:
     node = ctx.seen.node_of(pod)
     if node is None or not (node.is_live and node.is_available):
         return verdict.Verdict(False, f"pod {pod} is ready, but the engine does not count it as live yet", pod=pod)
-    wanted, built = version_from_image(ctx.spec.image), version_of(node.build)
+    wanted, built = profiles.version_from_image(ctx.spec.image), profiles.version_of(node.build)
     if wanted and built and wanted[:3] != built[:3]:
         return verdict.Verdict(
             False,

@@ -8,11 +8,13 @@ import typing as t
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 
-from .. import manifests, verdict
+from .. import gates, manifests, verdict
 from ..context import utc
 from ..errors import ClusterError, InputError
 from ..names import CLUSTER_ID, RETIRED, STORE
+from ..observe import ready
 from ..placement import node_of
+from . import create
 
 if t.TYPE_CHECKING:
     from ..context import Context
@@ -77,6 +79,30 @@ def free(ctx: Context, step: Step) -> None:
     """A kept volume still names the uid of the claim that is gone, and would never bind to the new one."""
     name = ctx.names.volume(step.facts["ordinal"])
     ctx.client.patch("PersistentVolume", name, None, {"spec": {"claimRef": {"uid": None, "resourceVersion": None}}})
+
+
+def reclaim(ctx: Context, step: Step) -> None:
+    """Bring a deleted claim's volume to its successor: the pod that still holds the old claim ends, then the volume is freed."""
+    pod, claim, volume = step.pod, ctx.names.claim(step.facts["ordinal"]), ctx.names.volume(step.facts["ordinal"])
+    old = ctx.seen.volumes[volume]["spec"]["claimRef"].get("uid")
+    found = ctx.seen.pods.get(pod)
+    if found is not None and ready(found):
+        ctx.prove_in_time(lambda: gates.common(ctx.ask_engine(), ctx.deep(), None), step)
+    if found is not None:
+        ctx.client.delete("Pod", pod, ctx.names.namespace, uid=found["metadata"]["uid"])
+    ctx.disturbed()
+
+    def renewed() -> verdict.Verdict:
+        live = ctx.client.get("PersistentVolumeClaim", claim, ctx.names.namespace)
+        if live is None or live["metadata"].get("deletionTimestamp") or live["metadata"]["uid"] == old:
+            return verdict.Verdict(False, f"claim {claim} has no successor yet", pod=pod)
+        return verdict.DONE
+
+    ctx.wait(renewed, step.id, poll=0.5)
+    free(ctx, step)
+    ctx.wait(lambda: create.all_serving(ctx), step.id)
+    stamp(ctx)
+    ctx.say(f"{pod} serves again with its store   volume {volume} belongs to its new claim")
 
 
 def run_pods(ctx: Context, places: t.Sequence[Place], action: str, step: str) -> None:

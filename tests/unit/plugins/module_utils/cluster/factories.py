@@ -22,7 +22,8 @@ from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.observ
     Store,
 )
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.options import OPTIONS
-from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.plan import Plan, present
+from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.plan import Plan
+from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.present import present
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.ranges import Range
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.spec import Spec, parse_asked, resolve
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._engine.parse import NodeRow

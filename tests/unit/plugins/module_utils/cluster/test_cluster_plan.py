@@ -11,13 +11,9 @@ import pytest
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.errors import ClusterError, InputError
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.gates import Gate
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.journal import Journal
-from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.plan import (
-    Plan,
-    Step,
-    absent,
-    outdated,
-    settled,
-)
+from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.absent import absent
+from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.plan import Plan, Step
+from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.present import outdated, settled
 from ansible_collections.kaiwudb.kubernetes.tests.unit.plugins.module_utils.cluster.factories import (
     JOURNAL,
     NEW,

@@ -1,0 +1,61 @@
+# Copyright (c) 2026, kaiwudb.kubernetes contributors
+# SPDX-License-Identifier: Apache-2.0
+"""The plan that takes a cluster away. Pure. PRIVATE to the collection."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from .errors import ClusterError
+from .observe import Observed
+from .plan import Plan, Step, permitted
+from .spec import Spec
+
+
+def absent(spec: Spec, seen: Observed, *, volumes_only: bool = False) -> Plan:
+    """Everything of the cluster that is there, in the order in which it goes; or its volumes alone, when nothing uses them."""
+    if volumes_only:
+        if seen.claims or seen.statefulset is not None:
+            raise ClusterError(
+                f"the volumes of {spec.name} are in use: {', '.join(sorted(seen.claims)) or 'its StatefulSet exists'}. Nothing was changed. "
+                "Remove the cluster first.",
+                "volumes_in_use",
+                resumable=False,
+            )
+        seen = replace(
+            seen,
+            objects={kind: found if kind == "PersistentVolume" else {} for kind, found in seen.objects.items()},
+            namespace={},
+        )
+    if seen.paused:
+        raise ClusterError(
+            f"{spec.name} is paused ({seen.paused}). Nothing was changed. Set paused to false in a run of deploy first.",
+            "paused",
+            resumable=False,
+        )
+    steps, kinds = [], {"StatefulSet": "statefulset", "Pod": "pods", "PersistentVolumeClaim": "claims"}
+    for kind, what in kinds.items():
+        if seen.objects[kind]:
+            steps.append(Step(f"remove/{what}", ", ".join(sorted(seen.objects[kind])), "remove", asked=True))
+    others = [
+        f"{kind}/{name}"
+        for kind in ("Service", "PodDisruptionBudget", "ServiceAccount")
+        for name in sorted(seen.objects[kind])
+    ]
+    if others:
+        steps.append(Step("remove/objects", ", ".join(others), "remove", asked=True))
+    volumes = {name: volume for name, volume in seen.volumes.items() if spec.volumes != "retain"}
+    if volumes:
+        steps.append(Step("remove/volumes", f"{spec.volumes} {', '.join(sorted(volumes))}", "remove", asked=True))
+    if seen.objects["ConfigMap"]:
+        steps.append(Step("remove/journal", seen.names.journal, "remove", asked=True))
+    if seen.namespace and seen.journal.made_namespace:
+        steps.append(Step("remove/namespace", spec.namespace, "remove", asked=True))
+    changes = {
+        f"{kind}/{name}": ("present", None)
+        for kind, found in seen.objects.items()
+        for name in found
+        if kind != "PersistentVolume" or spec.volumes != "retain"
+    }
+    headline = f"{spec.name}: remove, volumes {spec.volumes}" if steps else f"{spec.name}: nothing to remove"
+    return permitted(Plan(headline, tuple(steps), changes=changes), spec)

@@ -1,0 +1,598 @@
+# Copyright (c) 2026, kaiwudb.kubernetes contributors
+# SPDX-License-Identifier: Apache-2.0
+"""The plan that makes a cluster what was asked. Pure. PRIVATE to the collection."""
+
+from __future__ import annotations
+
+import typing as t
+
+from .._engine.profiles import cluster_version, version_from_image, version_of
+from . import compare, manifests, placement, quantity
+from .errors import ClusterError, InputError
+from .names import OPTIONS, RETIRED, ordinal_of
+from .observe import Observed, container, ready
+from .options import OPTIONS as TABLE
+from .placement import node_of
+from .plan import Plan, Step, permitted
+from .spec import Spec
+
+if t.TYPE_CHECKING:
+    from .._engine.profiles import Profile
+
+Object = t.Mapping[str, t.Any]
+
+
+def ordinals_to_add(spec: Spec, seen: Observed) -> range:
+    """Ordinals that get a pod they do not have yet."""
+    return range(seen.replicas, max(seen.replicas, spec.replicas))
+
+
+def present(spec: Spec, seen: Observed, profile: Profile, *, kube_nodes: t.Sequence[Object] | None) -> Plan:
+    """What leads from C(seen) to C(spec). kube_nodes: only needed when ordinals are added; None when they may not be listed.
+
+    ClusterError or InputError when it must not be done; nothing has been touched then.
+    """
+    changes: dict[str, tuple[t.Any, t.Any]] = {}
+    fixed = _fixed_differences(spec, seen)
+    if fixed:
+        raise fixed
+    steps = _objects(spec, seen, profile, changes)
+    mended = len(steps)
+    steps += _volumes(spec, seen, kube_nodes, changes)
+    held: list[Step] = []
+    fresh = seen.statefulset is not None and not seen.initialized
+    if fresh and (outdated(spec, seen) or seen.image != spec.image):
+        # Nothing to guard yet, and pods that crash would never come so far as to be initialised.
+        steps.append(
+            Step(
+                f"create/StatefulSet/{spec.name}",
+                "not initialised yet, takes the new template at once",
+                "create",
+                asked=True,
+            )
+        )
+        changes[f"StatefulSet/{spec.name} image"] = (seen.image, spec.image)
+    elif seen.statefulset is None:
+        _refuse_to_drop_pods(spec, seen)
+        title = f"{spec.replicas} pods of {spec.image}" + (", pods that run are taken over" if seen.pods else "")
+        steps.append(Step(f"create/StatefulSet/{spec.name}", title, "create", asked=True))
+        changes[f"StatefulSet/{spec.name} spec.replicas"] = (None, spec.replicas)
+        changes[f"StatefulSet/{spec.name} image"] = (None, spec.image)
+    else:
+        _refuse_pods_that_cannot_spread(spec, seen, kube_nodes)
+    again = _interrupted(spec, seen)
+    if (not seen.initialized and not spec.single_node) or again == "initialize":
+        steps.append(Step("initialize", f"once, at {seen.names.pod(0)}", "initialize"))
+    elif seen.statefulset is not None and not seen.journal.initialized:
+        steps.append(Step("remember", "write down the id of a cluster that was initialised before", "initialize"))
+    if seen.statefulset is not None:
+        steps += _reclaim(spec, seen)
+        steps += _leaving(spec, seen, changes)
+        if not fresh:
+            rollout, held = _rollout(spec, seen, profile, changes)
+            steps += rollout
+        if not held:
+            steps += _joining(spec, seen, changes)
+        if again and again not in [step.id for step in steps]:
+            verb, _slash, rest = again.partition("/")
+            # After the objects: what it waits for may need a Service that somebody deleted meanwhile.
+            steps.insert(
+                mended,
+                Step(
+                    again,
+                    "was interrupted: see that it is complete",
+                    verb,
+                    pod="" if verb == "create" else rest,
+                    facts={} if verb == "create" else {"ordinal": ordinal_of(rest)},
+                ),
+            )
+        if not held and not fresh:
+            steps += _final(spec, seen, steps)
+        if not steps and not settled(spec, seen):
+            steps.append(Step("settle", "wait until every pod is ready and live"))
+    steps, later = _paused(spec, seen, steps, changes)
+    plan = Plan(_headline(spec, seen, steps, held), tuple(steps), (*held, *later), changes=changes, held=bool(held))
+    return permitted(plan, spec)
+
+
+def _paused(
+    spec: Spec, seen: Observed, steps: list[Step], changes: dict[str, tuple[t.Any, t.Any]]
+) -> tuple[list[Step], list[Step]]:
+    """The steps that a pause leaves, and those that wait for its end. ClusterError (paused) when the run knows nothing of it."""
+    wanted = spec.paused if "paused" in spec.asked else None
+    key = f"StatefulSet/{spec.name} paused"
+    if wanted and seen.statefulset is None:
+        raise InputError("paused", "there is no cluster yet that could be paused; leave it out")
+    if wanted and not seen.paused:
+        changes.clear()
+        changes[key] = (None, "paused")
+        return [Step("pause", "later runs only look", asked=True)], steps
+    if wanted:
+        changes.clear()
+        return [], steps
+    if seen.paused and wanted is None and any(step.id != "settle" for step in steps):
+        raise ClusterError(
+            f"{spec.name} is paused ({seen.paused}), and {steps[0].id}{f' and {len(steps) - 1} more steps' if steps[1:] else ''} would be to do. "
+            "Nothing was changed. Set paused to false to go on.",
+            "paused",
+            step=steps[0].id,
+            resumable=False,
+        )
+    if seen.paused and wanted is False:
+        changes[key] = ("paused", None)
+        return [Step("resume", f"paused {seen.paused}", asked=True), *steps], []
+    return steps, []
+
+
+def _refuse_to_drop_pods(spec: Spec, seen: Observed) -> None:
+    """A StatefulSet made smaller than the pods that run would have its controller delete the others, data and all."""
+    highest = max((ordinal for name in seen.pods if (ordinal := ordinal_of(name)) is not None), default=-1)
+    if highest >= spec.replicas:
+        raise ClusterError(
+            f"StatefulSet {spec.name} is gone, but pods up to {seen.names.pod(highest)} run; one of {spec.replicas} replicas would end the "
+            f"others without moving their data. Nothing was changed. Set replicas to {highest + 1}, and scale in afterwards.",
+            "orphaned_pods",
+            resumable=False,
+        )
+
+
+def _reclaim(spec: Spec, seen: Observed) -> list[Step]:
+    """Pods whose claim was deleted, or whose volume still belongs to a claim that is gone: the volume goes to a new claim."""
+    if spec.storage != "local":
+        return []
+    steps = []
+    for ordinal in range(min(seen.replicas, spec.replicas)):
+        volume, claim = seen.volumes.get(seen.names.volume(ordinal)), seen.claims.get(seen.names.claim(ordinal))
+        owner = (volume or {}).get("spec", {}).get("claimRef", {}).get("uid")
+        if volume is None or _retired(volume) or not owner:
+            continue
+        going = claim is not None and claim["metadata"].get("deletionTimestamp")
+        if claim is None or going or claim["metadata"].get("uid") not in (None, owner):
+            pod = seen.names.pod(ordinal)
+            title = (
+                f"claim {seen.names.claim(ordinal)} "
+                + ("is being deleted" if going else "was deleted")
+                + ": its volume goes to a new one"
+            )
+            steps.append(
+                Step(f"reclaim/{pod}", title, "reconfigure", disruptive=True, pod=pod, facts={"ordinal": ordinal})
+            )
+    return steps
+
+
+def _interrupted(spec: Spec, seen: Observed) -> str:
+    """Id of the step under way when the last run ended early, as far as it still leads where this run goes.
+
+    Its effect may be there already (the pod exists, the template is written), but nobody has seen it through.
+    """
+    step = str(seen.journal.operation.get("step") or "")
+    verb, _slash, rest = step.partition("/")
+    if step == "initialize" or (
+        verb == "create" and seen.statefulset is not None and rest == f"StatefulSet/{spec.name}"
+    ):
+        return step
+    ordinal = ordinal_of(rest)
+    if ordinal is None:
+        return ""
+    same_template = ordinal < spec.replicas and seen.journal.operation.get("image") == spec.image
+    leads_on = {
+        "scale_out": ordinal < min(spec.replicas, seen.replicas),
+        "scale_in": ordinal >= seen.replicas,
+        "upgrade": same_template,
+        "reconfigure": same_template,
+    }
+    return step if leads_on.get(verb) else ""
+
+
+def settled(spec: Spec, seen: Observed) -> bool:
+    """Whether every pod that should be there is Ready and live in the engine's own view."""
+    if not all(pod in seen.pods and ready(seen.pods[pod]) for pod in seen.expected_pods()):
+        return False
+    if not seen.initialized:
+        return True
+    return all(
+        (node := seen.node_of(pod)) is not None and node.is_live and node.is_available for pod in seen.expected_pods()
+    )
+
+
+def _fixed_differences(spec: Spec, seen: Observed) -> InputError | None:
+    """Differences that no operation may make on a live cluster."""
+    live = seen.statefulset
+    if live is None:
+        return None
+    template = next(iter(live["spec"].get("volumeClaimTemplates") or ()), None)
+    if template and "storage_size" in spec.asked:
+        size = template["spec"]["resources"]["requests"]["storage"]
+        if quantity.parse(spec.storage_size) < quantity.parse(size):
+            return InputError(
+                "storage_size", f"{spec.storage_size} would shrink the volumes from {size}; allowed are {size} and more"
+            )
+        if quantity.parse(spec.storage_size) > quantity.parse(size):
+            return InputError("storage_size", f"growing volumes is not supported yet; allowed is {size}")
+    if (spec.replicas == 1 and seen.replicas > 1) or (seen.replicas == 1 and spec.replicas > 1):
+        return InputError(
+            "replicas",
+            f"{seen.replicas} can never become {spec.replicas}: the start mode of a store is for ever; "
+            f"allowed is {'1' if seen.replicas == 1 else '3 and more'}",
+        )
+    return None
+
+
+def _objects(spec: Spec, seen: Observed, profile: Profile, changes: dict[str, tuple[t.Any, t.Any]]) -> list[Step]:
+    """Namespace, Services, budget and account that are missing or changed."""
+    steps = []
+    operation = "create" if seen.statefulset is None else "reconfigure"
+    if seen.namespace is None:
+        if not spec.create_namespace:
+            raise ClusterError(
+                f"namespace {spec.namespace} does not exist. Nothing was changed. Make it, or set create_namespace to true.",
+                "namespace_missing",
+                resumable=False,
+            )
+        steps.append(Step(f"create/Namespace/{spec.namespace}", "it does not exist", "create", asked=True))
+        changes[f"Namespace/{spec.namespace}"] = (None, "created")
+    for wanted in manifests.objects(spec, profile):
+        kind, name = wanted["kind"], wanted["metadata"]["name"]
+        live = seen.objects[kind].get(name)
+        if live is None:
+            steps.append(Step(f"create/{kind}/{name}", "it does not exist", operation, facts={"object": wanted}))
+            changes[f"{kind}/{name}"] = (None, "created")
+            continue
+        found = compare.differences(
+            {key: value for key, value in wanted.items() if key not in ("apiVersion", "kind")}, live
+        )
+        if found:
+            steps.append(
+                Step(
+                    f"repair/{kind}/{name}",
+                    ", ".join(sorted(found)),
+                    operation,
+                    facts={"object": wanted, "patch": compare.repair(wanted, live)},
+                )
+            )
+            changes.update({f"{kind}/{name} {path}": values for path, values in found.items()})
+    if seen.statefulset is not None:
+        live_note = (seen.statefulset["metadata"].get("annotations") or {}).get(OPTIONS)
+        shapes = _template_options(spec, seen)
+        if not shapes and live_note != manifests.annotation(spec):
+            steps.append(
+                Step(
+                    f"repair/StatefulSet/{spec.name}", "remember the options in force", operation, facts={"note": True}
+                )
+            )
+        if spec.ui == "none" and seen.names.ui in seen.objects["Service"] and "ui" in spec.asked:
+            steps.append(
+                Step(f"delete/Service/{seen.names.ui}", "no node port is asked for any more", operation, asked=True)
+            )
+            changes[f"Service/{seen.names.ui}"] = ("present", None)
+    return steps
+
+
+def _template_options(spec: Spec, seen: Observed) -> list[str]:
+    """Options that shape the pods and differ from those in force. What the collection itself renders differently in a new
+    version is no difference: a new collection never restarts a database."""
+    known, now = seen.noted, spec.remembered()
+    return [
+        option.name
+        for option in TABLE
+        if option.scope == "template"
+        and option.name in spec.asked
+        and option.name != "image"
+        and now.get(option.name) != known.get(option.name)
+    ]
+
+
+def _volumes(
+    spec: Spec, seen: Observed, kube_nodes: t.Sequence[Object] | None, changes: dict[str, tuple[t.Any, t.Any]]
+) -> list[Step]:
+    """Volumes that pods to come need, and retained ones that must be freed for their claim."""
+    if spec.storage != "local":
+        return _old_claims(spec, seen)
+    operation = "create" if seen.statefulset is None else "scale_out"
+    have = {ordinal: volume for name, volume in seen.volumes.items() if (ordinal := ordinal_of(name)) is not None}
+    wanted = ordinals_to_add(spec, seen)
+    missing = [ordinal for ordinal in wanted if ordinal not in have or _retired(have[ordinal])]
+    kept = {name: volume for name, volume in seen.volumes.items() if not _retired(volume)}
+    steps = []
+    for ordinal, node in placement.place(spec, missing, kept, kube_nodes).items():
+        pod, old = seen.names.pod(ordinal), have.get(ordinal)
+        if old is not None:
+            since = old["metadata"]["annotations"][RETIRED]
+            if spec.volumes not in ("wipe", "archive"):
+                raise ClusterError(
+                    f"volume {old['metadata']['name']} still holds the store of a node that left ({since}); it would come back decommissioned "
+                    "and never take data. Nothing was changed. Set volumes to archive (keep it under another name) or wipe (erase it).",
+                    "store_retired",
+                    node=pod,
+                    resumable=False,
+                )
+            steps.append(
+                Step(
+                    f"reuse/{pod}",
+                    f"{spec.volumes} the old store on {node_of(old)}",
+                    operation,
+                    facts={"ordinal": ordinal, "node": node_of(old), "action": spec.volumes},
+                )
+            )
+        steps.append(
+            Step(
+                f"volume/{pod}",
+                f"{spec.storage_size} on {node}, {manifests.directory(spec, ordinal)}",
+                operation,
+                facts={"ordinal": ordinal, "node": node, "hostname": placement.hostname_of(node, kube_nodes)},
+            )
+        )
+        changes[f"PersistentVolume/{seen.names.volume(ordinal)}"] = (None, f"{spec.storage_size} on {node}")
+    for ordinal in wanted:
+        volume = have.get(ordinal)
+        if (
+            volume is not None
+            and not _retired(volume)
+            and volume["spec"].get("claimRef", {}).get("uid")
+            and seen.names.claim(ordinal) not in seen.claims
+        ):
+            steps.append(
+                Step(
+                    f"free/{seen.names.pod(ordinal)}",
+                    f"volume kept for cluster {seen.cluster_id or 'not initialised'} takes its new claim",
+                    operation,
+                    facts={"ordinal": ordinal},
+                )
+            )
+    return steps
+
+
+def _old_claims(spec: Spec, seen: Observed) -> list[Step]:
+    """Claims of a storage class that were kept when their node left, and that pods to come would take as they are."""
+    steps = []
+    for ordinal in ordinals_to_add(spec, seen):
+        pod, claim = seen.names.pod(ordinal), seen.claims.get(seen.names.claim(ordinal))
+        if claim is None or not _retired(claim):
+            continue
+        if spec.volumes == "retain":
+            raise ClusterError(
+                f"claim {claim['metadata']['name']} still holds the store of a node that left ({claim['metadata']['annotations'][RETIRED]}); it would "
+                "come back decommissioned and never take data. Nothing was changed. Set volumes to delete to drop the claim, after saving what you need.",
+                "store_retired",
+                node=pod,
+                resumable=False,
+            )
+        steps.append(
+            Step(
+                f"drop/{pod}",
+                f"claim {claim['metadata']['name']} with the store of a node that left",
+                "scale_out",
+                facts={"ordinal": ordinal},
+            )
+        )
+    return steps
+
+
+def _retired(volume: Object) -> bool:
+    return RETIRED in (volume["metadata"].get("annotations") or {})
+
+
+def _refuse_pods_that_cannot_spread(spec: Spec, seen: Observed, kube_nodes: t.Sequence[Object] | None) -> None:
+    """More pods than nodes under required anti-affinity would wait for ever (local volumes are refused by placement)."""
+    if kube_nodes is None or spec.anti_affinity != "required" or spec.replicas <= seen.replicas:
+        return
+    refuse_few_nodes(spec, kube_nodes)
+
+
+def refuse_few_nodes(spec: Spec, kube_nodes: t.Sequence[Object]) -> None:
+    """ClusterError (no_node) when required anti-affinity needs more Kubernetes nodes than can be used."""
+    fit = [node for node in kube_nodes if not placement.unfit(node, spec)]
+    if spec.anti_affinity == "required" and len(fit) < spec.replicas:
+        reasons = "; ".join(
+            f"{node['metadata']['name']} {placement.unfit(node, spec)}"
+            for node in kube_nodes
+            if placement.unfit(node, spec)
+        )
+        raise ClusterError(
+            f"{spec.replicas} replicas need as many Kubernetes nodes under anti_affinity=required, {len(fit)} can be used"
+            + (f" ({reasons})" if reasons else "")
+            + ". Nothing was changed. Add nodes, or set anti_affinity to preferred.",
+            "no_node",
+            resumable=False,
+        )
+
+
+def _leaving(spec: Spec, seen: Observed, changes: dict[str, tuple[t.Any, t.Any]]) -> list[Step]:
+    """Nodes to put back, ordinals to take away from the highest down, and claims left by pods that are gone."""
+    steps = []
+    wanted = spec.replicas
+    going = set(seen.journal.operation.get("pods") or ()) if seen.journal.operation.get("name") == "scale_in" else set()
+    for pod in seen.expected_pods()[:wanted]:
+        node = seen.node_of(pod)
+        if node is not None and node.is_decommissioning and pod in going:
+            steps.append(
+                Step(
+                    f"recommission/{pod}",
+                    f"node {node.id} was leaving and stays",
+                    "scale_in",
+                    asked="replicas" in spec.asked,
+                    pod=pod,
+                    facts={"id": node.id},
+                )
+            )
+    left = sorted(
+        (
+            ordinal
+            for name, claim in seen.claims.items()
+            if (ordinal := ordinal_of(name)) is not None
+            and ordinal >= seen.replicas
+            and RETIRED not in (claim["metadata"].get("annotations") or {})
+        ),
+        reverse=True,
+    )
+    ordinals = [ordinal for ordinal in left if ordinal >= max(wanted, seen.replicas)] + list(
+        range(seen.replicas - 1, wanted - 1, -1)
+    )
+    for ordinal in ordinals:
+        pod = seen.names.pod(ordinal)
+        node = seen.node_of(pod)
+        steps.append(
+            Step(
+                f"scale_in/{pod}",
+                f"node {node.id if node else 'unknown'} leaves, volume {seen.names.volume(ordinal)}: {spec.volumes}"
+                if spec.storage == "local"
+                else f"node {node.id if node else 'unknown'} leaves, claim: {spec.volumes}",
+                "scale_in",
+                asked="replicas" in spec.asked,  # else it only goes on, or tidies up
+                disruptive=True,
+                pod=pod,
+                facts={"ordinal": ordinal},
+            )
+        )
+    if wanted < seen.replicas:
+        changes[f"StatefulSet/{spec.name} spec.replicas"] = (seen.replicas, wanted)
+    return steps
+
+
+def outdated(spec: Spec, seen: Observed) -> list[str]:
+    """Pods that do not run what the StatefulSet should hold, from the highest ordinal down."""
+    if seen.statefulset is None:
+        return []
+    remaining = seen.expected_pods()[: spec.replicas]
+    status = seen.statefulset.get("status", {})
+    current = status.get("observedGeneration") == seen.statefulset["metadata"].get("generation")
+    everything = bool(_template_options(spec, seen))
+    old = []
+    for name in remaining:
+        pod = seen.pods.get(name)
+        if pod is None:
+            continue
+        revision = pod["metadata"]["labels"].get("controller-revision-hash")
+        moved = current and seen.image == spec.image and revision != status.get("updateRevision")
+        if everything or container(pod)["image"] != spec.image or moved:
+            old.append(name)
+    return list(reversed(old))
+
+
+def _rollout(
+    spec: Spec, seen: Observed, profile: Profile, changes: dict[str, tuple[t.Any, t.Any]]
+) -> tuple[list[Step], list[Step]]:
+    """Pods to restart with another image or other options, one at a time; and those that C(pause_after) holds."""
+    options = _template_options(spec, seen)
+    pods = outdated(spec, seen)
+    if not pods and not options and seen.image == spec.image:
+        return [], []
+    upgrade = seen.image != spec.image or any(container(seen.pods[pod])["image"] != spec.image for pod in pods)
+    operation = "upgrade" if upgrade else "reconfigure"
+    asked = "image" in spec.asked if upgrade else True
+    if seen.image != spec.image:
+        changes[f"StatefulSet/{spec.name} image"] = (seen.image, spec.image)
+    changes.update(
+        {
+            f"StatefulSet/{spec.name} {name}": (seen.remembered.get(name), spec.values[name])
+            for name in options
+            if seen.remembered is not None
+        }
+    )
+    nodes = {
+        node: pod for pod in pods if (node := seen.pods[pod]["spec"].get("nodeName"))
+    }  # one pod a Kubernetes node is enough
+    pull = len(nodes) if upgrade and spec.pre_pull else 0
+    steps = []
+    for pod in pods:
+        node = seen.node_of(pod)
+        steps.append(
+            Step(
+                f"{operation}/{pod}",
+                f"node {node.id if node else 'unknown'}: "
+                + (
+                    f"{container(seen.pods[pod])['image']} → {spec.image}"
+                    if upgrade
+                    else ", ".join(options) or "new template"
+                ),
+                operation,
+                asked=asked,
+                disruptive=True,
+                pod=pod,
+                facts={"ordinal": ordinal_of(pod), "options": options, "pre_pull": pull},
+            )
+        )
+    held: list[Step] = []
+    if spec.pause_after:
+        room = max(0, spec.pause_after - (min(seen.replicas, spec.replicas) - len(pods)))
+        steps, held = steps[:room], steps[room:]
+    if not steps:
+        return [], held
+    first = []
+    if upgrade and _must_preserve(spec, seen, profile):
+        first.append(
+            Step("preserve", "the cluster version is held, so that the upgrade can be undone", operation, asked=asked)
+        )
+    if pull and (seen.journal.operation.get("pulled") or {}).get("image") != spec.image:
+        title = f"{spec.image} runs once on {', '.join(sorted(nodes))}"
+        first.append(
+            Step("prepull", title, operation, asked=asked, facts={"nodes": {pod: node for node, pod in nodes.items()}})
+        )
+    return [*first, *steps], held
+
+
+def _must_preserve(spec: Spec, seen: Observed, profile: Profile) -> bool:
+    """Whether the release asked for may raise the cluster version, from which there is no way back."""
+    if seen.journal.unfinalized or not seen.initialized or spec.single_node:
+        return False
+    builds = [version_of(node.build) for node in seen.live()] or [version_from_image(str(seen.image))]
+    source, target = next((build for build in builds if build), None), version_from_image(spec.image)
+    if source and target and target[:3] <= source[:3]:
+        return False
+    known = cluster_version(profile, source), cluster_version(profile, target)
+    return not (all(known) and known[0] == known[1])
+
+
+def _final(spec: Spec, seen: Observed, ahead: t.Sequence[Step]) -> list[Step]:
+    """What ends an upgrade whose cluster version was held: the version rises, or after an undo it is only let go."""
+    held = seen.journal.unfinalized
+    if not held and not any(step.id == "preserve" for step in ahead):
+        return []
+    if held and held.get("image") == spec.image:
+        return [
+            Step(
+                "release", f"cluster version {held.get('version')} is no longer held: the upgrade was undone", "upgrade"
+            )
+        ]
+    return [
+        Step("finalize", "the cluster version rises; from then on there is no way back", "finalize", disruptive=True)
+    ]
+
+
+def _joining(spec: Spec, seen: Observed, changes: dict[str, tuple[t.Any, t.Any]]) -> list[Step]:
+    """Ordinals to add, one at a time: only one node joins at a time, the others would wait."""
+    steps = [
+        Step(
+            f"scale_out/{seen.names.pod(ordinal)}",
+            f"replicas {ordinal} → {ordinal + 1}",
+            "scale_out",
+            asked=True,
+            pod=seen.names.pod(ordinal),
+            facts={"ordinal": ordinal},
+        )
+        for ordinal in ordinals_to_add(spec, seen)
+    ]
+    if steps:
+        changes[f"StatefulSet/{spec.name} spec.replicas"] = (seen.replicas, spec.replicas)
+    return steps
+
+
+def _headline(spec: Spec, seen: Observed, steps: t.Sequence[Step], held: t.Sequence[Step]) -> str:
+    if not steps and held:
+        return f"{spec.name}: held, {len(held)} pods still to come"
+    if not steps:
+        return f"{spec.name}: nothing to do"
+    if seen.statefulset is None:
+        return f"{spec.name}: create {spec.replicas} nodes of {spec.image} in {spec.namespace}"
+    kinds = list(dict.fromkeys(step.operation or step.id for step in steps))
+    parts = {
+        "upgrade": f"upgrade {seen.image} → {spec.image}",
+        "scale_in": f"scale in {seen.replicas}→{spec.replicas}",
+        "scale_out": f"scale out {seen.replicas}→{spec.replicas}",
+    }
+    return (
+        f"{spec.name}: "
+        + ", ".join(parts.get(kind, kind) for kind in kinds)
+        + f", {len(steps)} step{'s' if steps[1:] else ''}"
+        + (f", then held with {len(held)} pods to come" if held else "")
+    )
