@@ -52,11 +52,6 @@ class Rule:
     why_not: str = ""
     mends: bool = False
 
-    def row(self) -> tuple[str, str, str, str, str]:
-        """The cells of its line in the documentation."""
-        waive = f"no: {self.why_not}" if self.why_not else "yes"
-        return f"`{self.name}`", self.before, self.text, "yes" if self.mends else "no", waive
-
 
 RULES = (
     Rule(
