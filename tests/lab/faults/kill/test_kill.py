@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) 2026, kaiwudb.kubernetes contributors
+"""The kill matrix: every write and exec request of every operation, killed right before its answer and right after it.
+
+The next plain run must reach what was asked for, a run after that must have nothing to write, and no acknowledged row may be lost.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from kindlab import IMAGE, UPGRADE_IMAGE
+
+from faults.kill.chain import NAME, Broken, Chain
+from faults.kill.state import Wanted
+from faults.runner import MODES, Mode
+
+NOTHING = Wanted(0)
+REMOVE = {"state": "absent", "confirm": NAME, "deletion_protection": "false", "volumes": "wipe"}
+
+
+def lifecycle(chain: Chain) -> None:
+    """Deploy and remove, and while init has points of its own: create, initialise, remove."""
+    apart = False
+    while chain.pending("deploy", "init", "remove"):
+        if apart:
+            chain.leg("deploy", Wanted(3, IMAGE, initialized=False), partial=True, operations=["create"])
+            chain.leg("init", Wanted(3, IMAGE), operations=["initialize"])
+        else:
+            chain.leg("deploy", Wanted(3, IMAGE))
+        chain.leg("remove", NOTHING, **REMOVE)
+        apart = chain.pending("init")
+
+
+def membership(chain: Chain) -> None:
+    """A fourth node joins and leaves again, its data erased."""
+    chain.deploy(IMAGE)
+    while chain.pending("scale_out", "scale_in"):
+        chain.leg("scale_out", Wanted(4, IMAGE), replicas="4")
+        chain.leg("scale_in", Wanted(3, IMAGE), replicas="3", volumes="wipe")
+
+
+def upgrade(chain: Chain) -> None:
+    """From one version to the next and back, pod by pod."""
+    chain.deploy(IMAGE)
+    for image in itertools.cycle((UPGRADE_IMAGE, IMAGE)):
+        if not chain.pending("upgrade"):
+            return
+        chain.leg("upgrade", Wanted(3, image), image=image)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("operations", [lifecycle, membership, upgrade], ids=lambda found: found.__name__)
+def test_the_next_plain_run_reaches_what_was_asked_for(
+    operations: Callable[[Chain], None], mode: Mode, every: int, kind_cluster: None, tmp_path: Path
+) -> None:
+    chain = Chain(operations.__name__, mode, every, tmp_path)
+    while True:
+        with chain.living():
+            try:
+                operations(chain)
+                break
+            except Broken:
+                continue  # its failure is kept; the points that are left go on with another cluster
+    print(
+        "\n".join(
+            f"{name}: {walk.counted} undisturbed, killed up to {walk.number - walk.step}"
+            for name, walk in chain.walks.items()
+        )
+    )
+    assert not chain.failures, "\n".join(chain.failures)
