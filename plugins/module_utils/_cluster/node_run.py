@@ -11,6 +11,7 @@ from .context import Context, utc
 from .errors import ClusterError, InputError
 from .operations import members
 from .plan import Plan, Step
+from .present import NODE_OPERATIONS
 from .run import Run, locked
 
 if t.TYPE_CHECKING:
@@ -103,11 +104,11 @@ class NodeRun(Run):
             )
             return Plan(
                 f"{ctx.spec.name}: node {row.id} stays",
-                tuple(steps),
+                tuple(steps) or self._close(ctx, row),
                 changes={f"node/{row.id}": ("decommissioning", "active")} if steps else {},
             )
         if row.is_decommissioning and not row.gossiped_replicas and not self._holds(ctx, row):
-            return Plan(f"{ctx.spec.name}: node {row.id} holds nothing", ())
+            return Plan(f"{ctx.spec.name}: node {row.id} holds nothing", self._close(ctx, row))
         step = Step(
             f"decommission/{row.id}",
             f"its replicas move away; pod {pod or 'none'}",
@@ -127,6 +128,12 @@ class NodeRun(Run):
             gates=tuple(found),
         )
 
+    def _close(self, ctx: Context, row: NodeRow) -> tuple[Step, ...]:
+        """What is left of a run that was killed right after its work was complete."""
+        known = ctx.seen.journal.operation
+        mine = known.get("name") in NODE_OPERATIONS and known.get("node") == row.id
+        return (Step("close", f"{known['name']} of an earlier run is complete"),) if mine else ()
+
     def _holds(self, ctx: Context, row: NodeRow) -> bool:
         """Whether any range still has a replica there; the gossiped number may be old."""
         deep = ctx.deep()
@@ -134,6 +141,10 @@ class NodeRun(Run):
 
     def _act(self, ctx: Context, plan: Plan, row: NodeRow) -> dict[str, t.Any]:
         step = plan.steps[0]
+        if step.id == "close":
+            ctx.write_journal(ctx.seen.journal.end(utc(), "done"))
+            self.done.append(step.id)
+            return self._answer(ctx, plan, row)
         ctx.write_journal(
             ctx.seen.journal.begin(
                 "decommission" if step.disruptive else "recommission", self.who, utc(), step=step.id, node=row.id

@@ -20,6 +20,7 @@ if t.TYPE_CHECKING:
     from .._engine.profiles import Profile
 
 Object = t.Mapping[str, t.Any]
+NODE_OPERATIONS = ("decommission", "recommission")  # of kaiwudb_node_decommission, which sees to their end itself
 
 
 def ordinals_to_add(spec: Spec, seen: Observed) -> range:
@@ -81,7 +82,7 @@ def present(spec: Spec, seen: Observed, profile: Profile, *, kube_nodes: t.Seque
                 Step(
                     again,
                     "was interrupted: see that it is complete",
-                    verb,
+                    "reconfigure" if verb == "reclaim" else verb,
                     pod="" if verb == "create" else rest,
                     facts={} if verb == "create" else {"ordinal": ordinal_of(rest)},
                 ),
@@ -90,6 +91,9 @@ def present(spec: Spec, seen: Observed, profile: Profile, *, kube_nodes: t.Seque
             steps += _final(spec, seen, steps)
         if not steps and not settled(spec, seen):
             steps.append(Step("settle", "wait until every pod is ready and live"))
+        under_way = str(seen.journal.operation.get("name") or "")
+        if under_way and under_way not in NODE_OPERATIONS and not any(step.operation for step in steps):
+            steps.append(Step("close", f"{under_way} of an earlier run is complete"))
     steps, later = _paused(spec, seen, steps, changes)
     plan = Plan(_headline(spec, seen, steps, held), tuple(steps), (*held, *later), changes=changes, held=bool(held))
     return permitted(plan, spec)
@@ -177,6 +181,7 @@ def _interrupted(spec: Spec, seen: Observed) -> str:
     same_template = ordinal < spec.replicas and seen.journal.operation.get("image") == spec.image
     leads_on = {
         "scale_out": ordinal < min(spec.replicas, seen.replicas),
+        "reclaim": ordinal < min(spec.replicas, seen.replicas),
         "scale_in": ordinal >= seen.replicas,
         "upgrade": same_template,
         "reconfigure": same_template,

@@ -31,7 +31,8 @@ if t.TYPE_CHECKING:
 
 
 def _close(ctx: Context, step: Step) -> None:
-    """The end of an operation whose run was killed right after its last step; the journal is written by the run itself."""
+    """The end of an operation whose run was killed right after its last step."""
+    ctx.write_journal(ctx.seen.journal.end(utc(), "done"))
 
 
 DO: dict[str, t.Callable[[Context, Step], None]] = {
@@ -408,6 +409,17 @@ class Run:
                 f"engine_{error.reason}",
                 step=step.id,
                 node=error.pod or None,
+                steps=self.done,
+                plan=first.result(),
+                progress=ctx.lines,
+            ) from error
+        except KubeError as error:
+            raise ClusterError(
+                f"{error}. What had been done until then stays; run again to continue.".replace("..", "."),
+                f"api_{error.reason}".lower(),
+                step=step.id,
+                node=step.pod or None,
+                status=error.status,
                 steps=self.done,
                 plan=first.result(),
                 progress=ctx.lines,

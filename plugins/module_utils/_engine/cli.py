@@ -144,7 +144,7 @@ class Engine:
         try:
             result = self._exec(pod, self._words(["init"]), self._timeout)
         except KubeError as error:
-            if error.unanswered:
+            if error.unanswered or error.status in (500, 502, 503, 504):  # the latter: the kubelet was not reached
                 return "not_ready", str(error)
             raise
         outcome = parse.init_outcome(result.rc, result.stdout, result.stderr)

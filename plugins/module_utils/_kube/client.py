@@ -342,14 +342,18 @@ class Client:
     # ---- the seam
 
     def _until_sent(self, action: Callable[[], T]) -> T:
-        """Opens a stream, again while the server refuses connections; never after it may have seen the request."""
+        """Opens a stream, again while the server refuses connections or asks for a pause (429: nothing ran); never after
+        it may have begun what was asked."""
         deadline = self._patience()
         pause = 0.2
         while True:
             try:
                 result = action()
             except KubeError as error:
-                if not error.unsent or time.monotonic() + pause > deadline:
+                busy = error.status == 429
+                self._answered = self._answered or busy
+                pause = max(pause, 1.0) if busy else pause
+                if not (error.unsent or busy) or time.monotonic() + pause > deadline:
                     raise
             else:
                 self._answered = True

@@ -9,7 +9,7 @@ import typing as t
 from dataclasses import replace
 
 from .. import gates, observe, verdict
-from ..context import POLL
+from ..context import POLL, utc
 from ..errors import ClusterError
 from ..progress import Falling, about
 from ..ranges import by_table, stall_seconds
@@ -143,8 +143,9 @@ def decommission(ctx: Context, step: Step, node_id: int) -> None:
             report = ctx.engine.decommission([node_id], pods=others or None)
             line = falling.now(report.replicas, time.time())
             if line:
-                ctx.say(f"{who}   {line}")
                 quiet = 40.0
+                if report.replicas:  # 0 is said once it is confirmed
+                    ctx.say(f"{who}   {line}")
             ctx.figures = {"node": node_id, **falling.figures}
             confirmed = confirmed + 1 if report.done and not report.replicas else 0
             if confirmed == 2:
@@ -159,9 +160,10 @@ def decommission(ctx: Context, step: Step, node_id: int) -> None:
             ctx.pause(0.5 if confirmed else POLL)
     finally:
         journal = ctx.seen.journal
-        ctx.write_journal(
-            replace(journal, operation={**journal.operation, "moving": {"node": node_id, **falling.kept()}})
-        )
+        if journal.operation:  # not when a stalled node was put back
+            ctx.write_journal(
+                replace(journal, operation={**journal.operation, "moving": {"node": node_id, **falling.kept()}})
+            )
 
 
 def _stall_limit(ctx: Context) -> float:
@@ -185,6 +187,7 @@ def _stalled(ctx: Context, step: Step, node_id: int, left: int, limit: float) ->
     back = ctx.spec.on_failure == "rollback"
     if back:
         ctx.engine.recommission([node_id])
+        ctx.write_journal(ctx.seen.journal.end(utc(), "undone"))
         ctx.say(f"node {node_id} is active again: it had stalled")
     what_now = (
         "It was put back and takes replicas again. Mend what blocks, then ask again."

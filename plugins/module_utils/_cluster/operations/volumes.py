@@ -84,22 +84,27 @@ def free(ctx: Context, step: Step) -> None:
 def reclaim(ctx: Context, step: Step) -> None:
     """Bring a deleted claim's volume to its successor: the pod that still holds the old claim ends, then the volume is freed."""
     pod, claim, volume = step.pod, ctx.names.claim(step.facts["ordinal"]), ctx.names.volume(step.facts["ordinal"])
-    old = ctx.seen.volumes[volume]["spec"]["claimRef"].get("uid")
-    found = ctx.seen.pods.get(pod)
-    if found is not None and ready(found):
-        ctx.prove_in_time(lambda: gates.common(ctx.ask_engine(), ctx.deep(), None), step)
-    if found is not None:
-        ctx.client.delete("Pod", pod, ctx.names.namespace, uid=found["metadata"]["uid"])
-    ctx.disturbed()
 
-    def renewed() -> verdict.Verdict:
+    def owner() -> str | None:
+        live = ctx.client.get("PersistentVolume", volume) or {}
+        uid = live.get("spec", {}).get("claimRef", {}).get("uid")
+        return None if uid is None else str(uid)
+
+    def successor() -> verdict.Verdict:
         live = ctx.client.get("PersistentVolumeClaim", claim, ctx.names.namespace)
-        if live is None or live["metadata"].get("deletionTimestamp") or live["metadata"]["uid"] == old:
+        if live is None or live["metadata"].get("deletionTimestamp"):
             return verdict.Verdict(False, f"claim {claim} has no successor yet", pod=pod)
         return verdict.DONE
 
-    ctx.wait(renewed, step.id, poll=0.5)
-    free(ctx, step)
+    if not successor().done and (found := ctx.seen.pods.get(pod)) is not None:
+        if ready(found):
+            ctx.prove_in_time(lambda: gates.common(ctx.ask_engine(), ctx.deep(), None), step)
+        ctx.client.delete("Pod", pod, ctx.names.namespace, uid=found["metadata"]["uid"])
+        ctx.disturbed()
+    ctx.wait(successor, step.id, poll=0.5)
+    live = ctx.client.get("PersistentVolumeClaim", claim, ctx.names.namespace) or {"metadata": {}}
+    if owner() not in (None, live["metadata"].get("uid")):
+        free(ctx, step)
     ctx.wait(lambda: create.all_serving(ctx), step.id)
     stamp(ctx)
     ctx.say(f"{pod} serves again with its store   volume {volume} belongs to its new claim")
