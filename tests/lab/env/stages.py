@@ -15,7 +15,13 @@ from summary import FAILED, PASSED, SKIPPED, Check, from_go, from_junit
 
 SCENARIOS = ("local_pv", "deploy", "article_bini", "sql", "scale", "upgrade", "remove", "fleet")
 ENGINE = ws.REPO / "tests" / "lab" / "engine"
-IMAGES = ("kwdb-standin:3.2.1", "kwdb-standin:3.2.2", "kwdb-standin:3.2.3-crash", "bini-standin:release2.0")
+IMAGES = (
+    "kwdb-standin:3.2.1",
+    "kwdb-standin:3.2.2",
+    "kwdb-standin:3.2.3-crash",
+    "kwdb-standin:3.3.0",
+    "bini-standin:release2.0",
+)
 
 
 @dataclass(frozen=True)

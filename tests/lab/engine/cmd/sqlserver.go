@@ -14,6 +14,6 @@ import (
 func init() {
 	newSQLServer = func(store kv.Store, cfg node.Config) node.SQLServer {
 		built, _ := time.Parse("2006/01/02 15:04:05", build.Time)
-		return sql.New(store, sql.Options{Build: cfg.Build, BuiltAt: built, StartMode: cfg.StartMode, Legacy: cfg.Legacy})
+		return sql.New(store, sql.Options{Build: cfg.Build, BuiltAt: built, StartMode: cfg.StartMode, Version: cfg.ServerVersion, Legacy: cfg.Legacy})
 	}
 }

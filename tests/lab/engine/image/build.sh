@@ -18,7 +18,7 @@ out=${OUT:-$here/build}
 mkdir -p "$out"
 out=$(cd "$out" && pwd)
 
-all='kwdb-standin:3.2.1 kwdb-standin:3.2.2 kwdb-standin:3.2.3-crash bini-standin:release2.0'
+all='kwdb-standin:3.2.1 kwdb-standin:3.2.2 kwdb-standin:3.2.3-crash kwdb-standin:3.3.0 bini-standin:release2.0'
 
 stamp=$(cd "$module" && find . -path ./image/build -prune -o -type f ! -name '*_test.go' \( -name '*.go' -o -name 'go.*' -o -name build.sh \) -print |
     LC_ALL=C sort | xargs sha256sum | sha256sum | cut -c1-40)
@@ -40,9 +40,9 @@ busybox() {
     rm -rf "$work"
 }
 
-# One image: name, product, build tag, directory of the binary, crash text.
+# One image: name, product, build tag, directory of the binary, crash text, cluster version if not the usual one.
 image() {
-    name=$1 product=$2 tag=$3 dir=$4 crash=$5
+    name=$1 product=$2 tag=$3 dir=$4 crash=$5 version=${6:-}
     file=$(printf '%s' "$name" | tr ':/' '__')
     if [ -f "$out/$file.tar" ] && [ "$(cat "$out/$file.stamp" 2>/dev/null)" = "$stamp" ]; then
         echo "$name: unchanged"
@@ -60,7 +60,7 @@ image() {
         echo 'hosts: files dns' > "$root/etc/nsswitch.conf"
         b=kwdbstandin/internal/build
         (cd "$module" && CGO_ENABLED=0 go build -trimpath -o "$root$dir/$product" -ldflags \
-            "-s -w -X $b.Product=$product -X $b.Tag=$tag -X '$b.Time=2026/06/30 08:00:00' -X $b.SHA=$stamp -X '$b.Crash=$crash'" .)
+            "-s -w -X $b.Product=$product -X $b.Tag=$tag -X '$b.Time=2026/06/30 08:00:00' -X $b.SHA=$stamp -X '$b.Crash=$crash'${version:+ -X $b.ServerVersion=$version}" .)
         tar -C "$root" --owner=0 --group=0 --numeric-owner --mtime='2026-01-01 00:00:00 UTC' --sort=name -cf "$out/$file.tar" .
         rm -rf "$root"
         archive "$name" "$file" "$dir" "$product"
@@ -102,6 +102,7 @@ busybox
 for name in "$@"; do
     case $name in
         kwdb-standin:3.2.3-crash) image "$name" kwbase V3.2.3 /kaiwudb/bin 'could not open tsengine instance: broken release of the lab' ;;
+        kwdb-standin:3.3.*) image "$name" kwbase "V${name#*:}" /kaiwudb/bin '' 20.1-4 ;;
         kwdb-standin:*) image "$name" kwbase "V${name#*:}" /kaiwudb/bin '' ;;
         bini-standin:*) image "$name" bini ff04cdd /bini '' ;;
         *) echo "unknown image $name; known: $all" >&2; exit 2 ;;

@@ -6,6 +6,7 @@ package kv
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 )
 
@@ -47,13 +48,32 @@ type Descriptor struct {
 	TableID               uint64
 	Replicas              []int
 	Leaseholder           int
-	Wanted                int /* num_replicas of its zone */
+	Wanted                int    /* num_replicas of its zone */
+	Rules                 []Rule /* constraints of its zone */
 }
+
+// Rule is one conjunction of a zone's constraints: so many replicas, or all of them (0), sit where every constraint holds.
+type Rule struct {
+	Replicas int
+	All      []Constraint
+}
+
+// Constraint names a tier of a node's locality that is required or prohibited.
+type Constraint struct {
+	Prohibited bool
+	Key, Value string
+}
+
+// SameRules is whether two zones place replicas alike.
+func SameRules(a, b []Rule) bool {
+	return slices.EqualFunc(a, b, func(x, y Rule) bool { return x.Replicas == y.Replicas && slices.Equal(x.All, y.All) })
+}
+
 type Node struct {
 	ID                                                                          int
 	Address, SQLAddress, HTTPAddress, Build, Locality, StartMode, ServerVersion string
 	StartedAt, UpdatedAt                                                        time.Time
-	Available, Live, Decommissioning, Draining, Upgrading                       bool
+	Available, Live, Dead, Decommissioning, Draining, Upgrading                 bool // Dead: expired for server.time_until_store_dead
 	Epoch                                                                       int
 	Expiration                                                                  time.Time
 	Ranges, Leases, GossipedReplicas                                            int
@@ -74,9 +94,11 @@ type Store interface {
 	Commit(ctx context.Context, id RangeID, writes []Write) (version uint64, err error)
 	CreateRange(ctx context.Context, d Descriptor) (RangeID, error) // placed on min(wanted,nodes) (odd) live non-decommissioning nodes
 	DropRange(ctx context.Context, id RangeID) error
-	SetWanted(ctx context.Context, id RangeID, replicas int) error
+	SetZone(ctx context.Context, id RangeID, wanted int, rules []Rule) error
 	Nodes(ctx context.Context) ([]Node, error) // gossip view incl. dead, decommissioned ones; needs no quorum
 	Ranges(ctx context.Context) ([]Descriptor, error)
 	// Setting reads a cluster setting the store itself obeys are pushed with SetSetting (kv.snapshot_*, server.time_until_store_dead, version ...).
 	SetSetting(ctx context.Context, name, value string) error
+	// Activate tells this node's store the cluster version that is in force: no older binary may open it from then on.
+	Activate(version string) error
 }

@@ -4,12 +4,18 @@ package node
 
 import (
 	"slices"
+
+	"kwdbstandin/internal/kv"
+	"kwdbstandin/internal/replica"
 )
 
-// needed is how many replicas a range must have: what its zone wants, at most as many as there are nodes that stay,
-// made odd, never below three (but never above what is wanted). Source: the product's allocator, engine-facts 1.5.
+// needed is how many replicas a range must have: what its zone wants; on fewer nodes that stay as many as there are, made
+// odd, never below three (but never above what is wanted). Source: the product's allocator, engine-facts 1.5.
 func needed(wanted, nodes int) int {
-	need := min(wanted, nodes)
+	if nodes >= wanted {
+		return wanted
+	}
+	need := nodes
 	if need%2 == 0 {
 		need--
 	}
@@ -26,10 +32,19 @@ type nodeView struct {
 	Reporting       bool // its store has published figures: others may be sent there
 	Stuck           bool
 	Replicas, Leads int
+	Locality        string
 }
 
 func (v nodeView) target() bool {
 	return v.Live && v.Reporting && !v.Decommissioning && !v.Draining
+}
+
+// rangeView is what the allocator knows of a range.
+type rangeView struct {
+	Voters []int
+	Wanted int
+	Rules  []kv.Rule
+	Away   int // lab fault: this node's replica stays away, and none takes its place
 }
 
 // action is one membership step a range's leader should make: add Add, remove Remove, or both at once.
@@ -51,10 +66,22 @@ func staying(nodes map[int]nodeView) int {
 	return count
 }
 
-// decide is the allocator: pure, for one range, seen by its leader self.
-func decide(self int, voters []int, wanted int, nodes map[int]nodeView) (action, bool) {
-	need := needed(wanted, staying(nodes))
-	best := emptiest(voters, nodes)
+// decide is the allocator: pure, for one range, seen by its leader self. It may say that self goes: then somebody else has
+// to lead first.
+func decide(self int, r rangeView, nodes map[int]nodeView) (action, bool) {
+	voters := r.Voters
+	need := needed(r.Wanted, staying(nodes))
+	if r.Away != 0 {
+		if slices.Contains(voters, r.Away) && len(voters) > 1 {
+			return action{Remove: r.Away, Why: "lab: stays away"}, true
+		}
+		return action{}, false
+	}
+	now := newPlacement(r.Rules, r.Wanted, voters, nodes)
+	without := func(id int) (to int) {
+		rest := slices.DeleteFunc(slices.Clone(voters), func(v int) bool { return v == id })
+		return newPlacement(r.Rules, r.Wanted, rest, nodes).target(voters, 0)
+	}
 	gone := pick(voters, func(id int) bool {
 		v, known := nodes[id]
 		return !known || v.Dead || v.Decommissioning && !v.Live
@@ -63,26 +90,44 @@ func decide(self int, voters []int, wanted int, nodes map[int]nodeView) (action,
 		v := nodes[id]
 		return v.Decommissioning && v.Live && !v.Stuck && id != self
 	})
-	switch {
-	case len(voters) < need && best != 0:
-		return action{Add: best, Repair: true, Why: "up-replicate"}, true
-	case gone != 0 && len(voters) > need:
-		return action{Remove: gone, Why: "remove dead"}, true
-	case gone != 0 && best != 0:
-		return action{Add: best, Remove: gone, Why: "replace dead"}, true
-	case leaving != 0 && len(voters) > need:
-		return action{Remove: leaving, Why: "remove decommissioning"}, true
-	case leaving != 0 && best != 0:
-		return action{Add: best, Remove: leaving, Why: "replace decommissioning"}, true
-	case len(voters) > need:
-		if full := fullest(self, voters, nodes); full != 0 {
+	if len(voters) < need {
+		if to := now.target(voters, 0); to != 0 {
+			return action{Add: to, Repair: true, Why: "up-replicate"}, true
+		}
+	}
+	if gone != 0 {
+		if len(voters) > need {
+			return action{Remove: gone, Why: "remove dead"}, true
+		}
+		if to := without(gone); to != 0 {
+			return action{Add: to, Remove: gone, Why: "replace dead"}, true
+		}
+	}
+	if leaving != 0 {
+		if len(voters) > need {
+			return action{Remove: leaving, Why: "remove decommissioning"}, true
+		}
+		if to := without(leaving); to != 0 {
+			return action{Add: to, Remove: leaving, Why: "replace decommissioning"}, true
+		}
+	}
+	if len(voters) > need {
+		if full := now.surplus(self, voters); full != 0 {
 			return action{Remove: full, Why: "remove surplus"}, true
 		}
-	case best != 0:
-		full := fullest(self, voters, nodes)
-		if full != 0 && nodes[full].Live && !nodes[full].Stuck && nodes[full].Replicas >= nodes[best].Replicas+2 {
-			return action{Add: best, Remove: full, Why: "rebalance"}, true
+		return action{}, false
+	}
+	live := 0
+	for _, id := range voters {
+		if nodes[id].Live {
+			live++
 		}
+	}
+	if live < (len(voters)+1)/2+1 && len(voters) > 1 {
+		return action{}, false // on the way it would have no majority to spare
+	}
+	if to, from := now.swap(self, voters); to != 0 {
+		return action{Add: to, Remove: from, Why: "rebalance"}, true
 	}
 	return action{}, false
 }
@@ -112,6 +157,14 @@ func handover(self int, voters []int, nodes map[int]nodeView) int {
 	return 0
 }
 
+// successor is who should lead so that self can leave the range; 0 if nobody can.
+func successor(self, away int, s replica.Status, nodes map[int]nodeView) int {
+	return pick(s.Voters, func(id int) bool {
+		v := nodes[id]
+		return id != self && id != away && v.Live && !v.Draining && !v.Decommissioning && s.CaughtUp[id]
+	})
+}
+
 func pick(voters []int, want func(int) bool) int {
 	for _, id := range voters {
 		if want(id) {
@@ -119,30 +172,4 @@ func pick(voters []int, want func(int) bool) int {
 		}
 	}
 	return 0
-}
-
-func emptiest(voters []int, nodes map[int]nodeView) int {
-	best := 0
-	for id, v := range nodes {
-		if !v.target() || slices.Contains(voters, id) {
-			continue
-		}
-		if best == 0 || v.Replicas < nodes[best].Replicas || v.Replicas == nodes[best].Replicas && id < best {
-			best = id
-		}
-	}
-	return best
-}
-
-func fullest(self int, voters []int, nodes map[int]nodeView) int {
-	best := 0
-	for _, id := range voters {
-		if id == self {
-			continue
-		}
-		if best == 0 || nodes[id].Replicas > nodes[best].Replicas {
-			best = id
-		}
-	}
-	return best
 }

@@ -103,6 +103,7 @@ type GossipArgs struct {
 // GossipReply is the other side's knowledge; ClusterID is empty when it waits for init itself.
 type GossipReply struct {
 	ClusterID string
+	Active    string // the cluster version in force
 	Infos     []Info
 }
 
@@ -155,6 +156,7 @@ func (n *Node) exchange(ctx context.Context, addr string) {
 	if err := n.rpc.call(ctx, addr, "Gossip", args, &reply); err != nil || reply.ClusterID != n.clusterID {
 		return
 	}
+	n.learn(reply.Active)
 	n.gossip.merge(reply.Infos)
 }
 

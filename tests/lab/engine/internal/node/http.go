@@ -185,6 +185,7 @@ func (n *Node) nodeJSON(v kv.Node) object {
 		updated = v.UpdatedAt
 	}
 	key, value, _ := strings.Cut(v.Locality, "=")
+	version := build.Version(v.ServerVersion)
 	figures := object{{"ranges", m.Ranges}, {"replicas", m.Ranges}, {"replicas.leaders", m.Leaders},
 		{"replicas.leaseholders", m.Leases}, {"ranges.unavailable", m.Unavailable},
 		{"ranges.underreplicated", m.Underreplicated}, {"capacity", m.Capacity}, {"capacity.available", m.Available},
@@ -193,7 +194,7 @@ func (n *Node) nodeJSON(v kv.Node) object {
 	return object{
 		{"desc", object{{"nodeId", v.ID}, {"address", address(v.Address)}, {"attrs", object{{"attrs", []string{}}}},
 			{"locality", object{{"tiers", []object{{{"key", key}, {"value", value}}}}}},
-			{"ServerVersion", object{{"majorVal", 20}, {"minorVal", 1}, {"patch", 0}, {"unstable", 3}}},
+			{"ServerVersion", object{{"majorVal", version[0]}, {"minorVal", version[1]}, {"patch", 0}, {"unstable", version[2]}}},
 			{"buildTag", v.Build}, {"startedAt", nanos(v.StartedAt)}, {"localityAddress", []string{}}, {"clusterName", ""},
 			{"sqlAddress", address(v.SQLAddress)}, {"startMode", v.StartMode}, {"nodeStatus", 0},
 			{"rangeIndex", rangeIndex(m)}}},

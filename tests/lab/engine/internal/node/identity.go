@@ -15,6 +15,7 @@ import (
 
 	bolt "go.etcd.io/bbolt"
 
+	"kwdbstandin/internal/build"
 	"kwdbstandin/internal/kv"
 	"kwdbstandin/internal/replica"
 )
@@ -25,7 +26,7 @@ func (n *Node) loadIdent() error {
 		if err != nil {
 			return err
 		}
-		n.clusterID = string(b.Get(keyCluster))
+		n.clusterID, n.active.version = string(b.Get(keyCluster)), string(b.Get(keyVersion))
 		if v := b.Get(keyNode); v != nil {
 			return json.Unmarshal(v, &n.id)
 		}
@@ -123,7 +124,7 @@ func (n *Node) hear(addr string) {
 	}
 }
 
-// tryJoin asks the join addresses for an identity. Only a start mode that differs is an error.
+// tryJoin asks the join addresses for an identity. Only a start mode that differs and a version too old are errors.
 func (n *Node) tryJoin() error {
 	n.heardMu.Lock()
 	addresses := append(slices.Clone(n.cfg.Join), n.heard...)
@@ -134,13 +135,16 @@ func (n *Node) tryJoin() error {
 		}
 		ctx, cancel := context.WithTimeout(n.ctx, 10*time.Second)
 		var reply JoinReply
-		err := n.rpc.call(ctx, addr, "Join", JoinArgs{n.cfg.Advertise, n.cfg.StartMode}, &reply)
+		err := n.rpc.call(ctx, addr, "Join", JoinArgs{n.cfg.Advertise, n.cfg.StartMode, n.cfg.ServerVersion}, &reply)
 		cancel()
 		if err != nil || reply.ClusterID == "" {
 			continue
 		}
 		if reply.StartMode != n.cfg.StartMode {
 			return fmt.Errorf("Check start mode failed! Node start mode is %s, should be %s", n.cfg.StartMode, reply.StartMode)
+		}
+		if build.VersionLess(n.cfg.ServerVersion, reply.Active) {
+			return tooOld(n.cfg.ServerVersion, reply.Active)
 		}
 		return n.join(reply)
 	}
@@ -155,6 +159,9 @@ func (n *Node) join(reply JoinReply) error {
 		return nil
 	}
 	if err := n.writeIdent(reply.ClusterID, reply.NodeID); err != nil {
+		return err
+	}
+	if err := n.Activate(reply.Active); err != nil {
 		return err
 	}
 	n.joinedNow = true
@@ -203,6 +210,9 @@ func (n *Node) bootstrap() error {
 		return errors.New(textInitialized)
 	}
 	if err := n.writeIdent(newUUID(), 1); err != nil {
+		return err
+	}
+	if err := n.Activate(n.cfg.ServerVersion); err != nil {
 		return err
 	}
 	n.startStatus = "initialized new cluster"

@@ -91,6 +91,7 @@ type Node struct {
 	identified  chan struct{}
 	id          int
 	clusterID   string
+	active      active
 	startStatus string
 	startedAt   time.Time
 	epoch       int
@@ -166,6 +167,9 @@ func (n *Node) open() error {
 	}
 	n.db = db
 	if err := n.loadIdent(); err != nil {
+		return err
+	}
+	if err := n.checkStoreVersion(); err != nil {
 		return err
 	}
 	if err := n.checkStartMode(); err != nil {

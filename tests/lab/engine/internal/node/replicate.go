@@ -7,6 +7,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -18,7 +19,7 @@ import (
 
 // views joins liveness, gossip and settings for the allocator.
 func (n *Node) views() map[int]nodeView {
-	deadAfter := n.duration("server.time_until_store_dead", 30*time.Minute)
+	deadAfter := n.deadAfter()
 	stuck, _ := strconv.ParseBool(n.setting("lab.decommission.stuck"))
 	infos := n.gossip.all()
 	now := time.Now()
@@ -27,7 +28,20 @@ func (n *Node) views() map[int]nodeView {
 		i := infos[id]
 		out[id] = nodeView{ID: id, Live: now.Before(l.Expiration), Dead: now.After(l.Expiration.Add(deadAfter)),
 			Decommissioning: l.Decommissioning, Draining: l.Draining, Reporting: !i.Metrics.At.IsZero(),
-			Stuck: l.Decommissioning && (stuck || i.Stuck), Replicas: len(i.Holds), Leads: len(i.Leads)}
+			Stuck: l.Decommissioning && (stuck || i.Stuck), Replicas: len(i.Holds), Leads: len(i.Leads), Locality: i.Locality}
+	}
+	return out
+}
+
+// away is the lab's fault of that name: the node whose replica of a range stays away, as `18:3,20:3` in lab.replica_away.
+func (n *Node) away() map[kv.RangeID]int {
+	out := map[kv.RangeID]int{}
+	for _, pair := range strings.Split(n.setting("lab.replica_away"), ",") {
+		var id kv.RangeID
+		var node int
+		if _, err := fmt.Sscanf(strings.TrimSpace(pair), "%d:%d", &id, &node); err == nil {
+			out[id] = node
+		}
 	}
 	return out
 }
@@ -57,7 +71,7 @@ func (n *Node) replicateOnce(ctx context.Context) {
 		action
 	}
 	var work []candidate
-	views := n.views()
+	views, away := n.views(), n.away()
 	for _, s := range statuses {
 		d, recorded := descs[s.ID]
 		if !s.Leading || s.Joint || s.Transferring || !recorded {
@@ -79,7 +93,12 @@ func (n *Node) replicateOnce(ctx context.Context) {
 			n.engine.Transfer(s.ID, to) // whoever leads cannot remove itself
 			continue
 		}
-		if a, ok := decide(n.id, s.Voters, d.Wanted, views); ok {
+		r := rangeView{Voters: s.Voters, Wanted: d.Wanted, Rules: d.Rules, Away: away[s.ID]}
+		if a, ok := decide(n.id, r, views); ok && a.Remove == n.id {
+			if next := successor(n.id, r.Away, s, views); next != 0 {
+				n.engine.Transfer(s.ID, next)
+			}
+		} else if ok {
 			work = append(work, candidate{s, a})
 		} else if fit && time.Since(n.lastHandover) > n.cfg.Timing.Move {
 			n.lastHandover = time.Now()
@@ -332,6 +351,10 @@ func (n *Node) measure() Metrics {
 	m.Capacity, m.Available = diskSpace(n.cfg.Store)
 	m.Used = n.usedBytes()
 	return m
+}
+
+func (n *Node) deadAfter() time.Duration {
+	return n.duration("server.time_until_store_dead", 30*time.Minute)
 }
 
 // duration reads a setting that is an interval (`1m15s`, `00:01:15`).

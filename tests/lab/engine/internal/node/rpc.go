@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"time"
 
+	"kwdbstandin/internal/build"
 	"kwdbstandin/internal/kv"
 	"kwdbstandin/internal/replica"
 )
@@ -117,7 +118,7 @@ func (s *Service) Gossip(a *GossipArgs, r *GossipReply) error {
 		s.n.hear(a.From)
 		return nil
 	}
-	r.ClusterID = s.n.clusterID
+	r.ClusterID, r.Active = s.n.clusterID, s.n.Active()
 	if a.ClusterID != "" && a.ClusterID != s.n.clusterID {
 		return nil
 	}
@@ -188,13 +189,14 @@ func (s *Service) Poke(clusterID string, _ *struct{}) error {
 }
 
 // JoinArgs introduces a new node.
-type JoinArgs struct{ Address, StartMode string }
+type JoinArgs struct{ Address, StartMode, ServerVersion string }
 
 // JoinReply gives it its identity; an empty ClusterID means that this node waits for init as well.
 type JoinReply struct {
 	ClusterID string
 	NodeID    int
 	StartMode string
+	Active    string // the cluster version in force
 	Infos     []Info
 }
 
@@ -205,8 +207,8 @@ func (s *Service) Join(a *JoinArgs, r *JoinReply) error {
 		n.hear(a.Address)
 		return nil
 	}
-	r.ClusterID, r.StartMode = n.clusterID, n.cfg.StartMode
-	if a.StartMode != n.cfg.StartMode {
+	r.ClusterID, r.StartMode, r.Active = n.clusterID, n.cfg.StartMode, n.Active()
+	if a.StartMode != n.cfg.StartMode || build.VersionLess(a.ServerVersion, r.Active) {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(n.ctx, 8*time.Second)

@@ -32,6 +32,7 @@ type descriptor struct {
 	Name, Database, Table string
 	TableID               uint64
 	Wanted                int
+	Rules                 []kv.Rule `json:",omitempty"`
 	Voters                []int
 	Generation            uint64
 }
@@ -325,7 +326,7 @@ func (n *Node) CreateRange(ctx context.Context, d kv.Descriptor) (kv.RangeID, er
 		return 0, err
 	}
 	desc := descriptor{ID: kv.RangeID(number), Name: d.Name, Database: d.Database, Table: d.Table, TableID: d.TableID,
-		Wanted: max(d.Wanted, 1), Generation: replica.InitialConfIndex}
+		Wanted: max(d.Wanted, 1), Rules: d.Rules, Generation: replica.InitialConfIndex}
 	if n.cfg.StartMode != "start" {
 		desc.Wanted = 1 // the other start modes keep one copy
 	}
@@ -442,11 +443,11 @@ func (n *Node) destroyReplica(node int, id kv.RangeID, olderThan uint64) {
 	_ = n.rpc.call(ctx, n.gossip.address(node), "DestroyReplica", DestroyArgs{n.clusterID, id, olderThan}, &struct{}{})
 }
 
-// SetWanted implements kv.Store.
-func (n *Node) SetWanted(ctx context.Context, id kv.RangeID, replicas int) error {
+// SetZone implements kv.Store.
+func (n *Node) SetZone(ctx context.Context, id kv.RangeID, wanted int, rules []kv.Rule) error {
 	err := n.updateDescriptor(ctx, id, func(d *descriptor) bool {
-		changed := d.Wanted != replicas
-		d.Wanted = replicas
+		changed := d.Wanted != wanted || !kv.SameRules(d.Rules, rules)
+		d.Wanted, d.Rules = wanted, rules
 		return changed
 	})
 	n.poke()
@@ -469,7 +470,7 @@ func (n *Node) Ranges(ctx context.Context) ([]kv.Descriptor, error) {
 	var out []kv.Descriptor
 	for _, d := range n.descriptors() {
 		out = append(out, kv.Descriptor{ID: d.ID, Name: d.Name, Database: d.Database, Table: d.Table, TableID: d.TableID,
-			Replicas: d.Voters, Leaseholder: leaseholder(infos, d.ID), Wanted: d.Wanted})
+			Replicas: d.Voters, Leaseholder: leaseholder(infos, d.ID), Wanted: d.Wanted, Rules: d.Rules})
 	}
 	slices.SortFunc(out, func(a, b kv.Descriptor) int { return int(a.ID) - int(b.ID) })
 	return out, nil
@@ -478,10 +479,12 @@ func (n *Node) Ranges(ctx context.Context) ([]kv.Descriptor, error) {
 // Nodes implements kv.Store.
 func (n *Node) Nodes(context.Context) ([]kv.Node, error) {
 	infos := n.gossip.all()
+	deadAfter := n.deadAfter()
 	var out []kv.Node
 	for id, l := range n.livenesses() {
 		i, known := infos[id]
-		node := kv.Node{ID: id, UpdatedAt: l.UpdatedAt, Available: time.Now().Before(l.Expiration),
+		now := time.Now()
+		node := kv.Node{ID: id, UpdatedAt: l.UpdatedAt, Available: now.Before(l.Expiration), Dead: now.After(l.Expiration.Add(deadAfter)),
 			Decommissioning: l.Decommissioning, Draining: l.Draining, Epoch: l.Epoch, Expiration: l.Expiration, InGossip: known}
 		if known {
 			m := i.Metrics

@@ -92,10 +92,13 @@ type job struct {
 	Execs, Succeeded, Failed int
 }
 
+// zone is a configuration; nil is inherited.
 type zone struct {
 	MinBytes, MaxBytes *int64
 	GCTTL              *int
 	Replicas           *int
+	Constraints        *constraints `json:",omitempty"`
+	Preferences        *string      `json:",omitempty"` // of leases: nothing can be set
 }
 
 // catalog is one version of the system range, decoded. Immutable.
@@ -340,6 +343,28 @@ func (c *catalogCache) recordRestart(ctx context.Context, node int) error {
 		}
 		return w, nil
 	})
+}
+
+// labJob is the setting of that name, and what marks its job in the list.
+const labJob = "lab.running_job"
+
+// labJob ends the job that an earlier value of the setting started, and starts one of the new type.
+func (c *catalog) labJob(setting, kind string, node int) (w []kv.Write) {
+	if setting != labJob {
+		return nil
+	}
+	now := time.Now().UTC()
+	for _, j := range c.jobs {
+		if j.Description == labJob && j.Status == "running" {
+			j.Status, j.Ended = "succeeded", now
+			w = append(w, c.put(fmt.Sprintf("%s%d", keyJob, j.ID), j))
+		}
+	}
+	if kind != "" {
+		j := job{ID: uniqueRowID(node), Type: kind, Description: labJob, User: "root", Status: "running", Created: now, Started: now, Coordinator: node, Execs: 1}
+		w = append(w, c.put(fmt.Sprintf("%s%d", keyJob, j.ID), j))
+	}
+	return w
 }
 
 func (c *catalog) database(name string) (*database, error) {

@@ -438,9 +438,10 @@ func (p *planner) saveTable(n *tree.CreateTable, t *tableDesc) error {
 		return err
 	}
 	t.ID = id
+	wanted, rules := p.cat.placement("TABLE "+t.full(), "DATABASE "+t.Database, "RANGE default")
 	for {
 		t.Range, err = store.CreateRange(p.ctx, kv.Descriptor{Name: t.full(), Database: t.Database, Table: t.Name, TableID: t.ID,
-			Wanted: p.cat.wanted("TABLE "+t.full(), "DATABASE "+t.Database, "RANGE default")})
+			Wanted: wanted, Rules: rules})
 		if !errors.Is(err, kv.ErrUnavailable) {
 			break
 		}

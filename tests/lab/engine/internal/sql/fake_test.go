@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"kwdbstandin/internal/build"
 	"kwdbstandin/internal/kv"
 )
 
@@ -24,6 +25,7 @@ type fakeStore struct {
 	down     bool // no quorum
 	lie      int  // that many commits go through and then answer ErrUnavailable
 	commits  int
+	active   string // the cluster version the store was told
 }
 
 type fakeRange struct {
@@ -37,7 +39,7 @@ func newFake() *fakeStore {
 	for id := 1; id <= 3; id++ {
 		addr := "q" + string(rune('0'+id)) + ":26257"
 		f.nodes = append(f.nodes, kv.Node{ID: id, Address: addr, SQLAddress: addr, Build: "V3.2.1", Locality: "region=NODE" + string(rune('0'+id)), StartMode: "start",
-			ServerVersion: clusterVersion, StartedAt: start, UpdatedAt: start, Available: true, Live: true, InGossip: true, Epoch: 1, Expiration: start, Ranges: 40,
+			ServerVersion: build.ServerVersion, StartedAt: start, UpdatedAt: start, Available: true, Live: true, InGossip: true, Epoch: 1, Expiration: start, Ranges: 40,
 			GossipedReplicas: 40, Leases: 2, Capacity: 1 << 30, CapacityAvailable: 1 << 29})
 	}
 	_, _ = f.CreateRange(context.Background(), kv.Descriptor{Name: "system", Wanted: 5})
@@ -116,11 +118,11 @@ func (f *fakeStore) DropRange(_ context.Context, id kv.RangeID) error {
 	return nil
 }
 
-func (f *fakeStore) SetWanted(_ context.Context, id kv.RangeID, n int) error {
+func (f *fakeStore) SetZone(_ context.Context, id kv.RangeID, n int, rules []kv.Rule) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	d := f.desc[id]
-	d.Wanted = n
+	d.Wanted, d.Rules = n, rules
 	f.desc[id] = d
 	return nil
 }
@@ -145,6 +147,13 @@ func (f *fakeStore) SetSetting(_ context.Context, name, value string) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.settings[name] = value
+	return nil
+}
+
+func (f *fakeStore) Activate(version string) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.active = version
 	return nil
 }
 

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"kwdbstandin/internal/build"
 	"kwdbstandin/internal/kv"
 )
 
@@ -62,16 +63,29 @@ func (s *Server) run(ctx context.Context) {
 			bounded, cancel := context.WithTimeout(ctx, 4*time.Second)
 			if cat, err := s.cat.get(bounded, 0); err == nil {
 				s.finalize(bounded, cat)
+				s.activate()
 			}
 			cancel()
 		}
 	}
 }
 
-// finalize raises the cluster version to the binaries' once every node that stays runs one, unless cluster.preserve_downgrade_option holds it.
+// activate tells the store which cluster version is in force, as far as this node knows.
+func (s *Server) activate() {
+	s.cat.mu.Lock()
+	version := ""
+	if s.cat.cur != nil {
+		version = s.cat.cur.settings["version"]
+	}
+	s.cat.mu.Unlock()
+	_ = s.store.Activate(version) // a disk that fails ends the node elsewhere
+}
+
+// finalize raises the cluster version to the binaries' once every node runs one, unless cluster.preserve_downgrade_option holds it.
+// A node that was decommissioned counts until it is dead for the cluster (server.time_until_store_dead), as in the product.
 func (s *Server) finalize(ctx context.Context, cat *catalog) {
 	active := cat.settings["version"]
-	if active == "" || !versionLess(active, s.opt.Version) || cat.settings["cluster.preserve_downgrade_option"] != "" {
+	if active == "" || !build.VersionLess(active, s.opt.Version) || cat.settings["cluster.preserve_downgrade_option"] != "" {
 		return
 	}
 	nodes, err := s.store.Nodes(ctx)
@@ -79,10 +93,9 @@ func (s *Server) finalize(ctx context.Context, cat *catalog) {
 		return
 	}
 	for _, n := range nodes {
-		if n.Decommissioning {
-			continue
-		}
-		if !n.Live || n.ServerVersion != s.opt.Version {
+		switch {
+		case n.Decommissioning && (n.Dead || n.ServerVersion == ""):
+		case !n.Decommissioning && (!n.Available || n.Draining), n.ServerVersion != s.opt.Version:
 			return
 		}
 	}
@@ -94,7 +107,7 @@ func (s *Server) finalize(ctx context.Context, cat *catalog) {
 	})
 }
 
-// applyZones tells every range the replication factor its zone asks for.
+// applyZones tells every range how many replicas its zone asks for, and where.
 func (s *Server) applyZones(ctx context.Context) error {
 	cat, err := s.cat.get(ctx, 0)
 	if err != nil {
@@ -113,8 +126,8 @@ func (s *Server) applyZones(ctx context.Context) error {
 		if t := byRange[r.ID]; t != nil {
 			chain = []string{"TABLE " + t.full(), "DATABASE " + t.Database, "RANGE default"}
 		}
-		if want := cat.wanted(chain...); want != r.Wanted {
-			if err := s.store.SetWanted(ctx, r.ID, want); err != nil {
+		if want, rules := cat.placement(chain...); want != r.Wanted || !kv.SameRules(rules, r.Rules) {
+			if err := s.store.SetZone(ctx, r.ID, want, rules); err != nil {
 				return err
 			}
 		}

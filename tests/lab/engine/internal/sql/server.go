@@ -13,6 +13,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"kwdbstandin/internal/build"
 	"kwdbstandin/internal/kv"
 )
 
@@ -21,7 +22,7 @@ type Options struct {
 	Build     string    // build tag, e.g. V3.2.1
 	BuiltAt   time.Time // shown by version()
 	StartMode string    // start, start-single-node, …
-	Version   string    // cluster version this binary brings, default 20.1-3
+	Version   string    // cluster version this binary brings, default build.ServerVersion
 	Legacy    bool      // the older product: crdb_internal instead of kwdb_internal
 }
 
@@ -43,7 +44,7 @@ type Server struct {
 // New makes a server over a store; it reads nothing yet.
 func New(store kv.Store, opt Options) *Server {
 	if opt.Version == "" {
-		opt.Version = clusterVersion
+		opt.Version = build.ServerVersion
 	}
 	s := &Server{store: store, opt: opt, sessions: map[*session]struct{}{}}
 	s.cat = newCatalogCache(store)
@@ -57,8 +58,9 @@ func New(store kv.Store, opt Options) *Server {
 // init, and harmless from any other.
 func (s *Server) Bootstrap(ctx context.Context) error { return s.cat.bootstrap(ctx, s.opt.Version) }
 
-// NodeStarted records the RESTART HISTORY job that each start leaves behind.
+// NodeStarted records the RESTART HISTORY job that each start leaves behind, and works in the background until ctx ends.
 func (s *Server) NodeStarted(ctx context.Context) error {
+	go s.run(ctx)
 	return s.cat.recordRestart(ctx, s.store.NodeID())
 }
 

@@ -15,13 +15,11 @@ import (
 	"github.com/auxten/postgresql-parser/pkg/sql/types"
 	"github.com/auxten/postgresql-parser/pkg/util/humanizeutil"
 
+	"kwdbstandin/internal/build"
 	"kwdbstandin/internal/kv"
 )
 
-const (
-	clusterVersion = "20.1-3" // of 3.0.0 … 3.2.x (engine-facts 3.4)
-	serverVersion  = "9.5.0"
-)
+const serverVersion = "9.5.0"
 
 // clusterSetting kinds as the product shows them: d duration, z bytes, b bool, i int, s string, m version.
 type clusterSetting struct{ name, kind, value, about string }
@@ -38,6 +36,8 @@ var clusterSettings = []clusterSetting{
 	{"kv.snapshot_rebalance.max_rate", "z", "16 MiB", "the rate limit (bytes/sec) to use for rebalance and upreplication snapshots"},
 	{"kv.snapshot_recovery.max_rate", "z", "16 MiB", "the rate limit (bytes/sec) to use for recovery snapshots"},
 	{"lab.decommission.stuck", "b", "false", "fault of this stand-in: no decommission makes progress"},
+	{labJob, "s", "", "fault of this stand-in: a job of this type is running, e.g. SCHEMA CHANGE"},
+	{"lab.replica_away", "s", "", "fault of this stand-in: range:node, …; that node's replica stays away and none takes its place"},
 	{"lab.replica_move_interval", "d", "2.5s", "fault of this stand-in: pause between two moves of one leader"},
 	{"server.host_based_authentication.configuration", "s", "", "host-based authentication configuration to use during connection authentication"},
 	{"server.rest.timeout", "i", "60", "time out for restful api(in minutes)"},
@@ -52,7 +52,7 @@ var clusterSettings = []clusterSetting{
 	{"sql.stats.automatic_collection.enabled", "b", "true", "automatic statistics collection mode"},
 	{"ts.raft_log.sync_period", "d", "0s", "the period of syncing the raft log of time series ranges"},
 	{"ts.raftlog_combine_wal.enabled", "b", "false", "whether raft log and WAL of time series ranges are one"},
-	{"version", "m", clusterVersion, "set the active cluster version in the format '<major>.<minor>'"},
+	{"version", "m", "", "set the active cluster version in the format '<major>.<minor>'"},
 }
 
 func findSetting(name string) (*clusterSetting, error) {
@@ -137,22 +137,12 @@ func (p *planner) canonical(d *clusterSetting, v tree.Datum) (string, error) {
 	return text, nil
 }
 
-// versionLess compares "20.1" and "20.1-3".
-func versionLess(a, b string) bool {
-	parse := func(v string) (out [3]int) {
-		_, _ = fmt.Sscanf(strings.NewReplacer(".", " ", "-", " ").Replace(v), "%d %d %d", &out[0], &out[1], &out[2])
-		return out
-	}
-	x, y := parse(a), parse(b)
-	return slices.Compare(x[:], y[:]) < 0
-}
-
 func (p *planner) newVersion(want string) (string, error) {
 	active, exec := p.cat.settings["version"], p.sess.srv.opt.Version
 	switch {
-	case versionLess(want, active):
+	case build.VersionLess(want, active):
 		return "", pgerror.Newf(pgcode.Uncategorized, "versions cannot be downgraded (attempting to downgrade from %s to %s)", active, want)
-	case versionLess(exec, want):
+	case build.VersionLess(exec, want):
 		return "", pgerror.Newf(pgcode.Uncategorized, "cannot upgrade to %s: node running %s", want, exec)
 	}
 	nodes, err := p.sess.srv.store.Nodes(p.ctx)
@@ -160,7 +150,7 @@ func (p *planner) newVersion(want string) (string, error) {
 		return "", err
 	}
 	for _, n := range nodes {
-		if n.InGossip && !n.Decommissioning && n.ServerVersion != "" && versionLess(n.ServerVersion, want) {
+		if n.InGossip && !n.Decommissioning && n.ServerVersion != "" && build.VersionLess(n.ServerVersion, want) {
 			return "", pgerror.Newf(pgcode.Uncategorized, "cannot upgrade to %s: node %d is running %s", want, n.ID, n.ServerVersion)
 		}
 	}
@@ -461,13 +451,14 @@ func (p *planner) setCluster(n *tree.SetClusterSetting) (*relation, error) {
 				if _, ok := c.settings[d.name]; !ok {
 					return nil, nil
 				}
-				return []kv.Write{c.put(keySetting+d.name, nil)}, nil
+				return append(c.labJob(d.name, "", p.sess.nodeID()), c.put(keySetting+d.name, nil)), nil
 			}
-			return []kv.Write{c.put(keySetting+d.name, value)}, nil
+			return append(c.labJob(d.name, value, p.sess.nodeID()), c.put(keySetting+d.name, value)), nil
 		})
 		if err != nil {
 			return err
 		}
+		p.sess.srv.activate()
 		if reset {
 			value = "" // the store has defaults of its own
 		}

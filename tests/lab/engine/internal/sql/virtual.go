@@ -193,7 +193,7 @@ var views = map[string]struct {
 		}},
 }
 
-// protobuf is a zone's wire form as the product prints it: sizes, GC, replicas and inheritance marks.
+// protobuf is a zone's wire form as the product prints it: sizes, GC, replicas, constraints and inheritance marks.
 func (z zone) protobuf(target string) []byte {
 	var b []byte
 	varint := func(tag byte, n uint64) {
@@ -209,17 +209,36 @@ func (z zone) protobuf(target string) []byte {
 	if z.MaxBytes != nil {
 		varint(0x18, uint64(*z.MaxBytes))
 	}
-	if z.GCTTL != nil {
+	message := func(tag byte, fields func()) {
 		outer := b
 		b = nil
-		varint(0x08, uint64(*z.GCTTL))
-		b = append(append(outer, 0x22, byte(len(b))), b...)
+		fields()
+		inner := b
+		b = outer
+		varint(tag, uint64(len(inner)))
+		b = append(b, inner...)
+	}
+	text := func(tag byte, s string) { message(tag, func() { b = []byte(s) }) }
+	if z.GCTTL != nil {
+		message(0x22, func() { varint(0x08, uint64(*z.GCTTL)) })
 	}
 	if z.Replicas != nil {
 		varint(0x28, uint64(*z.Replicas))
 	}
-	varint(0x50, 0)
-	varint(0x58, 0)
+	for _, r := range *or(z.Constraints, &constraints{}) {
+		message(0x32, func() {
+			for _, c := range r.All {
+				message(0x32, func() {
+					varint(0x08, uint64(pick2(c.Prohibited, 2, 1)))
+					text(0x12, c.Key)
+					text(0x1a, c.Value)
+				})
+			}
+			varint(0x38, uint64(r.Replicas))
+		})
+	}
+	varint(0x50, uint64(pick2(z.Constraints == nil, 1, 0)))
+	varint(0x58, uint64(pick2(z.Preferences == nil, 1, 0)))
 	varint(0x60, uint64(z.tsMerge(target)))
 	varint(0x68, 0)
 	return b

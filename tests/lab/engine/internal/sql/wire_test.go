@@ -114,7 +114,7 @@ func TestRefusals(t *testing.T) {
 		{"create table w (a int references t (a))", "0A000"}, {"create view w as select 1", "0A000"}, {"explain select 1", "0A000"},
 		{"select a from t for update", "0A000"}, {"select a from t where count(*) > 1", "42803"}, {"select a, count(*) from t", "42803"},
 		{"set nope = 1", "42704"}, {"set cluster setting nope = 1", "XXUUU"}, {"commit", "25P01"},
-		{"alter table t configure zone using constraints = '[]'", "0A000"}, {"select pg_sleep('x')", "42883"},
+		{"alter database defaultdb configure zone using constraints = '[]'", "0A000"}, {"select pg_sleep('x')", "42883"},
 	} {
 		_, err := c.Exec(context.Background(), q[0], pgx.QueryExecModeSimpleProtocol)
 		if state(err) != q[1] {

@@ -8,10 +8,12 @@ import (
 	"strings"
 	"time"
 
+	"github.com/auxten/postgresql-parser/pkg/sql/lex"
 	"github.com/auxten/postgresql-parser/pkg/sql/pgwire/pgcode"
 	"github.com/auxten/postgresql-parser/pkg/sql/pgwire/pgerror"
 	"github.com/auxten/postgresql-parser/pkg/sql/sem/tree"
 	"github.com/auxten/postgresql-parser/pkg/sql/types"
+	"gopkg.in/yaml.v2"
 
 	"kwdbstandin/internal/kv"
 )
@@ -29,13 +31,17 @@ var bornZones = []struct {
 	target string
 	zone   zone
 }{
-	{0, "RANGE default", zone{ptr(defaultMin), ptr(defaultMax), ptr(90000), ptr(3)}},
-	{1, "DATABASE system", zone{ptr(defaultMin), ptr(defaultMax), ptr(90000), ptr(5)}},
-	{16, "RANGE meta", zone{ptr(defaultMin), ptr(defaultMax), ptr(3600), ptr(5)}},
-	{17, "RANGE system", zone{ptr(defaultMin), ptr(defaultMax), ptr(90000), ptr(5)}},
-	{22, "RANGE liveness", zone{ptr(defaultMin), ptr(defaultMax), ptr(600), ptr(5)}},
-	{25, "TABLE system.public.replication_constraint_stats", zone{GCTTL: ptr(600)}},
-	{27, "TABLE system.public.replication_stats", zone{GCTTL: ptr(600)}},
+	{0, "RANGE default", born(90000, 3)},
+	{1, "DATABASE system", born(90000, 5)},
+	{16, "RANGE meta", born(3600, 5)},
+	{17, "RANGE system", born(90000, 5)},
+	{22, "RANGE liveness", born(600, 5)},
+	{25, "TABLE system.public.replication_constraint_stats", zone{GCTTL: ptr(600), Constraints: &constraints{}, Preferences: ptr("[]")}},
+	{27, "TABLE system.public.replication_stats", zone{GCTTL: ptr(600), Constraints: &constraints{}, Preferences: ptr("[]")}},
+}
+
+func born(ttl, replicas int) zone {
+	return zone{MinBytes: ptr(defaultMin), MaxBytes: ptr(defaultMax), GCTTL: &ttl, Replicas: &replicas, Constraints: &constraints{}, Preferences: ptr("[]")}
 }
 
 func (c *catalog) zone(target string) (zone, bool) {
@@ -50,14 +56,17 @@ func (c *catalog) zone(target string) (zone, bool) {
 	return zone{}, false
 }
 
-// wanted is the replication factor of the first target that states one.
-func (c *catalog) wanted(targets ...string) int {
-	for _, t := range targets {
-		if z, ok := c.zone(t); ok && z.Replicas != nil {
-			return *z.Replicas
-		}
+// placement is how many replicas a range of the first of these targets should have, and by which rules.
+func (c *catalog) placement(targets ...string) (wanted int, rules []kv.Rule) {
+	z, _ := c.effective(targets...)
+	wanted = 3
+	if z.Replicas != nil {
+		wanted = *z.Replicas
 	}
-	return 3
+	if z.Constraints != nil {
+		rules = *z.Constraints
+	}
+	return wanted, rules
 }
 
 // effective fills a zone from its parents, as SHOW ZONE CONFIGURATION prints it.
@@ -72,9 +81,15 @@ func (c *catalog) effective(targets ...string) (zone, string) {
 		if shown == "" {
 			shown = t
 		}
-		z.MinBytes, z.MaxBytes, z.GCTTL, z.Replicas = or(z.MinBytes, own.MinBytes), or(z.MaxBytes, own.MaxBytes), or(z.GCTTL, own.GCTTL), or(z.Replicas, own.Replicas)
+		z = z.over(own)
 	}
 	return z, shown
+}
+
+// over fills what z leaves open from its parent.
+func (z zone) over(parent zone) zone {
+	return zone{or(z.MinBytes, parent.MinBytes), or(z.MaxBytes, parent.MaxBytes), or(z.GCTTL, parent.GCTTL), or(z.Replicas, parent.Replicas),
+		or(z.Constraints, parent.Constraints), or(z.Preferences, parent.Preferences)}
 }
 
 func or[T any](a, b *T) *T {
@@ -102,8 +117,12 @@ func (z zone) sql(target string) string {
 	if d := z.tsMerge(target); d > 0 {
 		add("ts_merge.days = %s", d)
 	}
-	add("constraints = '%s'", "[]")
-	add("lease_preferences = '%s'", "[]")
+	if z.Constraints != nil {
+		add("constraints = %s", lex.EscapeSQLString(z.Constraints.flow()))
+	}
+	if z.Preferences != nil {
+		add("lease_preferences = '%s'", *z.Preferences)
+	}
 	return "ALTER " + target + " CONFIGURE ZONE USING\n" + strings.Join(parts, ",\n")
 }
 
@@ -129,7 +148,7 @@ func (z zone) yaml() string {
 	if z.Replicas != nil {
 		fmt.Fprintf(&b, "num_replicas: %d\n", *z.Replicas)
 	}
-	return b.String() + "constraints: []\nlease_preferences: []\n"
+	return b.String() + "constraints: " + or(z.Constraints, &constraints{}).flow() + "\nlease_preferences: []\n"
 }
 
 type shownZone struct {
@@ -207,8 +226,8 @@ func (p *planner) configureZone(n *tree.SetZoneConfig) (*relation, error) {
 	if err != nil {
 		return nil, err
 	}
-	if n.YAMLConfig != nil && n.YAMLConfig != tree.DNull || n.AllIndexes {
-		return nil, refuse("zone configurations as YAML")
+	if n.AllIndexes {
+		return nil, refuse("zone configurations of indexes and partitions")
 	}
 	discard := n.YAMLConfig == tree.DNull
 	if discard && chain[0] == "RANGE default" {
@@ -218,16 +237,39 @@ func (p *planner) configureZone(n *tree.SetZoneConfig) (*relation, error) {
 	if n.SetDefault || discard {
 		next = zone{}
 	}
+	if n.SetDefault && chain[0] == "RANGE default" {
+		next = bornZones[0].zone
+	}
+	if n.YAMLConfig != nil && !discard {
+		d, err := p.constant(n.YAMLConfig, types.String)
+		if err != nil {
+			return nil, err
+		}
+		if err := next.read(textValue(d)); err != nil {
+			return nil, pgerror.Newf(pgcode.CheckViolation, "could not parse zone config: %v", err)
+		}
+	}
 	for _, o := range n.Options {
 		key := string(o.Key)
-		if key == "constraints" || key == "lease_preferences" || key == "experimental_lease_preferences" {
+		if key == "lease_preferences" || key == "constraints" && n.Database != "" {
 			return nil, pgerror.Newf(pgcode.FeatureNotSupported, "set zone config constraints and lease_preferences is not supported")
 		}
-		if !slices.Contains([]string{"num_replicas", "range_min_bytes", "range_max_bytes", "gc.ttlseconds"}, key) {
+		if !slices.Contains([]string{"num_replicas", "range_min_bytes", "range_max_bytes", "gc.ttlseconds", "constraints"}, key) {
 			return nil, pgerror.Newf(pgcode.InvalidParameterValue, "unsupported zone config parameter: %q", key)
 		}
 		if o.Value == nil {
 			return nil, refuse("COPY FROM PARENT")
+		}
+		if key == "constraints" {
+			d, err := p.constant(o.Value, types.String)
+			if err != nil {
+				return nil, err
+			}
+			next.Constraints = &constraints{}
+			if err := yaml.UnmarshalStrict([]byte(textValue(d)), next.Constraints); err != nil {
+				return nil, err
+			}
+			continue
 		}
 		d, err := p.constant(o.Value, types.Int)
 		if err != nil {
@@ -239,22 +281,19 @@ func (p *planner) configureZone(n *tree.SetZoneConfig) (*relation, error) {
 		}
 		switch key {
 		case "num_replicas":
-			switch {
-			case *v < 1:
-				return nil, pgerror.Newf(pgcode.CheckViolation, "could not validate zone config: at least one replica is required")
-			case *v == 2:
-				return nil, pgerror.Newf(pgcode.CheckViolation, "could not validate zone config: at least 3 replicas are required for multi-replica configurations")
-			}
 			next.Replicas = ptr(int(*v))
 		case "range_min_bytes":
 			next.MinBytes = ptr(int64(*v))
 		case "range_max_bytes":
 			next.MaxBytes = ptr(int64(*v))
 		default:
-			if *v < 1 {
-				return nil, pgerror.Newf(pgcode.CheckViolation, "could not validate zone config: GC.TTLSeconds minimum allowed is 1")
-			}
 			next.GCTTL = ptr(int(*v))
+		}
+	}
+	if !discard {
+		parent, _ := p.cat.effective(chain[1:]...)
+		if err := p.validate(next, next.over(parent)); err != nil {
+			return nil, err
 		}
 	}
 	return effect("CONFIGURE ZONE 1", func() error {
