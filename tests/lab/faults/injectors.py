@@ -12,6 +12,7 @@ import json
 import subprocess
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
 import kindlab
@@ -196,7 +197,7 @@ def connect_pods() -> None:
     for name, _cidr, _address in table:
         for peer, cidr, via in table:
             if peer != name:
-                until(f"{name} takes its route to {peer}", lambda n=name, c=cidr, v=via: _route(n, c, v), 30, 1)
+                until(f"{name} takes its route to {peer}", partial(_route, name, cidr, via), 30, 1)
 
 
 def _route(node: str, cidr: str, via: str) -> bool:
@@ -208,7 +209,7 @@ def _route(node: str, cidr: str, via: str) -> bool:
 
 def address(node: kindlab.Object) -> str:
     """Where a Kubernetes node's ports are reached from here."""
-    return next(item["address"] for item in node["status"]["addresses"] if item["type"] == "InternalIP")
+    return str(next(item["address"] for item in node["status"]["addresses"] if item["type"] == "InternalIP"))
 
 
 def workers() -> dict[str, str]:

@@ -281,10 +281,10 @@ class Proxy:
                     raise _Cut  # the client has gone
                 upstream.sock.sendall(data)
             if upstream.sock in ready or upstream.pending():
-                data = upstream.some()
-                if data == b"":
+                come = upstream.some()
+                if come == b"":
                     return kept
-                fresh = data or b""
+                fresh = come or b""
 
 
 class _Cut(Exception):
