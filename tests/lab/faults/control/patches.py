@@ -37,15 +37,15 @@ PATCHES = {
     "count": Patch("any number of nodes is allowed", (
         ("spec.py", "    if number < 1 or number == 2:\n", "    if number < 0:\n"),
         ("spec.py", "    if replicas == 1 and not single:\n", "    if False:\n"),
-        ("plan.py", "    if (spec.replicas == 1 and seen.replicas > 1) or (seen.replicas == 1 and spec.replicas > 1):\n", "    if False:\n"),
+        ("present.py", "    if (spec.replicas == 1 and seen.replicas > 1) or (seen.replicas == 1 and spec.replicas > 1):\n", "    if False:\n"),
     )),
     "retired": Patch("a volume of a node that left is taken as it is", (
-        ("plan.py", "def _retired(volume: Object) -> bool:\n", "def _retired(volume: Object) -> bool:\n    return False\n"),
+        ("present.py", "def _retired(volume: Object) -> bool:\n", "def _retired(volume: Object) -> bool:\n    return False\n"),
         ("operations/members.py", "    if found.done and node is not None and node.is_decommissioning:\n", "    if False:\n"),
     )),
     "confirm": Patch("a removal needs no confirmation", (
-        ("operations/remove.py", '    if asked.get("confirm") != asked["name"]:\n', "    if False:\n"),
-        ("operations/remove.py", "    if not spec.deletion_protection or not seen.initialized:\n", "    if True:\n"),
+        ("operations/remove.py", "    if not gate.holds:\n", "    if False:\n"),
+        ("operations/remove.py", "    if not wanted or not seen.initialized:\n", "    if True:\n"),
     )),
     "whole": Patch("an upgrade does not wait for the ranges", (
         ("operations/rollout.py", "        if not whole.whole:\n", "        if False:\n"),

@@ -104,8 +104,8 @@ def nonsense_in_the_options(stage: Stage) -> None:
 
 
 @misoperation(
-    "refused: invalid_option; no pod was restarted; 3 nodes of 3.2.1",
-    "nothing to do; no pod was restarted; 3 nodes of 3.2.1",
+    "refused: invalid_option; no pod was restarted; 3 nodes of 3.2.1; SQL answers outside",
+    "nothing to do; no pod was restarted; 3 nodes of 3.2.1; SQL answers outside",
     stage="hands",
 )
 def nonsense_in_the_options_and_nothing_said(stage: Stage) -> None:
@@ -113,6 +113,7 @@ def nonsense_in_the_options_and_nothing_said(stage: Stage) -> None:
     stage.hand("annotate", "statefulset", NAME, f"{OPTIONS}=nonsense", "--overwrite")
     nothing = dict.fromkeys(set(stage.place.defaults) - {"namespace", "waive"})
     mended(stage, **nothing)
+    stage.sees("SQL answers outside", lambda: acknowledges(stage))
 
 
 @misoperation("nothing to do; no pod was restarted; 3 nodes of 3.2.1", stage="hands")

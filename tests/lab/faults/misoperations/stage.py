@@ -228,7 +228,7 @@ class Stage:
         self.operations += 1
         result = self.place.run(cluster, module=module, seconds=seconds, **options)
         self.note(outcome(result))
-        self.sent.append(result.msg)
+        self.sent.append(f"{result.msg} {result.steps}")
         return result
 
     def decommission(self, node: str, **options: Any) -> Result:
