@@ -86,7 +86,7 @@ RULES = (
     Rule(
         "ranges_steady",
         "scale in, upgrade",
-        "all ranges are whole in two readings further apart than a dead node still counts as live (15 s), with nothing restarted between",
+        "all ranges are whole in two readings as far apart as a dead node still counts as live (15 s), with nothing restarted between",
         mends=True,
     ),
     Rule("jobs_running", "scale in, upgrade", "no schema change, import, restore or backup is running", mends=True),
@@ -179,6 +179,12 @@ def _count(name: str, found: t.Sequence[_ranges.Range], sentence: str) -> Gate:
     return Gate(name, str(len(found)), "≤ 0", not found, sentence.format(named=_ranges.named(found)))
 
 
+def _underreplicated(found: t.Sequence[_ranges.Range]) -> Gate:
+    return _count(
+        "ranges_underreplicated", found, "Fewer live replicas than needed: range {named}. Wait until they are whole."
+    )
+
+
 def common(seen: Observed, deep: Deep | None, subject: int | None) -> list[Gate]:
     """The gates of every disruptive step. subject: node id the step is about, which may itself be leaving or restarting."""
     if seen.nodes is None or deep is None:
@@ -222,11 +228,7 @@ def common(seen: Observed, deep: Deep | None, subject: int | None) -> list[Gate]
             whole.unavailable,
             "No live majority: range {named}. Bring the stopped nodes back first.",
         ),
-        _count(
-            "ranges_underreplicated",
-            whole.underreplicated,
-            "Fewer live replicas than needed: range {named}. Wait until they are whole.",
-        ),
+        _underreplicated(whole.underreplicated),
         Gate(
             "ranges_steady",
             f"{deep.whole_for:.0f} s",
@@ -271,10 +273,9 @@ def _zone_constraints(seen: Observed, deep: Deep, node_id: int | None) -> Gate:
     for rule in deep.constraints:
         fit = [node for node in members if rule.fits(node.locality)]
         staying = [node for node in fit if node.id != node_id]
-        if subject in fit and len(staying) < min(rule.count, len(fit)):
-            blocking.append(
-                f"{rule.target} requires {rule.count} on {rule.text}, {len(staying)} such nodes would remain"
-            )
+        count = _ranges.needed(rule.count, len(members) - 1) if rule.every else rule.count
+        if subject in fit and len(staying) < min(count, len(fit)):
+            blocking.append(f"{rule.target} requires {count} on {rule.text}, {len(staying)} such nodes would remain")
     return Gate(
         "zone_constraints",
         str(len(blocking)),
@@ -324,15 +325,18 @@ def initialize(seen: Observed) -> list[Gate]:
 
 def finalize(seen: Observed, deep: Deep | None, version: tuple[int, ...] | None) -> list[Gate]:
     """Before the cluster version may rise. version: of the image asked for; None when its tag does not say."""
-    from .._engine.profiles import version_of
+    from .._engine.profiles import same_release, version_of
+    from .observe import container
 
     judged = [
         gate
         for gate in common(seen, deep, None)
         if gate.name in ("engine_answers", "nodes_live", "nodes_settled", "ranges_unavailable")
     ]
-    builds = sorted({str(node.build) for node in seen.members()}) if seen.nodes is not None else []
-    same = len(builds) == 1 and (version is None or (version_of(builds[0]) or version)[:3] == version[:3])
+    builds = sorted({node.build or "unknown" for node in seen.members()}) if seen.nodes is not None else []
+    built = version_of(builds[0]) if len(builds) == 1 else None
+    waiting = [name for name, pod in seen.pods.items() if container(pod)["image"] != seen.image]
+    same = built is not None and not waiting and (version is None or same_release(built, version))
     return [
         *judged,
         Gate(
@@ -394,10 +398,22 @@ def _rollout_idle(seen: Observed) -> Gate:
 
 
 def scale_in(seen: Observed, deep: Deep | None, node_id: int | None, pod: str) -> list[Gate]:
-    """Before and during the decommission of one node."""
+    """Before the decommission of one node.
+
+    A half-done rollout stands in the way of a node that runs, not of a dead one: that may be what the rollout waits for.
+    """
     gates = common(seen, deep, node_id)
     if deep is None or seen.nodes is None:
         return gates
+    subject = next((node for node in seen.nodes if node.id == node_id), None)
+    dead = subject is not None and not subject.is_live
+    if dead:  # what lacks only its replica is mended by this very step, and will never be whole before it
+        lacking = deep.wholeness(seen, also=node_id).underreplicated
+        gates = [
+            _underreplicated(lacking) if gate.name == "ranges_underreplicated" else gate
+            for gate in gates
+            if gate.name != "ranges_steady"
+        ]
     # How many stay is counted from the pods too: a node still starting has no row, but it is going to be there.
     staying = [node for node in seen.members() if node.id != node_id and not node.is_decommissioning]
     wanted = max((_ranges.needed(item.wanted, len(staying) + 1) for item in deep.ranges), default=3)
@@ -423,7 +439,8 @@ def scale_in(seen: Observed, deep: Deep | None, node_id: int | None, pod: str) -
             f"Nodes {', '.join(str(node.id) for node in live)} all have the address of {pod}. Wait until the dead one's liveness expires.",
         )
     )
-    gates.append(_rollout_idle(seen))
+    if not dead:
+        gates.append(_rollout_idle(seen))
     room = deep.room_without(node_id)
     if room is not None:
         moved, free = room

@@ -21,6 +21,20 @@ _SHAPES = {
 }
 
 
+_NOTES = ("waiting", "moving", "pulled", "from", "undoing", "at_step", "options")  # dictionaries inside an operation
+
+
+def _sound(operation: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
+    """An operation without what in it is of the wrong shape."""
+    kept = {key: value for key, value in operation.items() if key not in _NOTES or isinstance(value, dict)}
+    for key in ("steps", "pods"):
+        if key in kept and not isinstance(kept[key], list):
+            del kept[key]
+    if "steps" in kept:
+        kept["steps"] = [item for item in kept["steps"] if isinstance(item, dict) and {"step", "seconds"} <= set(item)]
+    return kept
+
+
 def _named(operation: t.Any) -> bool:
     return isinstance(operation, dict) and isinstance(operation.get("name"), str)
 
@@ -55,6 +69,8 @@ class Journal:
         kept = {name: known[name] for name, kind in _SHAPES.items() if isinstance(known.get(name), kind)}
         if not _named(kept.get("operation")):
             kept.pop("operation", None)
+        else:
+            kept["operation"] = _sound(kept["operation"])
         history = known.get("history")
         return cls(**kept, history=tuple(filter(_named, history)) if isinstance(history, list) else ())
 

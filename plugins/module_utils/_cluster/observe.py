@@ -63,9 +63,10 @@ class Deep:
     whole_for: float = 0.0
     apart: float = 0.0
 
-    def wholeness(self, seen: Observed) -> Wholeness:
+    def wholeness(self, seen: Observed, also: int | None = None) -> Wholeness:
+        """also: id of a dead node whose replicas count as if it lived."""
         members = seen.members()
-        live = {node.id for node in members if node.is_live and node.is_available}
+        live = {node.id for node in members if (node.is_live and node.is_available) or node.id == also}
         return _ranges.wholeness(self.ranges, live, len([node for node in members if not node.is_decommissioning]))
 
     def room_without(self, node_id: int | None) -> tuple[int, int] | None:
@@ -318,10 +319,12 @@ def _wanted(zones: t.Iterable[t.Mapping[str, t.Any]]) -> t.Callable[[t.Mapping[s
     return wanted
 
 
-def _constraints(zone: t.Mapping[str, t.Any]) -> list[Constraint]:
+def _constraints(zone: t.Mapping[str, t.Any], wanted: t.Callable[[t.Mapping[str, t.Any]], int]) -> list[Constraint]:
+    """What one zone requires; the number of replicas it does not say itself is that of the zone above it."""
     config = zone["raw_config_sql"] or ""
     own = _WANTED.search(config)
-    return _ranges.constraints(zone["target"] or "a zone", config, int(own.group(1)) if own else 3)
+    count = int(own.group(1)) if own else wanted({**zone, "start_pretty": "/Table"})
+    return _ranges.constraints(zone["target"] or "a zone", config, count)
 
 
 def _ids(text: str | None) -> frozenset[int]:
@@ -360,7 +363,7 @@ def look_deep(engine: Engine, seen: Observed) -> Deep | None:
             Store(*(int(float(row[key] or 0)) for key in ("node_id", "capacity", "available", "used")))
             for row in stores
         ),
-        tuple(item for zone in zones for item in _constraints(zone)),
+        tuple(item for zone in zones for item in _constraints(zone, wanted)),
         max(
             (int(found.group(1)) for zone in zones if (found := _LARGEST.search(zone["raw_config_sql"] or ""))),
             default=0,

@@ -110,7 +110,6 @@ def place(
                 "Nothing was changed. Add a node, widen local_nodes or tolerations, or set anti_affinity to preferred.",
                 "no_node",
                 node=f"{spec.name}-{ordinal}",
-                resumable=False,
             )
         by_zone = [zones.get(name or "") for name in taken]
         placed[ordinal] = min(free, key=lambda name: (by_zone.count(zones[name]), taken.count(name), name))

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import typing as t
+from dataclasses import replace
 
 from .._engine.profiles import cluster_version, version_from_image, version_of
 from . import compare, manifests, placement, quantity
@@ -72,8 +73,9 @@ def present(spec: Spec, seen: Observed, profile: Profile, *, kube_nodes: t.Seque
         if not fresh:
             rollout, held = _rollout(spec, seen, profile, changes)
             steps += rollout
-        if not held:
-            steps += _joining(spec, seen, changes)
+        joining = _joining(spec, seen, changes)
+        held += joining if held else []
+        steps += [] if held else joining
         if again and again not in [step.id for step in steps]:
             verb, _slash, rest = again.partition("/")
             # After the objects: what it waits for may need a Service that somebody deleted meanwhile.
@@ -87,16 +89,17 @@ def present(spec: Spec, seen: Observed, profile: Profile, *, kube_nodes: t.Seque
                     facts={} if verb == "create" else {"ordinal": ordinal_of(rest)},
                 ),
             )
-        if not held and not fresh:
-            steps += _final(spec, seen, steps)
         if not steps and not settled(spec, seen):
             steps.append(Step("settle", "wait until every pod is ready and live"))
         under_way = str(seen.journal.operation.get("name") or "")
         if under_way and under_way not in NODE_OPERATIONS and not any(step.operation for step in steps):
-            steps.append(Step("close", f"{under_way} of an earlier run is complete"))
+            steps.append(Step("close", f"{under_way} of an earlier run is over, nothing of it is left to do"))
+        if not held and not fresh:
+            steps += _final(spec, seen, steps)
     steps, later = _paused(spec, seen, steps, changes)
-    plan = Plan(_headline(spec, seen, steps, held), tuple(steps), (*held, *later), changes=changes, held=bool(held))
-    return permitted(plan, spec)
+    plan = Plan("", tuple(steps), (*later, *held), changes=changes, held=bool(held) and not later)
+    plan = permitted(plan, spec)
+    return replace(plan, headline=_headline(spec, seen, plan.steps, held if plan.held else ()))
 
 
 def _paused(
@@ -398,7 +401,6 @@ def refuse_few_nodes(spec: Spec, kube_nodes: t.Sequence[Object]) -> None:
             + (f" ({reasons})" if reasons else "")
             + ". Nothing was changed. Add nodes, or set anti_affinity to preferred.",
             "no_node",
-            resumable=False,
         )
 
 
@@ -446,7 +448,7 @@ def _leaving(spec: Spec, seen: Observed, changes: dict[str, tuple[t.Any, t.Any]]
                 asked="replicas" in spec.asked,  # else it only goes on, or tidies up
                 disruptive=True,
                 pod=pod,
-                facts={"ordinal": ordinal},
+                facts={"ordinal": ordinal, "local": spec.storage == "local"},
             )
         )
     if wanted < seen.replicas:
@@ -497,7 +499,7 @@ def _rollout(
     nodes = {
         node: pod for pod in pods if (node := seen.pods[pod]["spec"].get("nodeName"))
     }  # one pod a Kubernetes node is enough
-    pull = len(nodes) if upgrade and spec.pre_pull else 0
+    pull = sorted(nodes) if upgrade and spec.pre_pull else []
     steps = []
     for pod in pods:
         node = seen.node_of(pod)
@@ -525,15 +527,17 @@ def _rollout(
         return [], held
     first = []
     if upgrade and _must_preserve(spec, seen, profile):
-        first.append(
-            Step("preserve", "the cluster version is held, so that the upgrade can be undone", operation, asked=asked)
-        )
-    if pull and (seen.journal.operation.get("pulled") or {}).get("image") != spec.image:
-        title = f"{spec.image} runs once on {', '.join(sorted(nodes))}"
-        first.append(
-            Step("prepull", title, operation, asked=asked, facts={"nodes": {pod: node for node, pod in nodes.items()}})
-        )
+        first.append(Step("preserve", "the cluster version is held, so that the upgrade can be undone", operation))
+    if pull and not set(pull) <= pulled_nodes(seen, spec.image):
+        title = f"{spec.image} runs once on {', '.join(pull)}"
+        first.append(Step("prepull", title, operation, facts={"nodes": {pod: node for node, pod in nodes.items()}}))
     return [*first, *steps], held
+
+
+def pulled_nodes(seen: Observed, image: str) -> set[str]:
+    """Kubernetes nodes on which the operation under way has seen this image run."""
+    pulled = seen.journal.operation.get("pulled") or {}
+    return set(pulled.get("nodes") or ()) if pulled.get("image") == image else set()
 
 
 def _must_preserve(spec: Spec, seen: Observed, profile: Profile) -> bool:

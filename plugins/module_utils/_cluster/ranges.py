@@ -8,7 +8,6 @@ replica lists still look complete when a node is down; so both views are joined 
 
 from __future__ import annotations
 
-import json
 import re
 import typing as t
 from dataclasses import dataclass
@@ -80,43 +79,46 @@ def by_table(ranges: t.Sequence[Range], limit: int = 5) -> str:
 class Constraint:
     """What a zone requires of nodes that hold its replicas.
 
-    target: the zone as the engine names it. tiers: C(key=value) each such node's locality must hold. count: replicas.
+    target: the zone as the engine names it. tiers, without: C(key=value) that such a node's locality must, must not hold. count:
+    replicas; every: it is all of them, as many as the zone keeps.
     """
 
     target: str
     tiers: tuple[str, ...]
     count: int
+    without: tuple[str, ...] = ()
+    every: bool = False
 
     @property
     def text(self) -> str:
-        return ",".join(f"+{tier}" for tier in self.tiers)
+        return ",".join([*(f"+{tier}" for tier in self.tiers), *(f"-{tier}" for tier in self.without)])
 
     def fits(self, locality: str | None) -> bool:
-        return set(self.tiers) <= {part.strip() for part in (locality or "").split(",")}
+        there = {part.strip() for part in (locality or "").split(",")}
+        return set(self.tiers) <= there and not set(self.without) & there
 
 
 _CONSTRAINTS = re.compile(r"^\s*constraints = '(.*)'", re.MULTILINE)
 
 
 def constraints(target: str, config: str, wanted: int) -> list[Constraint]:
-    """The required constraints in a zone's C(raw_config_sql).
+    """The constraints in a zone's C(raw_config_sql). wanted: replicas the zone keeps.
 
     Both forms of the product (engine transcripts 24): C([+region=NODE1]) for every replica, C({"+region=NODE1": 2}) for so many.
     """
     found = _CONSTRAINTS.search(config)
     text = found.group(1).strip() if found else ""
-    if text.startswith("{"):
-        try:
-            groups = [(str(key).split(","), int(count)) for key, count in json.loads(text).items()]
-        except (ValueError, TypeError, AttributeError):
-            groups = [(key.split(","), int(count)) for key, count in re.findall(r'"?([^"{}:]+?)"?\s*:\s*(\d+)', text)]
+    every = not text.startswith("{")
+    if every:
+        groups = [(text.strip("[]"), wanted)]
     else:
-        groups = [(text.strip("[]").split(","), wanted)]
+        groups = [(words, int(count)) for words, count in re.findall(r'"?([^"{}:]+?)"?\s*:\s*(\d+)', text)]
     made = []
     for words, count in groups:
-        tiers = tuple(word.strip().strip('"')[1:] for word in words if word.strip().strip('"').startswith("+"))
-        if tiers:
-            made.append(Constraint(target, tiers, count))
+        parts = [word.strip().strip('"') for word in words.split(",")]
+        must, must_not = (tuple(part[1:] for part in parts if part.startswith(sign)) for sign in "+-")
+        if must or must_not:
+            made.append(Constraint(target, must, count, must_not, every))
     return made
 
 

@@ -40,10 +40,15 @@ _BY_VERB: dict[str, tuple[Right, ...]] = {
     "drop": (("delete", "persistentvolumeclaims", "", True),),
     "initialize": (*_EXEC, ("patch", "persistentvolumeclaims", "", True)),
     "remember": (*_EXEC, ("patch", "persistentvolumeclaims", "", True)),
-    "scale_out": (*_EXEC, ("patch", "statefulsets", "apps", True)),
-    "upgrade": (*_EXEC, ("patch", "statefulsets", "apps", True)),
-    "reconfigure": (*_EXEC, ("patch", "statefulsets", "apps", True)),
-    "reclaim": (*_EXEC, ("delete", "pods", "", True), ("patch", "persistentvolumes", "", False)),
+    "scale_out": (*_EXEC, ("patch", "statefulsets", "apps", True), ("patch", "persistentvolumeclaims", "", True)),
+    "upgrade": (*_EXEC, ("patch", "statefulsets", "apps", True), ("delete", "pods", "", True)),
+    "reconfigure": (*_EXEC, ("patch", "statefulsets", "apps", True), ("delete", "pods", "", True)),
+    "reclaim": (
+        *_EXEC,
+        ("delete", "pods", "", True),
+        ("patch", "persistentvolumeclaims", "", True),
+        ("patch", "persistentvolumes", "", False),
+    ),
     "preserve": _EXEC,
     "prepull": (("create", "pods", "", True), ("delete", "pods", "", True), ("get", "pods/log", "", True)),
     "finalize": _EXEC,
@@ -76,6 +81,8 @@ def needed(plan: Plan) -> list[Right]:
             resource, group = _PLURAL[kind]
             wanted["delete" if verb == "delete" else "patch", resource, group, kind != "Namespace"] = None
         wanted.update(dict.fromkeys(_BY_VERB.get(verb, ())))
+        if step.facts.get("local"):
+            wanted.update(dict.fromkeys(_VOLUME))
     return list(wanted)
 
 

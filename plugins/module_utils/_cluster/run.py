@@ -448,8 +448,14 @@ class Run:
             facts["at_step"] = {"id": step.id, "run": self.run_id, "since": time.time()}
         if journal.operation and journal.operation.get("name") != name:
             journal = journal.end(utc(), "done")
-        if name in ("upgrade", "reconfigure") and "from" not in journal.operation:
-            facts["from"] = {"image": ctx.seen.image, "options": ctx.seen.noted}
+        if (journal.operation.get("undoing") or {}).get("run") not in (None, self.run_id):
+            facts["undoing"] = {}  # of a run that went back and was killed; this one goes where it was asked to
+        if name in ("upgrade", "reconfigure") and (
+            "from" not in journal.operation or journal.operation.get("name") != name
+        ):
+            last = journal.history[-1] if journal.history else {}
+            held = last.get("from") if last.get("outcome") == "held" and last.get("name") == name else None
+            facts["from"] = held or {"image": ctx.seen.image, "options": ctx.seen.noted}
         ctx.write_journal(journal.begin(name, self.who, utc(), **facts))
 
     # ---- the answer
@@ -500,7 +506,7 @@ def before(spec: Spec, journal: Journal) -> Spec:
     values = {
         name: COERCE[option.kind](option, noted[name]) if name in noted else option.default
         for name, option in shaping.items()
-        if name != "image"
+        if name != "image" and noted  # without a note nobody knows better than what is in force
     }
     values["image"] = origin.get("image") or spec.image
     changed = {name for name, value in values.items() if value != spec.values[name]}

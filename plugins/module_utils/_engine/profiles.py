@@ -254,7 +254,7 @@ def version_path(profile: Profile, source: Version | None, target: Version | Non
     """Whether ``target`` may replace ``source`` in place (one node at a time)."""
     if source is None or target is None:
         return PathVerdict(True, "one of the versions is not known")
-    if source[:3] == target[:3]:
+    if same_release(source, target):
         return PathVerdict(True, "same version")
     for rule in profile.rules:
         if _within(source, rule.source) and _within(target, rule.target):
@@ -262,6 +262,12 @@ def version_path(profile: Profile, source: Version | None, target: Version | Non
     if target < source:
         return PathVerdict(True, "older than what runs: only to undo an upgrade", downgrade=True)
     return PathVerdict(True, "one node at a time")
+
+
+def same_release(one: Version, other: Version) -> bool:
+    """Whether two versions are the same as far as both say it: a tag C(3.3) is a build V3.3.0."""
+    parts = min(len(one), len(other), 3)
+    return one[:parts] == other[:parts]
 
 
 def cluster_version(profile: Profile, version: Version | None) -> str:

@@ -9,7 +9,7 @@ import typing as t
 from .. import gates, verdict
 from ..context import utc
 from ..errors import InputError
-from ..names import owned
+from ..names import COMPONENT, owned
 from ..observe import KINDS
 from ..placement import ordinals_of
 from . import volumes
@@ -65,6 +65,13 @@ def _end_pods(ctx: Context) -> None:
         ctx.client.delete("Pod", name, ctx.names.namespace, grace=1)
 
 
+def _end_helpers(ctx: Context) -> None:
+    """Short-lived pods that a killed run left."""
+    for pod in ctx.client.list("Pod", ctx.names.namespace, labels=ctx.names.selector)[0]:
+        if pod["metadata"]["labels"].get(COMPONENT) != "database":
+            ctx.client.delete("Pod", pod["metadata"]["name"], ctx.names.namespace, grace=0)
+
+
 def pods(ctx: Context, step: Step) -> None:
     _end_pods(ctx)
     if not _keeps_claims(ctx):
@@ -108,6 +115,7 @@ def local_volumes(ctx: Context, step: Step) -> None:
 
 def journal(ctx: Context, step: Step) -> None:
     """Last of all: until here a run that was killed knows what it was doing."""
+    _end_helpers(ctx)
     _all(ctx, "ConfigMap")
 
 

@@ -14,13 +14,13 @@ from dataclasses import replace
 
 from ..._engine import profiles
 from ..._engine.parse import version as build_of
-from .. import compare, gates, manifests, verdict
+from .. import compare, gates, manifests, present, verdict
 from ..context import utc
 from ..errors import ClusterError
 from ..names import OPTIONS, ordinal_of
 from ..observe import container, ready
 from ..progress import Falling
-from . import create
+from . import create, helpers
 
 if t.TYPE_CHECKING:
     from ..context import Context
@@ -54,26 +54,16 @@ def prepull(ctx: Context, step: Step) -> None:
     """Run the new image's C(version) once on every node that needs it; ClusterError (image_pull) with nothing restarted."""
     nodes: dict[str, str] = step.facts["nodes"]
     pods = {ctx.names.puller(ordinal_of(pod) or 0): (pod, node) for pod, node in nodes.items()}
+    wanted = {
+        name: manifests.puller(ctx.spec, ctx.profile, ordinal_of(pod) or 0, node) for name, (pod, node) in pods.items()
+    }
+
+    def builds_said() -> list[str]:
+        said = [build_of(ctx.client.logs(ctx.names.namespace, name, "pull")) for name in pods]
+        return sorted({build for build in said if build is not None})
+
     try:
-        for name, (pod, node) in pods.items():
-            ctx.client.delete("Pod", name, ctx.names.namespace, grace=0)  # of a run that was killed
-            ctx.client.create(manifests.puller(ctx.spec, ctx.profile, ordinal_of(pod) or 0, node))
-        ctx.wait(
-            lambda: verdict.of_pods(
-                {name: found for name in pods if (found := ctx.client.get("Pod", name, ctx.names.namespace))},
-                pods,
-                verdict.ran,
-            ),
-            step.id,
-            poll=1.0,
-        )
-        builds = sorted(
-            {
-                build
-                for name in pods
-                if (build := build_of(ctx.client.logs(ctx.names.namespace, name, "pull"))) is not None
-            }
-        )
+        builds = helpers.run(ctx, wanted, verdict.ran, step.id, builds_said)
     except ClusterError as error:
         pod, node = pods.get(str(error.facts.get("node")), ("", ""))
         raise ClusterError(
@@ -81,9 +71,6 @@ def prepull(ctx: Context, step: Step) -> None:
             error.reason,
             **{**error.facts, "node": pod or error.facts.get("node")},
         ) from error
-    finally:
-        for name in pods:
-            ctx.client.delete("Pod", name, ctx.names.namespace, grace=0)
     journal = ctx.seen.journal
     pulled = {"image": ctx.spec.image, "nodes": sorted(set(nodes.values())), "build": ", ".join(builds)}
     ctx.write_journal(replace(journal, operation={**journal.operation, "pulled": pulled}))
@@ -108,18 +95,17 @@ def before(ctx: Context, step: Step) -> list[gates.Gate]:
 
 def _pullable(ctx: Context, step: Step) -> list[gates.Gate]:
     """Proven by the pre-pull, as the journal remembers."""
-    if not step.facts.get("pre_pull"):
+    wanted = set(step.facts.get("pre_pull") or ())
+    if not wanted:
         return []
-    pulled = ctx.seen.journal.operation.get("pulled") or {}
-    proven = len(pulled.get("nodes") or ()) if pulled.get("image") == ctx.spec.image else 0
-    wanted = step.facts["pre_pull"]
+    missing = sorted(wanted - present.pulled_nodes(ctx.seen, ctx.spec.image))
     return [
         gates.Gate(
             "image_pullable",
-            f"{proven} of {wanted}",
+            f"{len(wanted) - len(missing)} of {len(wanted)}",
             "all",
-            proven >= 1,
-            "The new image has not been run on the nodes yet; step prepull does it.",
+            not missing,
+            f"The new image has not been run on {', '.join(missing)} yet; step prepull does it.",
         )
     ]
 
@@ -393,7 +379,7 @@ def _serving(ctx: Context, pod: str) -> verdict.Verdict:
     if node is None or not (node.is_live and node.is_available):
         return verdict.Verdict(False, f"pod {pod} is ready, but the engine does not count it as live yet", pod=pod)
     wanted, built = profiles.version_from_image(ctx.spec.image), profiles.version_of(node.build)
-    if wanted and built and wanted[:3] != built[:3]:
+    if wanted and built and not profiles.same_release(wanted, built):
         return verdict.Verdict(
             False,
             f"{pod} reports build {node.build}, the image says {ctx.spec.image}",

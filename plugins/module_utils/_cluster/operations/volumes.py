@@ -14,7 +14,7 @@ from ..errors import ClusterError, InputError
 from ..names import CLUSTER_ID, RETIRED, STORE
 from ..observe import ready
 from ..placement import node_of
-from . import create
+from . import create, helpers
 
 if t.TYPE_CHECKING:
     from ..context import Context
@@ -118,18 +118,12 @@ def run_pods(ctx: Context, places: t.Sequence[Place], action: str, step: str) ->
         )
     suffix = datetime.now(timezone.utc).strftime("%Y%m%d-%H%M%S")
     pods = {ctx.names.preparer(place.ordinal): place for place in places}
+    wanted = {
+        name: manifests.preparer(ctx.spec, place.ordinal, place.node, place.path, action, suffix)
+        for name, place in pods.items()
+    }
     try:
-        for name, place in pods.items():
-            # One left by a run that was killed may do something else: it goes first.
-            if ctx.client.delete("Pod", name, ctx.names.namespace, grace=0):
-                ctx.say(f"removed pod {name} of an interrupted run")
-            ctx.client.create(manifests.preparer(ctx.spec, place.ordinal, place.node, place.path, action, suffix))
-        ctx.wait(
-            lambda: verdict.worst(
-                verdict.completed(ctx.client.get("Pod", name, ctx.names.namespace), name) for name in pods
-            ),
-            step,
-        )
+        helpers.run(ctx, wanted, verdict.completed, step, lambda: None)
     except ClusterError as error:
         if error.reason != "volume_not_empty":
             raise
@@ -140,9 +134,6 @@ def run_pods(ctx: Context, places: t.Sequence[Place], action: str, step: str) ->
             error.reason,
             **error.facts,
         ) from error
-    finally:
-        for name in pods:
-            ctx.client.delete("Pod", name, ctx.names.namespace, grace=0)
 
 
 def stamp(ctx: Context) -> None:

@@ -1,0 +1,75 @@
+# Copyright (c) 2026, kaiwudb.kubernetes contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Short-lived pods that do one thing on one Kubernetes node each. PRIVATE to the collection."""
+
+from __future__ import annotations
+
+import typing as t
+
+from .. import verdict
+from ..context import Paused
+from ..names import RUN
+
+if t.TYPE_CHECKING:
+    from ..context import Context
+
+T = t.TypeVar("T")
+Manifest = dict[str, t.Any]
+
+
+def run(
+    ctx: Context,
+    wanted: t.Mapping[str, Manifest],
+    judge: t.Callable[..., verdict.Verdict],
+    step: str,
+    then: t.Callable[[], T],
+) -> T:
+    """All of them at once, until C(judge) says done of each; then C(then), while their logs can still be read.
+
+    They are gone afterwards, whatever happens; only a slice that ends leaves them for the next one of the same run, for the image
+    may take longer to come than a slice.
+    """
+    try:
+        for name, manifest in wanted.items():
+            _ensure(ctx, name, manifest)
+        ctx.wait(
+            lambda: verdict.of_pods(
+                {name: pod for name in wanted if (pod := ctx.client.get("Pod", name, ctx.names.namespace))},
+                wanted,
+                judge,
+            ),
+            step,
+            poll=1.0,
+        )
+        result = then()
+    except Paused:
+        raise
+    except BaseException:
+        _clean(ctx, wanted)
+        raise
+    _clean(ctx, wanted)
+    return result
+
+
+def _ensure(ctx: Context, name: str, manifest: Manifest) -> None:
+    manifest["metadata"]["annotations"] = {RUN: ctx.run_id}
+    there = ctx.client.get("Pod", name, ctx.names.namespace)
+    if there is not None:
+        mine = (there["metadata"].get("annotations") or {}).get(RUN) == ctx.run_id
+        if mine and _work(there) == _work(manifest) and not there["metadata"].get("deletionTimestamp"):
+            return
+        # One left by a run that was killed may do something else: it goes first.
+        ctx.client.delete("Pod", name, ctx.names.namespace, grace=0)
+        ctx.say(f"removed pod {name} of an interrupted run")
+    ctx.client.create(manifest)
+
+
+def _work(pod: t.Mapping[str, t.Any]) -> tuple[t.Any, ...]:
+    """What a pod is to do: its node, image and command, but for an archive's time at the end."""
+    container = pod["spec"]["containers"][0]
+    return pod["spec"].get("nodeName"), container["image"], tuple(container["command"][:5])
+
+
+def _clean(ctx: Context, names: t.Iterable[str]) -> None:
+    for name in names:
+        ctx.client.delete("Pod", name, ctx.names.namespace, grace=0)
