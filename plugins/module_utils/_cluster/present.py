@@ -38,7 +38,7 @@ def present(spec: Spec, seen: Observed, profile: Profile, *, kube_nodes: t.Seque
     fixed = _fixed_differences(spec, seen)
     if fixed:
         raise fixed
-    steps = _objects(spec, seen, profile, changes)
+    steps = [*_returning(spec, seen), *_objects(spec, seen, profile, changes)]
     mended = len(steps)
     steps += _volumes(spec, seen, kube_nodes, changes)
     held: list[Step] = []
@@ -404,24 +404,29 @@ def refuse_few_nodes(spec: Spec, kube_nodes: t.Sequence[Object]) -> None:
         )
 
 
+def _returning(spec: Spec, seen: Observed) -> list[Step]:
+    """Nodes that were leaving by our order and are wanted again; the journal's operation knows which, so they come before any other."""
+    if seen.statefulset is None or seen.journal.operation.get("name") != "scale_in":
+        return []
+    going = seen.journal.operation.get("pods") or ()
+    return [
+        Step(
+            f"recommission/{pod}",
+            f"node {node.id} was leaving and stays",
+            "scale_in",
+            asked="replicas" in spec.asked,
+            pod=pod,
+            facts={"id": node.id},
+        )
+        for pod in seen.expected_pods()[: spec.replicas]
+        if pod in going and (node := seen.node_of(pod)) is not None and node.is_decommissioning
+    ]
+
+
 def _leaving(spec: Spec, seen: Observed, changes: dict[str, tuple[t.Any, t.Any]]) -> list[Step]:
-    """Nodes to put back, ordinals to take away from the highest down, and claims left by pods that are gone."""
+    """Ordinals to take away from the highest down, and claims left by pods that are gone."""
     steps = []
     wanted = spec.replicas
-    going = set(seen.journal.operation.get("pods") or ()) if seen.journal.operation.get("name") == "scale_in" else set()
-    for pod in seen.expected_pods()[:wanted]:
-        node = seen.node_of(pod)
-        if node is not None and node.is_decommissioning and pod in going:
-            steps.append(
-                Step(
-                    f"recommission/{pod}",
-                    f"node {node.id} was leaving and stays",
-                    "scale_in",
-                    asked="replicas" in spec.asked,
-                    pod=pod,
-                    facts={"id": node.id},
-                )
-            )
     left = sorted(
         (
             ordinal
