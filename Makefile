@@ -3,9 +3,10 @@
 #
 #   make test                       everything, as continuous integration runs it (.ci/run); ends with its counts
 #   make demo                       the article's whole job on the kind cluster
+#   make faults                     kills, misoperations and faults in every row, under a workload; ends with its figures (about two hours)
 #   make molecule SCENARIO=deploy   one scenario; without SCENARIO all of them
 #   make lab-up / lab-images        the kind cluster / the database's images in it
-#   make lint | typing | units | sanity | engine | conformance | careless | modules | behaviour | harness
+#   make lint | typing | units | sanity | engine | conformance | careless | faults-quick | modules | behaviour | harness
 #   make install                    the collection from its tarball into .lab/collections
 #   make clean                      removes cluster, images, containers, an engine the lab started, and .lab
 #
@@ -16,7 +17,7 @@ SCENARIO ?= local_pv deploy article_bini sql scale upgrade remove fleet
 run = tests/lab/env/run
 stages = lint typing units units-newer sanity sanity-newer engine conformance careless modules modules-newer behaviour harness
 
-.PHONY: test demo molecule lab-up lab-images install clean $(stages)
+.PHONY: test demo faults faults-quick molecule lab-up lab-images install clean $(stages)
 .DEFAULT_GOAL := test
 .NOTPARALLEL:
 
@@ -31,6 +32,12 @@ molecule: lab-up lab-images install
 
 demo: lab-up lab-images install
 	@$(run) demo
+
+faults: lab-up lab-images install
+	@$(run) faults-all
+
+faults-quick: lab-up lab-images install
+	@$(run) faults
 
 lab-up:
 	@tests/lab/kind/up

@@ -282,6 +282,31 @@ def behaviour(log: Path, echo: bool) -> list[Check]:
     )  # fmt: skip
 
 
+def faults(log: Path, echo: bool, part: str = "quick") -> list[Check]:
+    """The matrices of kills, misoperations and faults, and the control, on the cluster under a workload; then tables and figures.
+
+    part: ``quick`` for the marked part of each, ``all`` for every row.
+    """
+    lab = ws.REPO / "tests" / "lab"
+    environment = first()
+    ws.install(environment, log)
+    record = ws.RESULTS / f"faults-{part}.jsonl"
+    record.unlink(missing_ok=True)
+    quick = ["-m", "quick", "--every", "12"] if part == "quick" else []
+    checks = _pytest(
+        log, echo, [lab / "faults"], environment=environment, cwd=ws.REPO,
+        path=[ws.COLLECTIONS, ws.REPO, lab, lab / "apiserver"],
+        options=["-n", "2", "--dist", "loadgroup", "--import-mode=importlib", *quick],
+        env={**ws.cluster_env(), "KAIWUDB_COLLECTIONS": str(ws.COLLECTIONS), "KAIWUDB_FAULTS_RECORD": str(record)},
+        seconds=1500 if part == "quick" else 3 * 3600,
+    )  # fmt: skip
+    told = _checked(
+        "tables and figures", [environment.venv / "bin" / "python", lab / "faults" / "figures.py", record, log.with_suffix(".md")],
+        log, echo,
+    )  # fmt: skip
+    return [*checks, told]
+
+
 def lab_up(log: Path, echo: bool) -> list[Check]:
     """The cluster, and the images in it."""
     return [_checked("cluster", [ws.KIND / "up"], log, echo, seconds=2400), *images(log, echo)]
@@ -348,6 +373,11 @@ STAGES = (
     Stage("behaviour", behaviour, after_lab=True, nodes=True),
     Stage("conformance", conformance, after_lab=True),
     Stage("careless", careless, after_lab=True, nodes=True),
+    Stage("faults", faults, after_lab=True, nodes=True),
     *(Stage(f"molecule-{scenario}", molecule(scenario), after_lab=True, nodes=True) for scenario in SCENARIOS),
 )
-ON_DEMAND = (Stage("lab-images", images), Stage("demo", demo, after_lab=True))
+ON_DEMAND = (
+    Stage("lab-images", images),
+    Stage("demo", demo, after_lab=True),
+    Stage("faults-all", lambda log, echo: faults(log, echo, "all"), after_lab=True, nodes=True),
+)

@@ -3,12 +3,15 @@
 """One line a row of every matrix, in one file; the tables and the figures are made from it and from nothing else.
 
 ``KAIWUDB_FAULTS_RECORD`` names the file (default: .lab/results/faults.jsonl). Workers of one test run append to it side by side.
+
+    python tests/lab/faults/figures.py RECORD [REPORT.md]       # prints the figures; the tables go to the report
 """
 
 from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -58,9 +61,7 @@ def record(row: Row) -> None:
 def read(file: Path | None = None) -> list[Row]:
     """All rows of the file, in order."""
     file = file or record_file()
-    return (
-        [Row(**json.loads(line)) for line in file.read_text(encoding="utf-8").splitlines()] if file.exists() else []
-    )
+    return [Row(**json.loads(line)) for line in file.read_text(encoding="utf-8").splitlines()] if file.exists() else []
 
 
 def figures(rows: Iterable[Row]) -> dict[str, int]:
@@ -99,3 +100,27 @@ def report(rows: Sequence[Row]) -> str:
             parts.append(f"## {matrix} ({len(mine)} rows)\n\n{table(mine)}")
     sums = "\n".join(f"| {name} | {count} |" for name, count in figures(rows).items())
     return "\n\n".join([*parts, f"## Figures\n\n| what | count |\n|---|---|\n{sums}"]) + "\n"
+
+
+def main(arguments: list[str]) -> int:
+    """0; 1 when there is no row, a row was lost, or a retry failed that no fault explains."""
+    rows = read(Path(arguments[0])) if arguments else read()
+    if len(arguments) > 1:
+        Path(arguments[1]).write_text(report(rows), encoding="utf-8")
+    for name, count in (sums := figures(rows)).items():
+        print(f"{count:>8}  {name}")
+    control = [row for row in rows if row.matrix == "control"]
+    if control:
+        print(
+            f"{sum(row.held for row in control):>8}  rows of the control that lose data or wedge without the gates, of {len(control)}"
+        )
+    bad = (
+        sums["acknowledged rows lost"]
+        + sums["retries that failed, database nodes undisturbed"]
+        + sums["runs that needed a human"]
+    )
+    return 1 if not rows or bad else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
