@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster import manifests
@@ -30,7 +31,8 @@ from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._engine.parse i
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._engine.profiles import PROFILES
 
 Object = dict[str, Any]
-OLD, NEW = "kwdb/kwdb:3.2.1", "kwdb/kwdb:3.2.2"
+# FAR is the first release whose cluster version is not known: an upgrade to it is held until somebody finalises.
+OLD, NEW, FAR = "kwdb/kwdb:3.2.1", "kwdb/kwdb:3.2.2", "kwdb/kwdb:3.3.0"
 ID = "0d8b4f4c-4c5a-4b8e-9d4e-2f6a3f1f7c11"
 NAMES = Names("kw", "db")
 LABELS = {
@@ -40,6 +42,8 @@ LABELS = {
 }
 REQUIRED = {"name": "kw", "namespace": "db", "image": OLD, "security": "insecure"}
 DEFAULT = {option.name: option.default for option in OPTIONS}
+
+RETIRED = {"kaiwudb.kubernetes/retired": "2026-11-23T09:30:00Z"}
 
 
 def spec(**asked: Any) -> Spec:
@@ -213,8 +217,6 @@ def live(
 
 def silent(seen: Observed, why: str = "cannot dial server") -> Observed:
     """The same without an answer of the engine."""
-    from dataclasses import replace
-
     return replace(seen, nodes=None, engine_silence=why)
 
 
@@ -224,8 +226,10 @@ def ranges(
     return tuple(Range(number, name, frozenset(replicas), wanted) for number in range(1, count + 1))
 
 
-def deep(found: Sequence[Range] | None = None, *, jobs: Sequence[Job] = (), stores: Sequence[Store] = ()) -> Deep:
-    return Deep(tuple(ranges() if found is None else found), tuple(jobs), tuple(stores))
+def deep(
+    found: Sequence[Range] | None = None, *, jobs: Sequence[Job] = (), stores: Sequence[Store] = (), **more: Any
+) -> Deep:
+    return Deep(tuple(ranges() if found is None else found), tuple(jobs), tuple(stores), **more)
 
 
 def store(node_id: int, used: int = 10, available: int = 90, capacity: int = 100) -> Store:
@@ -236,5 +240,29 @@ def plan_of(wanted: Spec, seen: Observed, nodes: Sequence[Object] | None = WORKE
     return present(wanted, seen, PROFILES[wanted.engine], kube_nodes=nodes)
 
 
+def plan(seen: Observed | None = None, nodes: Sequence[Object] | None = WORKERS, **asked: Any) -> Plan:
+    """Of a run that asks for this on the cluster that is there."""
+    found = live() if seen is None else seen
+    return plan_of(spec_over(found, **asked), found, nodes)
+
+
 def ids(plan: Plan) -> list[str]:
     return [step.id for step in plan.steps]
+
+
+def left(plan: Plan) -> list[str]:
+    """What is not done in this run."""
+    return [step.id for step in plan.remaining]
+
+
+def during(name: str, step: str = "", **facts: Any) -> Journal:
+    """The journal while an operation is under way."""
+    return replace(JOURNAL, operation={"name": name, "step": step, "who": "ann", **facts})
+
+
+def mid_upgrade(image: str = NEW, **facts: Any) -> Observed:
+    """The highest of three pods has the new image, the next one is under way."""
+    half = statefulset(spec(image=image), partition=1)
+    half["status"]["updateRevision"] = "r2"
+    pods = [pod(0), pod(1), pod(2, image=image, revision="r2")]
+    return live(sts=half, pods=pods, journal=during("upgrade", "upgrade/kw-1", image=image, replicas=3, **facts))

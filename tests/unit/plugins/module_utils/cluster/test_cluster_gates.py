@@ -4,16 +4,25 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster import gates
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.gates import Gate
+from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.journal import Journal
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.observe import Deep, Job, Observed
+from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.ranges import constraints
 from ansible_collections.kaiwudb.kubernetes.tests.unit.plugins.module_utils.cluster.factories import (
+    FAR,
+    ID,
+    JOURNAL,
+    OLD,
+    claim,
     deep,
     gone,
     live,
+    observed,
     pod,
     ranges,
     row,
@@ -21,6 +30,7 @@ from ansible_collections.kaiwudb.kubernetes.tests.unit.plugins.module_utils.clus
     spec,
     statefulset,
     store,
+    volume,
 )
 
 COMMON = [
@@ -29,6 +39,7 @@ COMMON = [
     "nodes_settled",
     "ranges_unavailable",
     "ranges_underreplicated",
+    "ranges_steady",
     "jobs_running",
 ]
 
@@ -52,9 +63,15 @@ def test_a_settled_cluster_holds_them_all() -> None:
     assert [item.name for item in found] == COMMON and all(item.holds and not item.waived for item in found)
     assert gate(found, "nodes_live") == ("3 of 3", "all", True)
     leaving = gates.scale_in(live(4), deep(stores=[store(number) for number in range(1, 5)]), 4, "kw-3")
-    assert [item.name for item in leaving] == [*COMMON, "nodes_needed", "one_node", "rollout_idle", "space"] and all(
-        item.holds for item in leaving
-    )
+    assert [item.name for item in leaving] == [
+        *COMMON,
+        "nodes_needed",
+        "zone_constraints",
+        "one_node",
+        "rollout_idle",
+        "space",
+    ]
+    assert all(item.holds for item in leaving)
     assert gate(leaving, "nodes_live") == ("3 of 3", "all", True), "the node that leaves is not judged"
 
 
@@ -127,6 +144,22 @@ def test_ranges_with_a_replica_too_few() -> None:
         sentence(found, "ranges_underreplicated")
         == "Fewer live replicas than needed: range 1 (system). Wait until they are whole."
     )
+
+
+@pytest.mark.parametrize(
+    ("whole_for", "value", "holds"),
+    [(0.0, "0 s", False), (14.4, "14 s", False), (15.0, "15 s", True), (40.2, "40 s", True)],
+)
+def test_whole_once_is_not_whole_for_long(whole_for: float, value: str, holds: bool) -> None:
+    """One reading may be from before a node died that still counts as live."""
+    found = gates.common(live(), deep(whole_for=whole_for, apart=15.0), None)
+    assert gate(found, "ranges_steady") == (value, "≥ 15 s", holds)
+    assert sentence(found, "ranges_steady") == (
+        "One reading says that all ranges are whole; another one 15 s later must say the same."
+    )
+    lacking = gates.common(live(), deep(ranges((1, 2)), apart=15.0), None)
+    assert gate(lacking, "ranges_steady") == ("0 s", "≥ 15 s", False)
+    assert sentence(lacking, "ranges_steady") == "The ranges are not whole yet."
 
 
 @pytest.mark.parametrize(
@@ -211,6 +244,290 @@ def test_room_is_not_judged_before_stores_report(stores: list[Any], node: int | 
     assert "space" not in [item.name for item in gates.scale_in(live(4), deep(stores=stores), node, "kw-3")]
 
 
+# ---- a claim that goes away under its pod
+
+
+def test_every_claim_is_there() -> None:
+    assert gates.claims_kept(live()) == Gate(
+        "claims_kept",
+        "0",
+        "≤ 0",
+        True,
+        "Claim  is missing or being deleted. A run that may reconfigure gives the volume to a new claim first.",
+    )
+    assert gates.claims_kept(live(extra=[claim(3)])).holds, "one more is somebody else's"
+
+
+def test_a_claim_that_is_missing_or_going() -> None:
+    going = claim(2)
+    going["metadata"]["deletionTimestamp"] = "2026-11-24T10:00:00Z"
+    found = gates.claims_kept(live(without=["PersistentVolumeClaim/datadir-kw-0"], extra=[going]))
+    assert (found.value, found.limit, found.holds) == ("2", "≤ 0", False)
+    assert found.sentence.startswith("Claim datadir-kw-0, datadir-kw-2 is missing or being deleted. A run that may ")
+
+
+# ---- constraints of zones
+
+
+def placed(*localities: str) -> Observed:
+    """One node for each locality."""
+    count = len(localities)
+    return live(count, nodes=[row(number + 1, number, locality=text) for number, text in enumerate(localities)])
+
+
+def zoned(config: str, wanted: int = 3, **more: Any) -> Deep:
+    """Ranges of a zone with these constraints."""
+    known = constraints("TABLE bank.accounts", f"ALTER …\n\tconstraints = {config},\n\tx = 1", wanted)
+    return deep(ranges(wanted=wanted), constraints=tuple(known), **more)
+
+
+EU4 = ("region=eu",) * 4
+
+
+@pytest.mark.parametrize(
+    ("localities", "config", "wanted", "leaves", "says"),
+    [
+        # all replicas: only on nodes that fit
+        (("region=a", "region=a", "region=a", "region=b"), "'[+region=b]'", 3, 4, "requires 3 on +region=b, 0 such nodes would remain"),
+        (("region=a", "region=a", "region=a", "region=b"), "'[+region=a]'", 3, 1, "requires 3 on +region=a, 2 such nodes would remain"),
+        (("region=a", "region=a", "region=a", "region=b"), "'[+region=a]'", 3, 4, ""),
+        (("region=a", "region=a", "region=a", "region=a"), "'[+region=a]'", 3, 4, ""),
+        (("region=n1", "region=n2", "region=n3", "region=n4"), "'[-region=n1]'", 3, 4, "requires 3 on -region=n1, 2 such nodes would remain"),
+        (("region=n1", "region=n2", "region=n3", "region=n4"), "'[-region=n1]'", 3, 1, ""),
+        # as many as the allocator keeps then, not as many as were wished for
+        (EU4, "'[+region=eu]'", 5, 4, ""), (EU4, "'[+region=eu]'", 3, 4, ""), ((*EU4, "region=eu"), "'[+region=eu]'", 5, 5, ""),
+        ((*EU4, "region=eu", "region=us"), "'[+region=eu]'", 5, 5, "requires 5 on +region=eu, 4 such nodes would remain"),
+        # so many replicas
+        (("region=a", "region=a", "region=b", "region=b"), "'{+region=a: 1}'", 3, 1, ""),
+        (("region=a", "region=b", "region=b", "region=b"), "'{+region=a: 1}'", 3, 1, "requires 1 on +region=a, 0 such nodes would remain"),
+        (("region=a", "region=a", "region=b", "region=b"), "'{+region=a: 2, +region=b: 1}'", 3, 2, "requires 2 on +region=a, 1 such nodes would remain"),
+        (("region=a", "region=a", "region=b", "region=b"), "'{+region=a: 2, +region=b: 1}'", 3, 4, ""),
+        # too few already: the allocator does what it can, but one fewer holds a replica for ever
+        (("region=a", "region=a", "region=b", "region=b"), "'{+region=a: 3}'", 3, 1, "requires 3 on +region=a, 1 such nodes would remain"),
+        # every tier must fit
+        (("region=a,rack=1", "region=a,rack=2", "region=a", "region=b"), "'[+region=a, +rack=1]'", 3, 1, "0 such nodes would remain"),
+        (("region=a,rack=1", "region=a,rack=2", "region=a", "region=b"), "'[+region=a, +rack=1]'", 3, 2, ""),
+        (("region=ab", "region=ab", "region=ab", "region=a"), "'[+region=a]'", 3, 1, ""),
+        (EU4, "'[]'", 3, 4, ""),
+    ],
+)  # fmt: skip
+def test_a_constraint_that_holds_replicas_where_they_are(
+    localities: tuple[str, ...], config: str, wanted: int, leaves: int, says: str
+) -> None:
+    found = gates.scale_in(placed(*localities), zoned(config, wanted), leaves, f"kw-{leaves - 1}")
+    assert gate(found, "zone_constraints") == ("1" if says else "0", "≤ 0", not says)
+    if says:
+        assert says in sentence(found, "zone_constraints")
+        assert sentence(found, "zone_constraints").startswith("TABLE bank.accounts requires ")
+        assert sentence(found, "zone_constraints").endswith(
+            ". Change the constraint first (… CONFIGURE ZONE USING constraints = …), or keep the node."
+        )
+
+
+def test_every_constraint_that_blocks_is_named() -> None:
+    known = (
+        *constraints("TABLE a", "constraints = '[+region=d]'", 3),
+        *constraints("TABLE b", "constraints = '{+region=d: 1}'", 3),
+    )
+    seen = placed("region=a", "region=b", "region=c", "region=d")
+    found = gates.scale_in(seen, deep(constraints=tuple(known)), 4, "kw-3")
+    assert gate(found, "zone_constraints") == ("2", "≤ 0", False)
+    assert sentence(found, "zone_constraints").startswith(
+        "TABLE a requires 3 on +region=d, 0 such nodes would remain; TABLE b requires 1 on +region=d, 0 such nodes would remain. "
+    )
+
+
+def test_who_meets_a_constraint() -> None:
+    rows = [row(1, 0, locality="region=a"), row(2, 1, locality="region=b"), row(3, 2, locality=None)]
+    leaving = row(4, 3, locality="region=a", is_decommissioning=True)
+    known = zoned("'{+region=a: 1}'")
+    seen = live(5, nodes=[*rows, leaving, row(5, 4, locality="region=a")])
+    assert gate(gates.scale_in(seen, known, 5, "kw-4"), "zone_constraints")[2]
+    assert gate(gates.scale_in(seen, known, 1, "kw-0"), "zone_constraints")[2], "node 5 stays"
+    seen = live(5, nodes=[*rows, leaving, row(5, 4, locality="region=c")])
+    assert not gate(gates.scale_in(seen, known, 1, "kw-0"), "zone_constraints")[2], "node 4 is leaving itself"
+    assert gate(gates.scale_in(seen, known, None, "kw-9"), "zone_constraints")[2], "nobody leaves"
+
+
+# ---- a dead node leaves
+
+
+def dead_four(**fields: Any) -> Observed:
+    """Four nodes, the last one dead."""
+    gone_for_now = {"is_live": False, "is_available": False, **fields}
+    return live(4, nodes=[row(1, 0), row(2, 1), row(3, 2), row(4, 3, **gone_for_now)])
+
+
+def test_what_only_a_dead_node_lacks_is_mended_by_its_leaving() -> None:
+    """Its replicas count as if it lived; waiting for whole ranges would wait for ever."""
+    known = deep([*ranges((1, 2, 4), 2), *ranges((1, 2, 3), 3)[2:]], apart=15.0)
+    found = gates.scale_in(dead_four(), known, 4, "kw-3")
+    assert gate(found, "ranges_underreplicated") == ("0", "≤ 0", True)
+    assert "ranges_steady" not in [item.name for item in found] and gates.failed(found) == []
+    assert [item.name for item in found].count("ranges_underreplicated") == 1
+
+
+def test_what_others_lack_is_not() -> None:
+    known = deep([*ranges((1, 2, 4), 2), *ranges((2, 3), 3)[2:]])
+    found = gates.scale_in(dead_four(), known, 4, "kw-3")
+    assert gate(found, "ranges_underreplicated") == ("1", "≤ 0", False)
+    assert sentence(found, "ranges_underreplicated") == (
+        "Fewer live replicas than needed: range 3 (bank.accounts). Wait until they are whole."
+    )
+    unavailable = gates.scale_in(dead_four(), deep(ranges((3, 4), 1)), 4, "kw-3")
+    assert gate(unavailable, "ranges_unavailable") == ("1", "≤ 0", False), "a dead replica is no majority"
+
+
+def test_a_node_that_runs_is_judged_by_what_lives() -> None:
+    found = gates.scale_in(dead_four(), deep(ranges((1, 2, 4)), apart=15.0), 3, "kw-2")
+    assert gate(found, "ranges_underreplicated") == ("4", "≤ 0", False)
+    assert not gate(found, "ranges_steady")[2] and not gate(found, "nodes_live")[2]
+
+
+def test_a_half_done_rollout_may_wait_for_the_dead_node() -> None:
+    halfway = statefulset(spec(replicas=4), partition=2)
+    halfway["status"]["updateRevision"] = "r2"
+    seen = replace(dead_four(), objects=live(4, sts=halfway).objects)
+    assert "rollout_idle" not in [item.name for item in gates.scale_in(seen, deep(), 4, "kw-3")]
+    assert not gate(gates.scale_in(seen, deep(), 3, "kw-2"), "rollout_idle")[2]
+
+
+# ---- when the pod goes
+
+
+def test_the_lists_must_say_the_same_as_the_counter() -> None:
+    assert gates.emptied(deep(), 4) == [
+        Gate("emptied", "0", "≤ 0", True, "Node 4 is still listed for range . Wait until the engine has moved them.")
+    ]
+    found = gates.emptied(deep([*ranges((1, 2, 4), 2), *ranges((1, 2, 14), 1), *ranges((4,), 1, name="")]), 4)
+    assert gate(found, "emptied") == ("3", "≤ 0", False), "14 is not 4"
+    assert sentence(found, "emptied") == (
+        "Node 4 is still listed for range 1 (bank.accounts), 2 (bank.accounts), 1 (system). Wait until the engine has moved them."
+    )
+    silence = gates.emptied(None, 4)
+    assert [(item.name, item.holds) for item in silence] == [("engine_answers", False)] and gates.failed(silence)
+
+
+# ---- before init
+
+
+@pytest.mark.parametrize(
+    ("seen", "trace"),
+    [
+        (observed(), ""),
+        (observed(pod(0, ready=False)), ""),
+        (observed(journal=Journal(initializing={"since": "t"})), ""),
+        (observed(journal=JOURNAL), f"cluster id {ID}"),
+        (observed(journal=Journal(initialized={"at": "t"})), "journal"),
+        (observed(claim(1, **{"kaiwudb.kubernetes/cluster-id": "id"})), "cluster id id"),
+        (observed(volume(2, **{"kaiwudb.kubernetes/cluster-id": "id"})), "cluster id id"),
+        (observed(pod(0)), "a pod that serves"),
+        (observed(nodes=[row(1, 0)]), "a pod that serves"),
+    ],
+)
+def test_initialise_only_what_was_never_initialised(seen: Observed, trace: str) -> None:
+    found = gates.initialize(seen)
+    assert gate(found, "never_initialised") == (trace or "no trace", "no trace", not trace)
+    if trace:
+        assert sentence(found, "never_initialised") == (
+            f"It was initialised before ({trace}); a second init would make a second cluster. Bring its stores back."
+        )
+
+
+# ---- before the cluster version rises
+
+FINAL = ["engine_answers", "nodes_live", "nodes_settled", "ranges_unavailable", "one_build"]
+
+
+def running(*builds: str | None, image: str = FAR, **more: Any) -> Observed:
+    """Nodes of these builds, on pods of the image."""
+    rows = [row(number + 1, number, build=build) for number, build in enumerate(builds)]
+    return live(len(builds), of=spec(image=image, replicas=len(builds)), nodes=rows, **more)
+
+
+def test_finalise_what_every_node_runs() -> None:
+    found = gates.finalize(running("V3.3.0", "V3.3.0", "V3.3.0"), deep(), (3, 3, 0))
+    assert [item.name for item in found] == FINAL and gates.failed(found) == []
+    assert gate(found, "one_build") == ("V3.3.0", "one", True)
+
+
+@pytest.mark.parametrize(
+    ("builds", "version", "value", "holds"),
+    [
+        (("V3.3.0", "V3.3.0", "V3.2.2"), (3, 3, 0), "V3.2.2, V3.3.0", False),
+        (("V3.2.2", "V3.2.2", "V3.2.2"), (3, 3, 0), "V3.2.2", False),
+        (("V3.3.0-28-gabc", "V3.3.0-28-gabc", "V3.3.0-28-gabc"), (3, 3, 0), "V3.3.0-28-gabc", True),
+        (("V3.3.0", "V3.3.0", "V3.3.0"), (3, 3), "V3.3.0", True),  # a tag of two parts
+        (("V3.3.1", "V3.3.1", "V3.3.1"), (3, 3, 0), "V3.3.1", False),
+        (("V3.3.0", "V3.3.0", "V3.3.0"), None, "V3.3.0", True),  # a tag that does not say
+        (("V3.3.0", "V3.3.0", None), (3, 3, 0), "V3.3.0, unknown", False),
+        ((None, None, None), None, "unknown", False),
+        ((None, None, None), (3, 3, 0), "unknown", False),
+    ],
+)
+def test_one_build(builds: tuple[str | None, ...], version: tuple[int, ...] | None, value: str, holds: bool) -> None:
+    found = gates.finalize(running(*builds), deep(), version)
+    assert gate(found, "one_build") == (value, "one", holds)
+    assert (
+        sentence(found, "one_build")
+        == "Nodes run different releases, or not the one asked for. Finish the upgrade first."
+    )
+
+
+def test_pods_that_wait_for_the_image_are_no_end_of_an_upgrade() -> None:
+    """An image without a version says nothing; the pods still do."""
+    image = f"kwdb/kwdb@sha256:{'a' * 64}"
+    seen = running("V3.2.1", "V3.2.1", "V3.2.1", image=image, pods=[pod(number, image=OLD) for number in range(3)])
+    assert not gate(gates.finalize(seen, deep(), None), "one_build")[2]
+
+
+def test_finalising_needs_healthy_nodes_but_no_quiet() -> None:
+    rows = [row(1, 0, build="V3.3.0"), row(2, 1, build="V3.3.0"), row(3, 2, build="V3.3.0", is_live=False)]
+    dead = live(of=spec(image=FAR), nodes=rows)
+    assert [item.name for item in gates.failed(gates.finalize(dead, deep(apart=15.0), (3, 3, 0)))] == ["nodes_live"]
+    busy = deep(ranges((1, 2)), jobs=[Job("7", "IMPORT")], apart=15.0)
+    assert gates.failed(gates.finalize(running("V3.3.0", "V3.3.0", "V3.3.0"), busy, (3, 3, 0))) == []
+
+
+def test_without_an_answer_nothing_is_finalised() -> None:
+    found = gates.finalize(silent(live()), None, (3, 3, 0))
+    assert [item.name for item in found] == ["engine_answers", "one_build"] and len(gates.failed(found)) == 2
+    assert gate(found, "one_build") == ("unknown", "one", False)
+
+
+# ---- before a removal
+
+
+@pytest.mark.parametrize(
+    ("confirm", "value", "holds"), [("kw", "kw", True), (None, "nothing", False), ("", "nothing", False), ("kw-1", "kw-1", False), ("KW", "KW", False)]
+)  # fmt: skip
+def test_the_name_must_be_typed_again(confirm: str | None, value: str, holds: bool) -> None:
+    sentence_ = "confirm must repeat the cluster's name to remove it; allowed is 'kw'."
+    assert gates.confirmed("kw", confirm) == Gate("confirmed", value, "kw", holds, sentence_)
+
+
+@pytest.mark.parametrize(
+    ("tables", "value", "holds", "says"),
+    [
+        ([], "0 tables", True, "it holds 0 tables"),
+        (["bank.accounts"], "1 tables", False, "it holds 1 tables (bank.accounts). Set deletion_protection to false"),
+        (["a.a", "a.b", "a.c"], "3 tables", False, "it holds 3 tables (a.a, a.b, a.c). Set"),
+        (["a.a", "a.b", "a.c", "a.d"], "4 tables", False, "it holds 4 tables (a.a, a.b, a.c …). Set"),
+        (
+            None,
+            "unknown",
+            False,
+            "nobody can tell whether it holds tables, for no node answers. Set deletion_protection",
+        ),
+    ],
+)
+def test_tables_protect_their_cluster(tables: list[str] | None, value: str, holds: bool, says: str) -> None:
+    found = gates.protected(tables, wanted=True)
+    assert (found.name, found.value, found.limit, found.holds) == ("protected", value, "no tables, or off", holds)
+    assert found.sentence.startswith(says)
+    assert gates.protected(tables, wanted=False) == Gate("protected", "off", "no tables, or off", True)
+
+
 # ---- waiving
 
 
@@ -235,6 +552,8 @@ def test_a_gate_in_one_line_and_as_data() -> None:
     assert one.line() == "space 3 (≤ 2) REFUSES"
     assert Gate("space", "3", "≤ 2", False, waived=True).line() == "space 3 (≤ 2) (waived)"
     assert Gate("space", "1", "≤ 2", True).line() == "space 1 (≤ 2)"
+    assert Gate("jobs_running", "1", "≤ 0", False).line() == "jobs_running 1 (≤ 0) waited for"
+    assert Gate("jobs_running", "1", "≤ 0", False, waived=True).line() == "jobs_running 1 (≤ 0) (waived)"
     assert one.result() == {
         "name": "space",
         "value": "3",
@@ -242,12 +561,46 @@ def test_a_gate_in_one_line_and_as_data() -> None:
         "holds": False,
         "sentence": "too little",
         "waived": False,
+        "waits": False,
     }
+    assert Gate("jobs_running", "1", "≤ 0", False).result()["waits"] is True
+
+
+@pytest.mark.parametrize("rule", gates.RULES, ids=lambda rule: rule.name)
+def test_only_what_mends_itself_and_fails_is_waited_for(rule: gates.Rule) -> None:
+    assert Gate(rule.name, "", "", False).waits is rule.mends
+    assert not Gate(rule.name, "", "", True).waits and not Gate(rule.name, "", "", False, waived=True).waits
+
+
+def test_what_mends_itself() -> None:
+    assert gates.PASSING == (
+        "nodes_settled",
+        "ranges_underreplicated",
+        "ranges_steady",
+        "jobs_running",
+        "image_pullable",
+    )
 
 
 def test_the_table_names_every_gate_there_is() -> None:
-    named = {item.name for item in gates.scale_in(live(4), deep(stores=[store(1), store(4)]), 4, "kw-3")}
-    assert named | {"version_path"} == {rule.name for rule in gates.RULES}
+    found = [
+        *gates.scale_in(live(4), deep(stores=[store(1), store(4)]), 4, "kw-3"),
+        *gates.emptied(deep(), 4),
+        *gates.initialize(observed()),
+        *gates.finalize(live(), deep(), None),
+        gates.claims_kept(live()),
+        gates.confirmed("kw", "kw"),
+        gates.protected([], wanted=True),
+    ]
+    elsewhere = {"version_path", "image_pullable", "template_expected"}  # they ask the API server or the engine
+    assert {item.name for item in found} | elsewhere == set(gates.BY_NAME)
+    assert len(gates.BY_NAME) == len(gates.RULES), "each once"
+
+
+def test_every_rule_says_when_and_what() -> None:
+    for rule in gates.RULES:
+        assert rule.before and rule.text and not rule.text.endswith("."), rule.name
+        assert rule.name.replace("_", "").isalpha(), rule.name
 
 
 # ---- a rollout under way

@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) 2026, kaiwudb.kubernetes contributors
+"""The plan that takes a cluster away: everything of it, in the order in which it goes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.absent import absent
+from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.errors import ClusterError
+from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.plan import Plan
+from ansible_collections.kaiwudb.kubernetes.tests.unit.plugins.module_utils.cluster.factories import (
+    JOURNAL,
+    OLD,
+    ids,
+    live,
+    observed,
+    spec,
+    spec_over,
+    statefulset,
+    volume,
+)
+
+
+def removal(seen: Any, **asked: Any) -> Plan:
+    return absent(spec_over(seen, operations=["remove"], **asked), seen)
+
+
+def test_remove_in_the_order_in_which_it_goes() -> None:
+    journal = {"kind": "ConfigMap", "metadata": {"name": "kw-journal"}}
+    seen = live(extra=[journal], journal=replace(JOURNAL, made_namespace=True))
+    found = removal(seen, volumes="wipe")
+    assert ids(found) == [
+        "remove/statefulset",
+        "remove/pods",
+        "remove/claims",
+        "remove/objects",
+        "remove/volumes",
+        "remove/journal",
+        "remove/namespace",
+    ]
+    assert all(step.asked and step.operation == "remove" for step in found.steps)
+    assert found.headline == "kw: remove, volumes wipe" and found.steps[4].title == "wipe db.kw-0, db.kw-1, db.kw-2"
+    assert found.changes["PersistentVolume/db.kw-1"] == ("present", None)
+    kept = removal(seen)
+    assert "remove/volumes" not in ids(kept) and "PersistentVolume/db.kw-1" not in kept.changes
+
+
+def test_a_namespace_that_was_there_before_stays() -> None:
+    assert "remove/namespace" not in ids(removal(live()))
+
+
+def test_nothing_to_remove() -> None:
+    found = absent(spec(operations=["remove"]), observed(volume(0)))
+    assert (found.steps, found.headline, found.writes) == ((), "kw: nothing to remove", False)
+
+
+def test_removal_must_be_allowed() -> None:
+    with pytest.raises(ClusterError, match="remove/statefulset is asked for, but this run may only create"):
+        absent(spec_over(live(), operations=["create"]), live())
+
+
+def test_volumes_alone_only_when_nothing_uses_them() -> None:
+    wipe = spec(volumes="wipe", operations=["remove"])
+    found = absent(
+        wipe,
+        observed(volume(0), volume(1), {"kind": "ConfigMap", "metadata": {"name": "kw-journal"}}),
+        volumes_only=True,
+    )
+    assert ids(found) == ["remove/volumes"] and set(found.changes) == {
+        "PersistentVolume/db.kw-0",
+        "PersistentVolume/db.kw-1",
+    }
+    for seen, what in (
+        (live(), "datadir-kw-0, datadir-kw-1, datadir-kw-2"),
+        (observed(volume(0), statefulset(spec())), "its StatefulSet exists"),
+    ):
+        with pytest.raises(ClusterError, match=f"the volumes of kw are in use: {what}") as error:
+            absent(wipe, seen, volumes_only=True)
+        assert error.value.reason == "volumes_in_use"
+
+
+def test_a_paused_cluster_is_not_removed() -> None:
+    marked = statefulset(spec())
+    marked["metadata"]["annotations"]["kaiwudb.kubernetes/paused"] = "09:00 by ann"
+    for asked in ({}, {"paused": False}, {"volumes": "wipe"}):
+        with pytest.raises(ClusterError) as error:
+            removal(live(sts=marked), **asked)
+        assert error.value.msg == (
+            "kw is paused (09:00 by ann). Nothing was changed. Set paused to false in a run of deploy first."
+        )
+        assert (error.value.reason, error.value.facts) == ("paused", {"resumable": False})
+
+
+def test_an_interrupted_removal_goes_on_without_its_statefulset() -> None:
+    """Nothing is paused where there is no StatefulSet to carry the mark."""
+    seen = live(
+        without=["StatefulSet/kw"], journal=replace(JOURNAL, operation={"name": "remove", "options": {"image": OLD}})
+    )
+    found = absent(spec(operations=["remove"]), seen)
+    assert ids(found)[0] == "remove/pods" and "remove/statefulset" not in ids(found)

@@ -1,0 +1,574 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) 2026, kaiwudb.kubernetes contributors
+"""From what is wanted and what is there to the steps between, in every state a run may find."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.errors import ClusterError, InputError
+from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.journal import Journal
+from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.plan import Step
+from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.present import settled
+from ansible_collections.kaiwudb.kubernetes.tests.unit.plugins.module_utils.cluster.factories import (
+    JOURNAL,
+    NEW,
+    OLD,
+    RETIRED,
+    WORKERS,
+    claim,
+    during,
+    gone,
+    ids,
+    kube_node,
+    left,
+    live,
+    observed,
+    plan,
+    plan_of,
+    pod,
+    row,
+    silent,
+    spec,
+    spec_over,
+    statefulset,
+    volume,
+)
+
+OBJECTS = [
+    "create/ServiceAccount/kw",
+    "create/Service/kw",
+    "create/Service/kw-public",
+    "create/PodDisruptionBudget/kw-budget",
+]
+VOLUMES = ["volume/kw-0", "volume/kw-1", "volume/kw-2"]
+FRESH = Journal()
+
+
+# ---- nothing there
+
+
+def test_nothing_there() -> None:
+    found = plan_of(spec(), observed())
+    assert ids(found) == [*OBJECTS, *VOLUMES, "create/StatefulSet/kw", "initialize"]
+    assert found.headline == f"kw: create 3 nodes of {OLD} in db" and found.remaining == () and found.writes
+    assert [step.operation for step in found.steps] == ["create"] * 8 + ["initialize"]
+    assert [step.facts for step in found.steps if step.id.startswith("volume/")] == [
+        {"ordinal": number, "node": f"w{number + 1}", "hostname": None} for number in range(3)
+    ]
+    assert found.changes == {
+        **{f"{name.removeprefix('create/')}": (None, "created") for name in OBJECTS},
+        **{f"PersistentVolume/db.kw-{number}": (None, f"10Gi on w{number + 1}") for number in range(3)},
+        "StatefulSet/kw spec.replicas": (None, 3), "StatefulSet/kw image": (None, OLD),
+    }  # fmt: skip
+    assert not any(step.disruptive for step in found.steps)
+
+
+def test_no_namespace() -> None:
+    with pytest.raises(
+        ClusterError, match=r"namespace db does not exist\. Nothing was changed\. Make it, or set create_namespace"
+    ) as error:
+        plan_of(spec(), observed(there=False))
+    assert (error.value.reason, error.value.facts) == ("namespace_missing", {"resumable": False})
+    made = plan_of(spec(create_namespace=True), observed(there=False))
+    assert made.steps[0] == Step("create/Namespace/db", "it does not exist", "create", asked=True)
+    assert made.changes["Namespace/db"] == (None, "created")
+    with pytest.raises(ClusterError, match="create/Namespace/db is asked for"):
+        plan_of(spec(create_namespace=True, operations=["upgrade"]), observed(there=False))
+
+
+def test_dynamic_storage_makes_no_volumes() -> None:
+    assert ids(plan_of(spec(storage="dynamic"), observed())) == [*OBJECTS, "create/StatefulSet/kw", "initialize"]
+
+
+def test_a_single_node_initialises_itself() -> None:
+    assert ids(plan_of(spec(single_node=True), observed())) == [*OBJECTS, "volume/kw-0", "create/StatefulSet/kw"]
+
+
+def test_volumes_only() -> None:
+    """Volumes that were made before, or outlived a cluster, are found again."""
+    found = plan_of(spec(), observed(*(volume(number) for number in range(3))))
+    assert ids(found) == [*OBJECTS, "create/StatefulSet/kw", "initialize"]
+    two = plan_of(spec(), observed(volume(1, "w5")))
+    assert {step.id: step.facts["node"] for step in two.steps if step.id.startswith("volume/")} == {
+        "volume/kw-0": "w1",
+        "volume/kw-2": "w2",
+    }
+
+
+def test_a_kept_volume_is_freed_for_its_new_claim() -> None:
+    kept = [volume(number, uid=f"old-{number}") for number in range(3)]
+    found = plan_of(spec(), observed(*kept))
+    assert ids(found) == [*OBJECTS, "free/kw-0", "free/kw-1", "free/kw-2", "create/StatefulSet/kw", "initialize"]
+    with_claims = plan_of(spec(), observed(*kept, *(claim(number) for number in range(3))))
+    assert not [name for name in ids(with_claims) if name.startswith("free/")]
+
+
+def test_an_old_cluster_on_its_volumes_is_remembered_not_initialised() -> None:
+    stamped = [volume(number, **{"kaiwudb.kubernetes/cluster-id": "id"}) for number in range(3)]
+    assert ids(plan_of(spec(), observed(*stamped))) == [*OBJECTS, "create/StatefulSet/kw"]
+    started = live(journal=FRESH, pods=[pod(number) for number in range(3)])
+    assert ids(plan(started)) == ["remember"]
+
+
+# ---- created, initialised, settled
+
+
+def created(**more: Any) -> Any:
+    waiting = [pod(number, ready=False, **more) for number in range(3)]
+    return silent(live(pods=waiting, nodes=[], journal=FRESH), "no pod is ready")
+
+
+def test_created() -> None:
+    assert ids(plan(created())) == ["initialize"]
+
+
+def test_created_with_a_wrong_image_is_corrected_at_once() -> None:
+    found = plan(created(), image=NEW)
+    assert ids(found) == ["create/StatefulSet/kw", "initialize"]
+    assert found.changes == {"StatefulSet/kw image": (OLD, NEW)}
+    assert ids(plan(created(), cache="1GiB"))[0] == "create/StatefulSet/kw"
+
+
+def test_initialised_but_killed_before_the_journal() -> None:
+    assert ids(plan(live(journal=FRESH))) == ["remember"]
+
+
+def test_settled() -> None:
+    found = plan()
+    assert (found.steps, found.remaining, found.changes, found.writes) == ((), (), {}, False)
+    assert found.headline == "kw: nothing to do"
+
+
+def test_settled_and_asked_for_again_with_everything_spelled_out() -> None:
+    same = {
+        "image": OLD,
+        "replicas": "3",
+        "security": "insecure",
+        "storage_size": "10240Mi",
+        "cache": ".25",
+        "single_node": "false",
+    }
+    found = plan(**same)
+    assert [name for name in ids(found) if name != "repair/StatefulSet/kw"] == []
+
+
+def test_a_newer_collection_never_restarts_a_database() -> None:
+    """What it renders differently (another probe, another argument) is no difference; only options are."""
+    changed = statefulset(spec())
+    changed["spec"]["template"]["spec"]["containers"][0]["command"].append("--of-an-older-collection")
+    changed["spec"]["template"]["spec"]["terminationGracePeriodSeconds"] = 1
+    assert ids(plan(live(sts=changed), security="insecure", image=OLD)) == []
+
+
+def test_not_settled_is_only_waited_for() -> None:
+    for seen in (
+        live(pods=[pod(0), pod(1), pod(2, ready=False)]),
+        live(pods=[pod(0), pod(1)]),
+        live(nodes=[row(1, 0), row(2, 1), row(3, 2, is_live=False)]),
+    ):
+        found = plan(seen)
+        assert ids(found) == ["settle"] and not found.writes and not settled(spec_over(seen), seen)
+    assert settled(spec(), live())
+
+
+@pytest.mark.parametrize(
+    "kind_name", ["Service/kw", "Service/kw-public", "PodDisruptionBudget/kw-budget", "ServiceAccount/kw"]
+)
+def test_what_was_deleted_is_made_again(kind_name: str) -> None:
+    found = plan(live(without=[kind_name]))
+    assert ids(found) == [f"create/{kind_name}"] and found.steps[0].operation == "reconfigure"
+    assert found.steps[0].facts["object"]["metadata"]["name"] == kind_name.split("/")[1]
+    assert found.changes == {kind_name: (None, "created")}
+
+
+def test_what_was_edited_is_mended_and_nothing_else() -> None:
+    seen = live()
+    edited = seen.objects["Service"]["kw-public"]
+    edited["spec"]["selector"]["app.kubernetes.io/instance"] = "other"  # type: ignore[index]
+    found = plan(seen)
+    assert ids(found) == ["repair/Service/kw-public"]
+    assert found.steps[0].title == "spec.selector.app.kubernetes.io/instance"
+    assert found.steps[0].facts["patch"] == {"spec": {"selector": {"app.kubernetes.io/instance": "kw"}}}
+    assert found.changes == {"Service/kw-public spec.selector.app.kubernetes.io/instance": ("other", "kw")}
+    assert found.diff() == {"before": "Service/kw-public spec.selector.app.kubernetes.io/instance: other\n",
+                            "after": "Service/kw-public spec.selector.app.kubernetes.io/instance: kw\n"}  # fmt: skip
+
+
+def test_ui_comes_and_goes() -> None:
+    assert ids(plan(ui="nodeport")) == ["create/Service/kw-ui", "repair/StatefulSet/kw"]
+    open_ = live(of=spec(ui="nodeport"))
+    assert ids(plan(open_)) == []
+    closing = plan(open_, ui="none")
+    assert ids(closing) == ["repair/StatefulSet/kw", "delete/Service/kw-ui"]
+    assert closing.changes["Service/kw-ui"] == ("present", None) and closing.steps[-1].asked
+    with pytest.raises(ClusterError, match="delete/Service/kw-ui is asked for"):
+        plan(open_, ui="none", operations=["upgrade"])
+
+
+# ---- what can never be
+
+
+@pytest.mark.parametrize(
+    ("asked", "says"),
+    [
+        ({"storage_size": "5Gi"}, "storage_size: 5Gi would shrink the volumes from 10Gi; allowed are 10Gi and more"),
+        ({"storage_size": "20Gi"}, "storage_size: growing volumes is not supported yet; allowed is 10Gi"),
+        ({"sql_port": 1}, "sql_port: cannot change while the cluster lives"),
+    ],
+)
+def test_immutable(asked: dict[str, Any], says: str) -> None:
+    with pytest.raises(InputError) as error:
+        plan(**asked)
+    assert error.value.msg.startswith(says)
+    assert ids(plan(storage_size="10240Mi")) in ([], ["repair/StatefulSet/kw"])
+
+
+def test_one_never_becomes_three_nor_three_one() -> None:
+    single = live(1, of=spec(single_node=True))
+    with pytest.raises(InputError, match=r"replicas: 1 can never become 3: .*; allowed is 1"):
+        plan(single, replicas=3)
+    three = live()
+    with pytest.raises(InputError, match=r"replicas: 3 can never become 1: .*; allowed is 3 and more"):
+        plan_of(replace(spec_over(three), values={**spec_over(three).values, "replicas": 1}), three)
+
+
+def test_too_few_kubernetes_nodes() -> None:
+    with pytest.raises(ClusterError) as error:
+        plan_of(spec(), observed(), [*WORKERS[:2], kube_node("w3", cordoned=True)])
+    assert error.value.reason == "no_node" and "kw-2" in error.value.msg and "w3 is cordoned" in error.value.msg
+    dynamic = live(of=spec(storage="dynamic"))
+    with pytest.raises(
+        ClusterError, match=r"4 replicas need as many Kubernetes nodes under anti_affinity=required, 3 can be used"
+    ):
+        plan(dynamic, WORKERS[:3], replicas=4)
+    assert ids(plan(dynamic, None, replicas=4)) == ["scale_out/kw-3"], "nobody knows, so nobody refuses"
+    assert ids(plan(live(of=spec(storage="dynamic", anti_affinity="preferred")), WORKERS[:3], replicas=4)) == [
+        "scale_out/kw-3"
+    ]
+
+
+# ---- growing
+
+
+def test_scale_out() -> None:
+    found = plan(replicas="5")
+    assert ids(found) == ["volume/kw-3", "volume/kw-4", "scale_out/kw-3", "scale_out/kw-4"]
+    assert found.headline == "kw: scale out 3→5, 4 steps"
+    assert found.changes["StatefulSet/kw spec.replicas"] == (3, 5)
+    assert [step.facts.get("ordinal") for step in found.steps] == [3, 4, 3, 4]
+
+
+def test_half_scaled_out() -> None:
+    half = live(4, pods=[pod(0), pod(1), pod(2), pod(3, ready=False)], nodes=[row(1, 0), row(2, 1), row(3, 2)], extra=[volume(4, "w5")],
+                journal=during("scale_out", "scale_out/kw-3", replicas=5))  # fmt: skip
+    found = plan(half, replicas=5)
+    assert ids(found) == ["scale_out/kw-3", "scale_out/kw-4"], "the step under way is seen through"
+    assert found.steps[0].facts == {"ordinal": 3} and found.steps[0].pod == "kw-3"
+
+
+def test_a_retired_store_never_comes_back_by_accident() -> None:
+    retired = volume(3, "w4", uid="old", **RETIRED)
+    with pytest.raises(
+        ClusterError, match=r"volume db.kw-3 still holds the store of a node that left \(2026-11-23T09:30:00Z\)"
+    ) as error:
+        plan(live(extra=[retired]), replicas=4)
+    assert (error.value.reason, error.value.facts) == ("store_retired", {"node": "kw-3", "resumable": False})
+    for policy in ("archive", "wipe"):
+        found = plan(live(extra=[retired]), replicas=4, volumes=policy)
+        assert ids(found) == ["reuse/kw-3", "volume/kw-3", "scale_out/kw-3"]
+        assert found.steps[0].facts == {"ordinal": 3, "node": "w4", "action": policy}
+    with pytest.raises(ClusterError, match="still holds the store"):
+        plan(live(extra=[retired]), replicas=4, volumes="delete")
+
+
+def test_a_retired_claim_of_a_storage_class_never_comes_back_by_accident() -> None:
+    seen = live(of=spec(storage="dynamic"), extra=[claim(3, **RETIRED)])
+    with pytest.raises(ClusterError, match="claim datadir-kw-3 still holds the store of a node that left") as error:
+        plan(seen, replicas=4)
+    assert (error.value.reason, error.value.facts) == ("store_retired", {"node": "kw-3", "resumable": False})
+    for policy in ("archive", "delete", "wipe"):
+        assert ids(plan(seen, replicas=4, volumes=policy)) == ["drop/kw-3", "scale_out/kw-3"]
+    assert ids(plan(live(of=spec(storage="dynamic"), extra=[claim(3)]), replicas=4)) == ["scale_out/kw-3"]
+
+
+# ---- shrinking
+
+
+def test_scale_in_from_the_highest_ordinal_one_by_one() -> None:
+    found = plan(live(5), replicas=3)
+    assert ids(found) == ["scale_in/kw-4", "scale_in/kw-3"]
+    assert all(step.disruptive and step.asked for step in found.steps)
+    assert found.steps[0].title == "node 5 leaves, volume db.kw-4: retain" and found.steps[0].facts == {
+        "ordinal": 4,
+        "local": True,
+    }
+    assert found.changes == {"StatefulSet/kw spec.replicas": (5, 3)} and found.headline == "kw: scale in 5→3, 2 steps"
+
+
+def test_a_forgotten_option_is_no_scale_in() -> None:
+    assert ids(plan(live(5))) == []
+
+
+def leaving(replicas: int = 4) -> Any:
+    rows = [
+        *(row(number, number - 1) for number in range(1, 4)),
+        row(4, 3, is_decommissioning=True, gossiped_replicas=7),
+    ]
+    return live(replicas, nodes=rows, journal=during("scale_in", "scale_in/kw-3", replicas=3, pods=["kw-3"]))
+
+
+def test_mid_decommission_goes_on_without_being_asked_again() -> None:
+    assert ids(plan(leaving())) == ids(plan(leaving(), replicas=3)) == ["scale_in/kw-3"]
+
+
+def test_the_old_number_in_the_middle_puts_the_node_back() -> None:
+    found = plan(leaving(), replicas=4)
+    assert ids(found) == ["recommission/kw-3"]
+    assert found.steps[0].facts == {"id": 4} and found.steps[0].title == "node 4 was leaving and stays"
+
+
+def test_a_node_decommissioned_by_hand_is_not_put_back_behind_its_back() -> None:
+    """Somebody used kaiwudb_node_decommission: no scale-in of ours is to be undone."""
+    seen = replace(leaving(), journal=JOURNAL)
+    assert "recommission/kw-3" not in ids(plan(seen))
+
+
+def test_pod_gone_claim_left() -> None:
+    """Killed between StatefulSet minus one and the volume's policy."""
+    after = live(3, extra=[claim(3), volume(3, uid="claim-3")], nodes=[*(row(number, number - 1) for number in range(1, 4)), gone(4, 3)],
+                 journal=during("scale_in", "scale_in/kw-3", replicas=3, pods=["kw-3"]))  # fmt: skip
+    assert ids(plan(after)) == ids(plan(after, replicas=3)) == ["scale_in/kw-3"]
+    kept = live(3, extra=[claim(3, **RETIRED)])
+    assert ids(plan(kept)) == [], "a claim kept by policy is no work"
+
+
+def test_killed_right_before_the_end_of_a_scale_in() -> None:
+    seen = live(3, journal=during("scale_in", "scale_in/kw-3", replicas=3, pods=["kw-3"]))
+    assert ids(plan(seen)) == ["scale_in/kw-3"]
+
+
+# ---- a run that was killed
+
+
+def test_the_last_pod_of_an_upgrade_is_seen_through() -> None:
+    seen = live(
+        sts=statefulset(spec(image=NEW)),
+        pods=[pod(number, image=NEW) for number in range(3)],
+        journal=during("upgrade", "upgrade/kw-0", image=NEW, replicas=3),
+    )
+    assert ids(plan(seen)) == ["upgrade/kw-0"]
+    assert ids(plan(replace(seen, journal=JOURNAL))) == []
+
+
+@pytest.mark.parametrize(
+    "operation",
+    [{}, {"step": None}, {"step": "nonsense"}, {"step": "upgrade/kw-0", "image": NEW}, {"step": "scale_out/kw-7"}, {"step": "scale_in/kw-1"},
+     {"step": "upgrade/kw-9", "image": OLD}, {"step": "reclaim/kw-7"}, {"step": "prepull"}, {"step": "preserve"}, {"step": "finalize"}],
+)  # fmt: skip
+def test_an_interrupted_step_that_leads_elsewhere_is_dropped(operation: dict[str, Any]) -> None:
+    """What is left of it is its entry in the journal, which would otherwise be under way for ever."""
+    assert ids(plan(live(journal=replace(JOURNAL, operation={"name": "x", **operation})))) == ["close"]
+
+
+def test_what_an_interrupted_step_may_need_is_mended_first() -> None:
+    halfway = live(without=["Service/kw"], journal=during("create", "create/StatefulSet/kw"))
+    assert ids(plan(halfway)) == ["create/Service/kw", "create/StatefulSet/kw"]
+    growing = live(4, journal=during("scale_out", "scale_out/kw-3"), without=["PodDisruptionBudget/kw-budget"])
+    assert ids(plan(growing)) == ["create/PodDisruptionBudget/kw-budget", "scale_out/kw-3"]
+
+
+def test_interrupted_before_init_was_seen_through() -> None:
+    assert ids(plan(live(journal=during("initialize", "initialize")))) == ["initialize"]
+    assert ids(plan(live(journal=during("create", "create/StatefulSet/kw")))) == ["create/StatefulSet/kw"]
+
+
+@pytest.mark.parametrize(
+    ("journal", "closed"),
+    [
+        (JOURNAL, False),
+        (during("reconfigure", "repair/Service/kw"), True),
+        (during("upgrade", "prepull", image=NEW), True),
+        (during("decommission", "decommission/4", node=4), False),
+        (during("recommission", "recommission/4", node=4), False),
+        (replace(JOURNAL, operation={"step": "upgrade/kw-0"}), False),
+    ],
+)
+def test_an_operation_that_nobody_ended_is_closed(journal: Journal, closed: bool) -> None:
+    """But not one of kaiwudb_node_decommission, whose node this run knows nothing of."""
+    found = plan(live(journal=journal))
+    assert ids(found) == (["close"] if closed else []) and found.writes is closed
+    if closed:
+        assert (
+            found.steps[0].title
+            == f"{journal.operation['name']} of an earlier run is over, nothing of it is left to do"
+        )
+        assert found.steps[0].operation == "" and found.changes == {}
+
+
+def test_an_operation_that_goes_on_is_not_closed() -> None:
+    growing = live(4, journal=during("scale_out", "scale_out/kw-3"))
+    assert ids(plan(growing)) == ["scale_out/kw-3"]
+    another = live(journal=during("reconfigure", "repair/Service/kw"))
+    assert "close" not in ids(plan(another, replicas=4)), "the next operation ends the one before"
+    unhealthy = live(pods=[pod(0), pod(1)], journal=during("reconfigure", "repair/Service/kw"))
+    assert ids(plan(unhealthy)) == ["settle", "close"]
+
+
+# ---- a claim that somebody deleted
+
+
+def reclaiming(ordinal: int = 1, **more: Any) -> Any:
+    """Ordinal's volume belongs to a claim that is gone."""
+    return live(without=[f"PersistentVolumeClaim/datadir-kw-{ordinal}"], **more)
+
+
+def test_a_deleted_claims_volume_goes_to_a_new_claim() -> None:
+    found = plan(reclaiming())
+    assert ids(found) == ["reclaim/kw-1"] and found.steps[0].facts == {"ordinal": 1} and found.steps[0].pod == "kw-1"
+    assert found.steps[0].title == "claim datadir-kw-1 was deleted: its volume goes to a new one"
+    assert found.steps[0].disruptive and found.steps[0].operation == "reconfigure" and not found.steps[0].asked
+
+
+def test_a_claim_that_waits_for_its_pod_to_end() -> None:
+    going = claim(1)
+    going["metadata"]["deletionTimestamp"] = "2026-11-24T10:00:00Z"
+    found = plan(live(extra=[going]))
+    assert ids(found) == ["reclaim/kw-1"]
+    assert found.steps[0].title == "claim datadir-kw-1 is being deleted: its volume goes to a new one"
+
+
+@pytest.mark.parametrize(("uid", "planned"), [("claim-1", []), ("another", ["reclaim/kw-1"]), (None, [])])
+def test_a_volume_that_still_names_the_claim_before(uid: str | None, planned: list[str]) -> None:
+    renewed = claim(1)
+    if uid:
+        renewed["metadata"]["uid"] = uid
+    assert ids(plan(live(extra=[renewed]))) == planned
+
+
+def test_what_is_not_reclaimed() -> None:
+    dynamic = live(of=spec(storage="dynamic"), without=["PersistentVolumeClaim/datadir-kw-1"])
+    assert ids(plan(dynamic)) == [], "its class makes another volume"
+    assert ids(plan(reclaiming(extra=[volume(1)]))) == [], "the volume belongs to nobody"
+    assert ids(plan(reclaiming(extra=[volume(1, uid="claim-1", **RETIRED)]))) == [], "its node left"
+    shrinking = live(4, without=["PersistentVolumeClaim/datadir-kw-3"])
+    assert "reclaim/kw-3" not in ids(plan(shrinking, replicas=3)), "its node leaves"
+
+
+def test_reclaiming_comes_before_other_work_and_may_be_left() -> None:
+    assert ids(plan(reclaiming(), image=NEW))[0] == "reclaim/kw-1"
+    assert ids(plan(reclaiming(), replicas=4)) == ["volume/kw-3", "reclaim/kw-1", "scale_out/kw-3"]
+    found = plan(reclaiming(), replicas=4, operations=["scale_out"])
+    assert "reclaim/kw-1" not in ids(found) and left(found) == ["reclaim/kw-1"]
+
+
+def test_an_interrupted_reclaim_is_seen_through() -> None:
+    """The claim is new and the volume its own, but nobody has seen the pod serve."""
+    seen = live(journal=during("reconfigure", "reclaim/kw-1"))
+    found = plan(seen)
+    assert ids(found) == ["reclaim/kw-1"] and found.steps[0].operation == "reconfigure"
+    assert found.steps[0].facts == {"ordinal": 1} and found.steps[0].pod == "kw-1"
+    still = reclaiming(journal=during("reconfigure", "reclaim/kw-1"))
+    assert ids(plan(still)) == ["reclaim/kw-1"], "once"
+
+
+# ---- pods whose StatefulSet is gone
+
+
+def orphans(replicas: int = 4, **options: Any) -> Any:
+    made = spec(replicas=replicas, **options)
+    kept = replace(JOURNAL, options=made.remembered())
+    return live(replicas, of=made, without=["StatefulSet/kw"], journal=kept)
+
+
+def test_pods_that_lost_their_statefulset_are_taken_over() -> None:
+    found = plan(orphans(cache="1GiB"))
+    assert ids(found) == ["create/StatefulSet/kw"]
+    assert found.steps[0].title == f"4 pods of {OLD}, pods that run are taken over"
+    assert found.changes == {"StatefulSet/kw spec.replicas": (None, 4), "StatefulSet/kw image": (None, OLD)}
+    assert spec_over(orphans(cache="1GiB")).cache == "1GiB", "with the options that the journal kept"
+
+
+def test_pods_are_never_dropped_by_making_the_statefulset_smaller() -> None:
+    with pytest.raises(ClusterError) as error:
+        plan(orphans(), replicas=3)
+    assert (error.value.reason, error.value.facts) == ("orphaned_pods", {"resumable": False})
+    assert error.value.msg == (
+        "StatefulSet kw is gone, but pods up to kw-3 run; one of 3 replicas would end the others without moving their data. "
+        "Nothing was changed. Set replicas to 4, and scale in afterwards."
+    )
+    assert ids(plan(orphans(), replicas=5))[-1] == "create/StatefulSet/kw", "a bigger one ends nobody"
+    gap = orphans(4)
+    del gap.objects["Pod"]["kw-1"]
+    with pytest.raises(ClusterError, match=r"pods up to kw-3 run.* Set replicas to 4"):
+        plan(gap, replicas=3)
+
+
+# ---- paused
+
+SINCE = "2026-11-24T09:00:00Z by ann"
+
+
+def paused(note: str = SINCE, **more: Any) -> Any:
+    marked = statefulset(more.pop("of", None) or spec())
+    marked["metadata"]["annotations"]["kaiwudb.kubernetes/paused"] = note
+    return live(sts=marked, **more)
+
+
+def test_pausing_marks_the_cluster_and_leaves_the_rest() -> None:
+    found = plan(paused=True)
+    assert ids(found) == ["pause"] and found.remaining == () and found.writes
+    assert found.changes == {"StatefulSet/kw paused": (None, "paused")} and found.steps[0].operation == ""
+    with_work = plan(image=NEW, paused=True)
+    assert (ids(with_work), left(with_work)) == (["pause"], ["prepull", "upgrade/kw-2", "upgrade/kw-1", "upgrade/kw-0"])
+    assert with_work.changes == {"StatefulSet/kw paused": (None, "paused")}, "nothing else will differ"
+    assert ids(plan(paused=True, operations=["scale_out"])) == ["pause"], "no operation of its own"
+    assert with_work.headline == "kw: pause, 1 step"
+
+
+def test_a_hold_does_not_hold_while_it_is_being_paused() -> None:
+    found = plan(image=NEW, pause_after=1, paused=True)
+    assert (ids(found), found.held) == (["pause"], False)
+    assert left(found) == ["prepull", "upgrade/kw-2", "upgrade/kw-1", "upgrade/kw-0"]
+
+
+def test_pausing_twice_is_nothing_to_do() -> None:
+    found = plan(paused(), paused=True, image=NEW)
+    assert (ids(found), found.changes, found.writes) == ([], {}, False)
+    assert left(found) == ["prepull", "upgrade/kw-2", "upgrade/kw-1", "upgrade/kw-0"]
+
+
+def test_a_paused_cluster_refuses_whoever_knows_nothing_of_it() -> None:
+    with pytest.raises(ClusterError) as error:
+        plan(paused(), image=NEW)
+    assert error.value.msg == (
+        f"kw is paused ({SINCE}), and prepull and 3 more steps would be to do. Nothing was changed. Set paused to false to go on."
+    )
+    assert (error.value.reason, error.value.facts) == ("paused", {"step": "prepull", "resumable": False})
+    with pytest.raises(ClusterError, match=r"and create/Service/kw would be to do\. Nothing"):
+        plan(paused(without=["Service/kw"]))
+    with pytest.raises(ClusterError, match=r"kw is paused \(somebody\)"):
+        plan(paused(""), replicas=4)
+
+
+def test_a_paused_cluster_may_be_looked_at() -> None:
+    assert ids(plan(paused())) == []
+    waiting = paused(pods=[pod(0), pod(1)])
+    assert ids(plan(waiting)) == ["settle"], "waiting writes nothing"
+
+
+def test_going_on_comes_first() -> None:
+    found = plan(paused(), paused=False, image=NEW)
+    assert ids(found) == ["resume", "prepull", "upgrade/kw-2", "upgrade/kw-1", "upgrade/kw-0"]
+    assert found.steps[0].title == f"paused {SINCE}" and found.steps[0].operation == ""
+    assert found.changes == {"StatefulSet/kw paused": ("paused", None), "StatefulSet/kw image": (OLD, NEW)}
+    assert ids(plan(paused(), paused=False, operations=["scale_out"])) == ["resume"]
+    assert ids(plan(paused=False)) == [], "nobody had paused it"
+
+
+def test_what_does_not_exist_cannot_be_paused() -> None:
+    with pytest.raises(InputError, match="paused: there is no cluster yet that could be paused; leave it out"):
+        plan_of(spec(paused=True), observed())
+    assert ids(plan_of(spec(paused=False), observed()))[-1] == "initialize"

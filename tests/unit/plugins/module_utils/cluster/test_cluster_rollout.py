@@ -1,0 +1,356 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) 2026, kaiwudb.kubernetes contributors
+"""Another image or other options: which pods, in what order, what comes before and after them, and what is held."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.journal import Journal
+from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.observe import Observed
+from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.plan import Plan
+from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.present import outdated
+from ansible_collections.kaiwudb.kubernetes.tests.unit.plugins.module_utils.cluster.factories import (
+    FAR,
+    JOURNAL,
+    NEW,
+    OLD,
+    ids,
+    left,
+    live,
+    mid_upgrade,
+    observed,
+    plan,
+    plan_of,
+    pod,
+    row,
+    silent,
+    spec,
+    statefulset,
+)
+
+DOWN = ["upgrade/kw-2", "upgrade/kw-1", "upgrade/kw-0"]
+HELD = replace(JOURNAL, unfinalized={"version": "20.1-3", "image": OLD, "since": "09:00", "who": "ann"})
+PULLED = {"image": NEW, "nodes": ["w1", "w2", "w3"]}
+EVERYTHING = ["scale_out", "scale_in", "upgrade", "reconfigure", "finalize"]
+
+
+def upgraded(image: str = FAR, journal: Journal = HELD, **more: Any) -> Observed:
+    """Every pod runs the new release, whose cluster version is held."""
+    build = f"V{image.rpartition(':')[2]}"
+    rows = [row(number + 1, number, build=build) for number in range(3)]
+    return live(of=spec(image=image), **{"nodes": rows, "journal": journal, **more})
+
+
+def named(found: Plan, step: str) -> Any:
+    return next(item for item in (*found.steps, *found.remaining) if item.id == step)
+
+
+# ---- which pods
+
+
+def test_upgrade_from_the_highest_ordinal_down() -> None:
+    found = plan(image=NEW)
+    assert ids(found) == ["prepull", *DOWN] and found.remaining == () and not found.held
+    assert found.headline == f"kw: upgrade {OLD} → {NEW}, 4 steps" and found.changes == {
+        "StatefulSet/kw image": (OLD, NEW)
+    }
+    first = found.steps[1]
+    assert first.title == f"node 3: {OLD} → {NEW}" and first.facts == {
+        "ordinal": 2,
+        "options": [],
+        "pre_pull": ["w1", "w2", "w3"],
+    }
+    assert all(step.disruptive and step.asked and step.operation == "upgrade" for step in found.steps[1:])
+    assert not found.steps[0].disruptive and found.steps[0].operation == "upgrade"
+
+
+def test_mid_upgrade() -> None:
+    for asked in ({}, {"image": NEW}):
+        assert ids(plan(mid_upgrade(pulled=PULLED), **asked)) == DOWN[1:]
+
+
+def test_the_old_image_in_the_middle_rolls_back_what_was_changed() -> None:
+    found = plan(mid_upgrade(pulled=PULLED), image=OLD)
+    assert ids(found) == ["prepull", "upgrade/kw-2"] and found.changes == {"StatefulSet/kw image": (NEW, OLD)}
+    assert found.steps[0].facts == {"nodes": {"kw-2": "w3"}}, "only where the old image is needed again"
+
+
+def test_other_options_restart_pod_by_pod() -> None:
+    found = plan(cache="1GiB", memory="2Gi")
+    assert ids(found) == ["reconfigure/kw-2", "reconfigure/kw-1", "reconfigure/kw-0"]
+    assert found.steps[0].title == "node 3: memory, cache"
+    assert found.steps[0].facts == {"ordinal": 2, "options": ["memory", "cache"], "pre_pull": []}
+    assert found.changes == {"StatefulSet/kw cache": (".25", "1GiB"), "StatefulSet/kw memory": (None, "2Gi")}
+
+
+def test_another_text_restarts_pod_by_pod() -> None:
+    found = plan(restart_id="20261124")
+    assert ids(found) == ["reconfigure/kw-2", "reconfigure/kw-1", "reconfigure/kw-0"]
+    assert found.changes == {"StatefulSet/kw restart_id": (None, "20261124")}
+    once = live(of=spec(restart_id="20261124"))
+    assert ids(plan(once, restart_id="20261124")) == ids(plan(once)) == [], "the same text restarts nothing"
+    assert ids(plan(once, restart_id="20261125"))[0] == "reconfigure/kw-2"
+
+
+def test_image_and_options_together_are_one_upgrade() -> None:
+    found = plan(image=NEW, cache="1GiB")
+    assert ids(found) == ["prepull", *DOWN] and found.steps[1].facts["options"] == ["cache"]
+    assert found.changes == {"StatefulSet/kw image": (OLD, NEW), "StatefulSet/kw cache": (".25", "1GiB")}
+
+
+def test_image_and_replicas_together() -> None:
+    assert ids(plan(live(4), image=NEW, replicas=3)) == ["scale_in/kw-3", "prepull", *DOWN]
+    assert ids(plan(image=NEW, replicas=4)) == ["volume/kw-3", "prepull", *DOWN, "scale_out/kw-3"]
+
+
+def test_outdated_reads_pods_not_counters() -> None:
+    unseen = statefulset(spec(), seen=False)
+    unseen["status"]["updateRevision"] = "r0"
+    assert outdated(spec(), live(sts=unseen)) == [], "what the controller has not seen yet says nothing"
+    edited = statefulset(spec())
+    edited["status"]["updateRevision"] = "r2"
+    assert outdated(spec(), live(sts=edited)) == ["kw-2", "kw-1", "kw-0"]
+    assert outdated(spec(), observed()) == []
+
+
+# ---- the new image runs once on every node before the first restart
+
+
+def test_the_image_runs_once_on_every_node_that_needs_it() -> None:
+    step = plan(image=NEW).steps[0]
+    assert (step.id, step.title) == ("prepull", f"{NEW} runs once on w1, w2, w3")
+    assert step.facts == {"nodes": {"kw-0": "w1", "kw-1": "w2", "kw-2": "w3"}} and not step.pod
+
+
+def test_two_pods_on_one_node_pull_once() -> None:
+    pods = [pod(number) for number in range(3)]
+    pods[1]["spec"]["nodeName"] = "w1"
+    found = plan(live(pods=pods, of=spec(anti_affinity="preferred")), image=NEW)
+    assert sorted(found.steps[0].facts["nodes"].values()) == ["w1", "w3"]
+    assert found.steps[1].facts["pre_pull"] == ["w1", "w3"]
+
+
+def test_a_pod_without_a_node_pulls_nowhere() -> None:
+    pods = [pod(0), pod(1), pod(2, ready=False, unschedulable="no node")]
+    del pods[2]["spec"]["nodeName"]
+    found = plan(live(pods=pods), image=NEW)
+    assert found.steps[0].facts == {"nodes": {"kw-0": "w1", "kw-1": "w2"}} and "upgrade/kw-2" in ids(found)
+
+
+@pytest.mark.parametrize(
+    ("pulled", "again"),
+    [
+        ({}, True), (None, True), ({"image": NEW}, True), ({"image": OLD, "nodes": ["w1", "w2", "w3"]}, True), (PULLED, False),
+        ({"image": NEW, "nodes": ["w1", "w2"]}, False), ({"image": NEW, "nodes": ["w2", "w3"]}, True),
+    ],
+)  # fmt: skip
+def test_what_was_pulled_in_this_operation_is_not_pulled_again(pulled: Any, again: bool) -> None:
+    """kw-0 and kw-1 are still to come, on w1 and w2; a pod that has moved since needs its new node too."""
+    found = plan(mid_upgrade(pulled=pulled), image=NEW)
+    assert ("prepull" in ids(found)) is again
+    assert named(found, "upgrade/kw-1").facts["pre_pull"] == ["w1", "w2"], "its gate still asks what was proven"
+
+
+def test_no_pre_pull_when_it_is_switched_off_or_the_image_stays() -> None:
+    off = plan(image=NEW, pre_pull=False)
+    assert ids(off) == DOWN and off.steps[0].facts["pre_pull"] == []
+    assert "prepull" not in ids(plan(cache="1GiB")) and ids(plan()) == []
+
+
+# ---- the cluster version is held, so that there is a way back
+
+
+@pytest.mark.parametrize(
+    ("build", "image", "held"),
+    [
+        ("V3.2.1", NEW, False),  # both bring 20.1-3
+        ("V3.2.1", FAR, True),  # what 3.3 brings is not known
+        ("V3.2.2-28-gabc", FAR, True),
+        (None, FAR, True),  # the image's tag tells what runs
+        ("V3.3.0", FAR, False),  # the same release
+        ("V3.4.0", FAR, False),  # an older one raises nothing
+        ("V3.2.1", "kwdb/kwdb:latest", True),  # nobody can tell
+        ("V3.2.1", f"kwdb/kwdb@sha256:{'a' * 64}", True),
+        ("V3.3.0", "kwdb/kwdb:3.3.1", True),
+    ],
+)
+def test_the_version_is_held_where_the_release_may_raise_it(build: str | None, image: str, held: bool) -> None:
+    seen = live(nodes=[row(number + 1, number, build=build) for number in range(3)])
+    found = plan(seen, image=image)
+    assert ids(found) == [*(["preserve"] if held else []), "prepull", *DOWN]
+    assert left(found) == (["finalize"] if held else [])
+    if held:
+        assert found.steps[0].operation == "upgrade" and not found.steps[0].disruptive
+
+
+def test_what_runs_counts_and_not_what_the_template_says() -> None:
+    """A template changed by hand: the pods still run the old release."""
+    edited = statefulset(spec(image=FAR), partition=3)
+    edited["status"]["updateRevision"] = "r2"
+    assert "preserve" in ids(plan(live(sts=edited), image=FAR))
+
+
+def test_without_an_answer_the_image_that_runs_tells() -> None:
+    assert "preserve" in ids(plan(silent(live()), image=FAR)) and "preserve" not in ids(plan(silent(live()), image=NEW))
+
+
+@pytest.mark.parametrize(
+    "seen",
+    [
+        live(journal=HELD),  # held already, by a run that was killed
+        live(1, of=spec(single_node=True)),
+        silent(live(pods=[pod(number, ready=False) for number in range(3)], nodes=[], journal=Journal())),
+    ],
+)
+def test_nothing_is_held_twice_nor_where_there_is_nobody_to_ask(seen: Observed) -> None:
+    assert "preserve" not in ids(plan(seen, image=FAR))
+
+
+def test_an_engine_whose_versions_are_not_known_is_always_held() -> None:
+    bini = live(of=spec(engine="bini", image="bini/bini:release2.0"), nodes=[row(1, 0, build="release2.0")])
+    assert ids(plan(bini, image="bini/bini:release2.1"))[0] == "preserve"
+
+
+def test_versions_of_the_older_engine() -> None:
+    old = live(of=spec(engine="kwdb2", image="kwdb/kwdb:2.2.0"), nodes=[row(1, 0, build="V2.2.0")])
+    assert ids(plan(old, image="kwdb/kwdb:2.2.2"))[0] == "prepull", "20.1-1 both"
+
+
+# ---- the end of the way back
+
+
+def test_finalising_must_be_allowed_by_name() -> None:
+    found = plan(image=FAR)
+    assert left(found) == ["finalize"] and "finalize" not in ids(found)
+    assert found.headline == f"kw: upgrade {OLD} → {FAR}, 5 steps", "what may not run is not announced"
+    allowed = plan(image=FAR, operations=EVERYTHING)
+    assert ids(allowed) == ["preserve", "prepull", *DOWN, "finalize"] and allowed.remaining == ()
+    assert named(allowed, "finalize").disruptive and named(allowed, "finalize").operation == "finalize"
+    with_more = plan(image=FAR, replicas=4, operations=EVERYTHING)
+    assert ids(with_more)[-2:] == ["scale_out/kw-3", "finalize"], "last of all"
+
+
+def test_a_settled_cluster_that_is_held_waits_for_somebody_to_finalise() -> None:
+    found = plan(upgraded())
+    assert (ids(found), left(found), found.writes) == ([], ["finalize"], False)
+    assert found.headline == "kw: nothing to do"
+    assert ids(plan(upgraded(), operations=["finalize"])) == ["finalize"]
+    assert (ids(plan(upgraded(journal=JOURNAL))), left(plan(upgraded(journal=JOURNAL)))) == ([], [])
+
+
+def test_what_remains_to_finalise_hides_nothing_else() -> None:
+    unhealthy = replace(upgraded(), nodes=(row(1, 0), row(2, 1), row(3, 2, is_live=False)))
+    found = plan(unhealthy)
+    assert (ids(found), left(found)) == (["settle"], ["finalize"])
+    open_ = upgraded(
+        journal=replace(HELD, operation={"name": "reconfigure", "step": "repair/Service/kw", "who": "ann"})
+    )
+    assert (ids(plan(open_)), left(plan(open_))) == (["close"], ["finalize"])
+
+
+def test_after_an_undo_the_version_is_only_let_go() -> None:
+    undone = live(journal=HELD)
+    found = plan(undone)
+    assert ids(found) == ["release"] and not found.steps[0].disruptive
+    assert found.steps[0].operation == "upgrade" and found.steps[0].facts == {"undone": True}
+    assert "20.1-3" in found.steps[0].title
+    assert left(plan(undone, operations=["scale_out"])) == ["release"]
+
+
+def test_going_back_ends_with_letting_go() -> None:
+    seen = mid_upgrade(FAR, pulled={**PULLED, "image": FAR})
+    held = replace(seen, journal=replace(seen.journal, unfinalized=HELD.unfinalized))
+    assert ids(plan(held, image=OLD)) == ["prepull", "upgrade/kw-2", "release"]
+    assert ids(plan(held)) == ["upgrade/kw-1", "upgrade/kw-0"] and left(plan(held)) == ["finalize"]
+
+
+# ---- the canary
+
+
+@pytest.mark.parametrize(
+    ("pause_after", "now", "later"),
+    [
+        (0, DOWN, []),
+        (1, DOWN[:1], DOWN[1:]),
+        (2, DOWN[:2], DOWN[2:]),
+        (3, DOWN, []),
+        (9, DOWN, []),
+    ],
+)
+def test_a_canary(pause_after: int, now: list[str], later: list[str]) -> None:
+    found = plan(image=NEW, pause_after=pause_after)
+    assert (ids(found), left(found), found.held) == (["prepull", *now], later, bool(later))
+    assert found.headline == f"kw: upgrade {OLD} → {NEW}, {len(now) + 1} steps" + (
+        f", then held with {len(later)} pods to come" if later else ""
+    )
+    assert len(found.steps[0].facts["nodes"]) == 3, "proven for those to come too"
+
+
+@pytest.mark.parametrize(
+    ("pause_after", "now", "later"), [(1, [], DOWN[1:]), (2, DOWN[1:2], DOWN[2:]), (3, DOWN[1:], [])]
+)
+def test_pods_that_are_new_already_count(pause_after: int, now: list[str], later: list[str]) -> None:
+    """The same run again holds where it was held: it takes no second pod."""
+    held = replace(mid_upgrade(), journal=JOURNAL)
+    found = plan(held, image=NEW, pause_after=pause_after)
+    assert (ids(found), left(found), found.held) == ([*(["prepull"] if now else []), *now], later, bool(later))
+    if not now:
+        assert found.headline == "kw: held, 2 pods still to come" and not found.writes
+
+
+def test_a_pod_under_way_is_seen_through_before_the_hold() -> None:
+    seen = mid_upgrade()
+    seen = replace(seen, journal=replace(seen.journal, operation={**seen.journal.operation, "step": "upgrade/kw-2"}))
+    found = plan(seen, image=NEW, pause_after=1)
+    assert (ids(found), left(found), found.held) == (["upgrade/kw-2"], DOWN[1:], True)
+
+
+def test_the_canary_goes_on_or_back() -> None:
+    held = replace(mid_upgrade(), journal=JOURNAL)
+    assert ids(plan(held)) == ["prepull", *DOWN[1:]] and not plan(held).held, "the same run without pause_after"
+    assert ids(plan(held, image=OLD)) == ["prepull", "upgrade/kw-2"]
+
+
+def test_a_canary_of_other_options() -> None:
+    found = plan(cache="1GiB", pause_after=1)
+    assert ids(found) == ["reconfigure/kw-2"] and left(found) == ["reconfigure/kw-1", "reconfigure/kw-0"] and found.held
+
+
+def test_nothing_is_finalised_while_it_is_held() -> None:
+    found = plan(image=FAR, pause_after=1, operations=EVERYTHING)
+    assert ids(found) == ["preserve", "prepull", "upgrade/kw-2"] and left(found)[:2] == DOWN[1:]
+    seen = mid_upgrade(FAR)
+    held = replace(seen, journal=HELD)
+    assert ids(plan(held, image=FAR, pause_after=1, operations=EVERYTHING)) == []
+
+
+def test_what_else_was_asked_for_comes_after_the_hold() -> None:
+    found = plan(image=NEW, replicas=4, pause_after=1)
+    assert "scale_out/kw-3" not in ids(found) and left(found) == [*DOWN[1:], "scale_out/kw-3"]
+    shrinking = plan(live(4), image=NEW, replicas=3, pause_after=1)
+    assert ids(shrinking) == ["scale_in/kw-3", "prepull", "upgrade/kw-2"], "what leaves is counted among neither"
+
+
+def test_a_single_node_may_be_restarted_too() -> None:
+    single = live(1, of=spec(single_node=True))
+    assert ids(plan(single, image=FAR)) == ["prepull", "upgrade/kw-0"]
+
+
+# ---- not initialised yet
+
+
+def test_what_is_not_initialised_takes_the_new_template_at_once() -> None:
+    waiting = [pod(number, ready=False) for number in range(3)]
+    fresh = silent(live(pods=waiting, nodes=[], journal=Journal()))
+    for asked in ({"image": FAR}, {"cache": "1GiB"}, {"image": FAR, "pause_after": 1}):
+        found = plan(fresh, **asked)
+        assert ids(found) == ["create/StatefulSet/kw", "initialize"] and found.remaining == (), asked
+
+
+def test_on_a_new_cluster_there_is_nothing_to_upgrade() -> None:
+    found = plan_of(spec(image=FAR, pause_after=1), observed())
+    assert not [name for name in ids(found) if name in ("preserve", "prepull", "finalize") or name in DOWN]
+    assert not found.held
