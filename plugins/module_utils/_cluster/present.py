@@ -95,7 +95,7 @@ def present(spec: Spec, seen: Observed, profile: Profile, *, kube_nodes: t.Seque
         if under_way and under_way not in NODE_OPERATIONS and not any(step.operation for step in steps):
             steps.append(Step("close", f"{under_way} of an earlier run is over, nothing of it is left to do"))
         if not held and not fresh:
-            steps += _final(spec, seen, steps)
+            steps += _final(spec, seen, profile, steps)
     steps, later = _paused(spec, seen, steps, changes)
     plan = Plan("", tuple(steps), (*later, *held), changes=changes, held=bool(held) and not later)
     plan = permitted(plan, spec)
@@ -531,11 +531,11 @@ def _rollout(
     if not steps:
         return [], held
     first = []
-    if upgrade and _must_preserve(spec, seen, profile):
-        first.append(Step("preserve", "the cluster version is held, so that the upgrade can be undone", operation))
     if pull and not set(pull) <= pulled_nodes(seen, spec.image):
         title = f"{spec.image} runs once on {', '.join(pull)}"
         first.append(Step("prepull", title, operation, facts={"nodes": {pod: node for node, pod in nodes.items()}}))
+    if upgrade and _must_preserve(spec, seen, profile):
+        first.append(Step("preserve", "the cluster version is held, so that the upgrade can be undone", operation))
     return [*first, *steps], held
 
 
@@ -557,17 +557,15 @@ def _must_preserve(spec: Spec, seen: Observed, profile: Profile) -> bool:
     return not (all(known) and known[0] == known[1])
 
 
-def _final(spec: Spec, seen: Observed, ahead: t.Sequence[Step]) -> list[Step]:
-    """What ends an upgrade whose cluster version was held: the version rises, or after an undo it is only let go."""
+def _final(spec: Spec, seen: Observed, profile: Profile, ahead: t.Sequence[Step]) -> list[Step]:
+    """What ends an upgrade whose cluster version was held: the version rises, or where it cannot, it is only let go."""
     held = seen.journal.unfinalized
     if not held and not any(step.id == "preserve" for step in ahead):
         return []
-    if held and held.get("image") == spec.image:
-        return [
-            Step(
-                "release", f"cluster version {held.get('version')} is no longer held: the upgrade was undone", "upgrade"
-            )
-        ]
+    brings = cluster_version(profile, version_from_image(spec.image))
+    if held and (held.get("image") == spec.image or brings == held.get("version")):
+        title = f"cluster version {held.get('version')} is no longer held: {spec.image} brings no other"
+        return [Step("release", title, "upgrade", facts={"undone": True})]
     return [
         Step("finalize", "the cluster version rises; from then on there is no way back", "finalize", disruptive=True)
     ]
