@@ -9,7 +9,7 @@ arrives or right after. Operations follow each other so that each leads back to 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,7 +21,7 @@ from kindlab import Place
 from faults import figures, runner
 from faults.kill import state
 from faults.kill.state import Wanted
-from faults.runner import Answer, Kill, Mode
+from faults.runner import Answer, Kill, Mode, Start
 from workload import Options, Workload
 
 NAME = "kw"
@@ -43,6 +43,7 @@ class Walk:
     counted: int = 0
     over: bool = False
     tries: int = 0
+    points: int = 0
     takeover_seen: bool = False
 
     def ended_early(self) -> None:
@@ -52,7 +53,12 @@ class Walk:
 
     def killed(self) -> None:
         """On to the next point."""
-        self.number, self.tries = self.number + self.step, 0
+        self.number, self.tries, self.points = self.number + self.step, 0, self.points + 1
+
+    def said(self, operation: str) -> str:
+        """For a person."""
+        end = "to the last" if self.over else "and then given up"
+        return f"{operation}: {self.counted} writes and execs undisturbed; killed at {self.points}, {end}"
 
 
 @dataclass
@@ -93,7 +99,7 @@ class Chain:
 
     def deploy(self, image: str) -> None:
         """The cluster that the points need, and a workload on it."""
-        answer = self._run("deploy", image=image)
+        answer = self.run("deploy", image=image)
         wanted = Wanted(3, image)
         if not answer.good or self._complaints(wanted):
             self._fail("deploy", f"undisturbed: {answer.why} {self._complaints(wanted)}")
@@ -146,51 +152,66 @@ class Chain:
         """
         walk = self._walk(operation)
         if not walk.counted and not partial:
-            plain = self._run(operation, **options)
+            plain = self.run(operation, **options)
             walk.counted = len(plain.counted)
             self._judge(f"{operation}: undisturbed", plain, wanted, options, f"{walk.counted} writes and execs")
             return
         if walk.over:
-            self._judge("", self._run(operation, **options), wanted, options)
+            self._judge("", self.run(operation, **options), wanted, options)
             return
         kill = Kill(walk.number, self.mode)
-        killed = self._run(operation, kill=kill, **options)
-        if killed.victim is None:
-            if not partial:
-                walk.ended_early()
-            self._judge("", killed, wanted, options)
-            return
         row = f"{operation}: killed {self.mode} answer {walk.number}"
-        walk.killed()
+        takeover = not walk.takeover_seen and kill.number > walk.counted // 3
+        _killed, plain = self.strike(row, kill, wanted, takeover=takeover, **options)
+        if kill.victim:
+            walk.killed()
+            walk.takeover_seen |= takeover and bool(plain.writes)
+        elif not partial:
+            walk.ended_early()
+
+    def strike(
+        self, row: str, kill: Kill, wanted: Wanted, *, takeover: bool = False, start: Start | None = None,
+        mend: Callable[[], None] = lambda: None, **options: Any,
+    ) -> tuple[Answer, Answer]:  # fmt: skip
+        """A run that is killed, then a plain one, judged; both are the same answer when the first ended before its point.
+
+        takeover: leave the dead run's lock to the plain run, which must say so. mend: what happens between the two.
+        """
+        killed = self.run(row.partition(":")[0], kill=kill, start=start, **options)
+        mend()
+        if killed.victim is None:
+            self._judge("", killed, wanted, options, start=start)
+            return killed, killed
         holder = self._holder()
-        takeover = bool(holder) and not walk.takeover_seen and kill.number > walk.counted // 3
         if holder and not takeover:
             self.place.free_lock(NAME)
-        plain = self._run(operation, **options)
+        plain = self.run(row.partition(":")[0], start=start, **options)
         outcome = f"{killed.victim.method} {killed.victim.resource} {killed.victim.name}".strip()
-        if takeover and not plain.writes:
+        if holder and takeover and not plain.writes:
             self.place.free_lock(NAME)  # all was done already: nothing to write, so nothing to take over
-        elif takeover and plain.good:
-            walk.takeover_seen = True
+        elif holder and takeover and plain.good:
             outcome += ", the lock taken over"
             if not any("took over the lock of" in line for line in plain.data["progress"]):
                 self._fail(row, f"{holder} held the lock, and no takeover was said: {plain.data['progress']}")
-        self._judge(row, plain, wanted, options, outcome)
+        self._judge(row, plain, wanted, options, outcome, start)
+        return killed, plain
 
-    def _judge(self, row: str, plain: Answer, wanted: Wanted, options: dict[str, Any], outcome: str = "") -> None:
+    def _judge(
+        self, row: str, plain: Answer, wanted: Wanted, options: dict[str, Any], outcome: str = "", start: Start | None = None
+    ) -> None:  # fmt: skip
         """The plain run succeeded, the state is the one asked for, and a second run has nothing to write. row: to record, if any."""
         said = [] if plain.good else [f"the plain run failed: {plain.why}"]
         humans = 0
         if said:
             if self._holder():
                 self.place.free_lock(NAME)
-            third = self._run("again", **options)
+            third = self.run("again", start=start, **options)
             humans = int(not third.good)
             said.append("the run after it " + ("reached it" if third.good else f"failed too: {third.why}"))
         wrong = self._complaints(wanted)
         said += wrong
         if not humans and wanted.replicas:
-            second = self._run("second", **options)
+            second = self.run("second", start=start, **options)
             if second.writes or not second.good:
                 said.append(
                     f"the second run: {second.why}, steps {second.data.get('steps')}, wrote {[str(item) for item in second.writes]}"
@@ -226,8 +247,15 @@ class Chain:
             self.cluster_id = ""
         return said
 
-    def _run(self, what: str, *, kill: Kill | None = None, **options: Any) -> Answer:
-        answer = runner.run(self.place, NAME, kill=kill, **options)
+    def plain(self, **options: Any) -> Answer:
+        """A run that must succeed, on the way to a point."""
+        answer = self.run("plain", **options)
+        assert answer.good, answer.why
+        return answer
+
+    def run(self, what: str, *, kill: Kill | None = None, start: Start | None = None, **options: Any) -> Answer:
+        """One run of the module; what it asked and answered is kept in a file."""
+        answer = runner.run(self.place, NAME, kill=kill, start=start, **options)
         self._runs += 1
         kept = {
             "what": what, "options": options, "why": answer.why, "answer": answer.data, "text": answer.text, "seconds": answer.seconds,
