@@ -44,6 +44,7 @@ class Client:
         self.sent: list[tuple[str, str, str]] = []
         self.labels: dict[str, Any] = {}  # of the last list of each kind
         self.on_watch: Callable[[], None] = lambda: None
+        self.on_dry_run: Callable[[Object], Object] = lambda obj: obj
         self.fail: dict[tuple[str, str], KubeError] = {}
         self.allowed: Callable[..., bool] = lambda *_right: True
         self.asked: list[tuple[Any, ...]] = []
@@ -85,9 +86,13 @@ class Client:
         self._sent("create", obj["kind"], obj["metadata"]["name"])
         return self.put(obj)
 
-    def apply(self, obj: Object) -> Object:
-        self._sent("apply", obj["kind"], obj["metadata"]["name"])
-        return self.put(obj)
+    def apply(self, obj: Object, *, dry_run: bool = False) -> Object:
+        """A dry run says what the object would be: by on_dry_run, for the server has its own idea of that."""
+        self._sent("dry run" if dry_run else "apply", obj["kind"], obj["metadata"]["name"])
+        return self.on_dry_run(copy.deepcopy(obj)) if dry_run else self.put(obj)
+
+    def server_version(self) -> dict[str, str]:
+        return {"major": "1", "minor": "34"}
 
     def patch(self, kind: str, name: str, namespace: str | None, body: Any, **_how: Any) -> Object:
         self._sent("patch", kind, name)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster import manifests
-from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.compare import differences, repair
+from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.compare import differences, paths, repair
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._engine.profiles import PROFILES
 from ansible_collections.kaiwudb.kubernetes.tests.unit.plugins.module_utils.cluster.factories import spec
 
@@ -75,6 +75,24 @@ def test_elsewhere_texts_are_compared_as_texts() -> None:
 )  # fmt: skip
 def test_the_patch_says_only_what_differs(desired: Any, live: Any, patch: dict[str, Any]) -> None:
     assert repair(desired, live) == patch
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "found"),
+    [
+        ({"a": 1}, {"a": 1}, set()),
+        ({"a": 1}, {"a": 2}, {"a"}),
+        ({"a": 1}, {"a": 1, "b": 2}, {"b"}),  # whichever of them says it
+        ({"a": 1, "b": 2}, {"a": 1}, {"b"}),
+        ({"a": {"b": 1}}, {"a": {"c": 1}}, {"a.b", "a.c"}),
+        ({"a": [1]}, {"a": [1, 2]}, {"a"}),
+        ({"a": [{"b": 1}]}, {"a": [{"b": 1, "c": 2}]}, {"a[0].c"}),
+        ({"a": {}}, {}, set()),
+        ({"limits": {"cpu": "0.5"}}, {"limits": {"cpu": "500m"}}, set()),
+    ],
+)
+def test_where_two_objects_differ(one: Any, other: Any, found: set[str]) -> None:
+    assert paths(one, other) == paths(other, one) == found
 
 
 def _merged(live: Any, patch: Any) -> Any:

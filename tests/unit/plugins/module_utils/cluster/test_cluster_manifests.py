@@ -230,6 +230,8 @@ CHANGES: dict[str, tuple[Any, Any]] = {
     "tolerations": ([{"operator": "Exists"}], lambda: pod_spec(tolerations=[{"operator": "Exists"}])["tolerations"] == [{"operator": "Exists"}]),
     "pod_labels": ({"a": "b"}, lambda: workload(spec(pod_labels={"a": "b"}))["spec"]["template"]["metadata"]["labels"]["a"] == "b"),
     "pod_annotations": ({"a": "b"}, lambda: workload(spec(pod_annotations={"a": "b"}))["spec"]["template"]["metadata"]["annotations"] == {"a": "b"}),
+    "restart_id": (
+        "1", lambda: workload(spec(restart_id="1"))["spec"]["template"]["metadata"]["annotations"] == {"kaiwudb.kubernetes/restart-id": "1"}),
     "pod_security_context": ({"fsGroup": 1}, lambda: pod_spec(pod_security_context={"fsGroup": 1})["securityContext"] == {"fsGroup": 1}),
     "container_security_context": (
         {"runAsUser": 1}, lambda: database(container_security_context={"runAsUser": 1})["securityContext"] == {"runAsUser": 1}),
@@ -247,6 +249,18 @@ def test_an_option_of_the_template_reaches_it(option: str) -> None:
 
 def test_no_option_of_the_template_is_left_out_above() -> None:
     assert set(CHANGES) | {"security"} == {option.name for option in OPTIONS if option.scope == "template"}
+
+
+def test_another_restart_is_another_template_and_only_by_its_annotation() -> None:
+    one, other = (
+        workload(spec(restart_id=text, pod_annotations={"a": "b"}))["spec"]["template"] for text in ("1", "2")
+    )
+    assert one["metadata"]["annotations"] == {"a": "b", "kaiwudb.kubernetes/restart-id": "1"}
+    assert one["spec"] == other["spec"] and one["metadata"] != other["metadata"]
+    mine = {"kaiwudb.kubernetes/restart-id": "mine"}
+    assert workload(spec(pod_annotations=mine, restart_id="1"))["spec"]["template"]["metadata"]["annotations"] == {
+        "kaiwudb.kubernetes/restart-id": "1"
+    }, "or a restart that is asked for would not come"
 
 
 def test_labels_of_the_user_never_hide_the_collections_own() -> None:
@@ -345,6 +359,46 @@ def test_the_pod_that_prepares_a_directory(action: str) -> None:
     assert not all(made["metadata"]["labels"].get(key) == value for key, value in POD_LABELS.items()), (
         "a Service would route to it"
     )
+
+
+@pytest.mark.parametrize(
+    ("engine", "binary"), [("kwdb", "/kaiwudb/bin/kwbase"), ("kwdb2", "/kaiwudb/bin/kwbase"), ("bini", "/bini/bini")]
+)
+def test_the_pod_that_runs_the_new_image_once(engine: str, binary: str) -> None:
+    of = spec(engine=engine, image="x:2", image_pull_policy="Always", image_pull_secrets=["s"])
+    made = manifests.puller(of, PROFILES[engine], 2, "w7")
+    assert (made["kind"], made["apiVersion"]) == ("Pod", "v1")
+    assert made["metadata"] == {
+        "name": "kw-pull-2",
+        "namespace": "db",
+        "labels": {**LABELS, "app.kubernetes.io/component": "pull"},
+    }
+    body = made["spec"]
+    (container,) = body["containers"]
+    assert (container["image"], container["imagePullPolicy"], container["command"]) == (
+        "x:2",
+        "Always",
+        [binary, "version"],
+    )
+    library = [] if engine == "bini" else [{"name": "LD_LIBRARY_PATH", "value": "/kaiwudb/lib"}]
+    assert container.get("env", []) == library
+    assert (
+        body["nodeName"] == "w7"
+        and body["restartPolicy"] == "Never"
+        and body["tolerations"] == [{"operator": "Exists"}]
+    )
+    assert body["imagePullSecrets"] == [{"name": "s"}] and body["automountServiceAccountToken"] is False
+    assert "volumes" not in body and "volumeMounts" not in container and "securityContext" not in container, (
+        "it touches nothing on the node"
+    )
+    assert not all(made["metadata"]["labels"].get(key) == value for key, value in POD_LABELS.items()), (
+        "a Service would route to it"
+    )
+
+
+def test_the_pod_that_runs_another_binary() -> None:
+    made = manifests.puller(spec(binary="/opt/kw"), PROFILES["kwdb"], 0, "w1")
+    assert made["spec"]["containers"][0]["command"] == ["/opt/kw", "version"] and "imagePullSecrets" not in made["spec"]
 
 
 def _script(action: str, directory: Path, suffix: str = "s") -> subprocess.CompletedProcess[str]:

@@ -90,6 +90,13 @@ def test_wholeness_counts_live_members_and_those_that_stay() -> None:
     assert not deep(five).wholeness(live(5)).whole
 
 
+def test_a_dead_node_may_count_as_if_it_lived() -> None:
+    seen = live(4, nodes=[row(1, 0), row(2, 1), row(3, 2), row(4, 3, is_live=False, is_available=False)])
+    lacking = deep(ranges((1, 2, 4)))
+    assert not lacking.wholeness(seen).whole and lacking.wholeness(seen, also=4).whole
+    assert not lacking.wholeness(seen, also=3).whole and not deep(ranges((1, 2))).wholeness(seen, also=4).whole
+
+
 # ---- what is remembered
 
 
@@ -109,11 +116,78 @@ def test_an_interrupted_scale_in_is_remembered_as_what_was_wanted() -> None:
     assert other is not None and other["replicas"] == 5
 
 
-@pytest.mark.parametrize("note", [None, "", "{not json", "[]", "null", "7"])
-def test_a_mangled_annotation_remembers_nothing(note: str | None) -> None:
+NONSENSE = [None, "", "{not json", "[]", "null", "7", "{}", '"text"']
+
+
+def with_note(note: str | None) -> Any:
     edited = statefulset(spec())
     edited["metadata"]["annotations"] = None if note is None else {"kaiwudb.kubernetes/options": note}
-    assert live(sts=edited).remembered == {"image": OLD, "replicas": 3}
+    return edited
+
+
+@pytest.mark.parametrize("note", NONSENSE)
+def test_a_mangled_annotation_remembers_nothing(note: str | None) -> None:
+    assert live(sts=with_note(note)).remembered == {"image": OLD, "replicas": 3}
+
+
+@pytest.mark.parametrize("note", NONSENSE)
+def test_where_the_annotation_is_lost_the_journal_remembers(note: str | None) -> None:
+    kept = replace(JOURNAL, options={"cache": "1GiB", "security": "insecure"})
+    seen = live(sts=with_note(note), journal=kept)
+    assert seen.noted == kept.options
+    assert seen.remembered == {"cache": "1GiB", "security": "insecure", "image": OLD, "replicas": 3}
+
+
+def test_the_annotation_counts_before_the_journal() -> None:
+    seen = live(of=spec(cache="2GiB"), journal=replace(JOURNAL, options={"cache": "1GiB"}))
+    assert seen.noted["cache"] == "2GiB"
+    assert observed(journal=replace(JOURNAL, options={"cache": "1GiB"})).noted == {}, (
+        "without a StatefulSet there is none"
+    )
+
+
+# ---- pods that lost their StatefulSet
+
+KEPT = replace(JOURNAL, options=spec(cache="1GiB").remembered())
+
+
+def test_pods_and_the_journal_tell_what_a_lost_statefulset_was() -> None:
+    seen = observed(pod(0, image=NEW), pod(1), pod(10), journal=KEPT)
+    known = seen.remembered
+    assert known is not None
+    assert (known["cache"], known["image"], known["replicas"]) == ("1GiB", NEW, 11), (
+        "the lowest pod's image, the highest ordinal"
+    )
+    assert seen.replicas == 0 and seen.statefulset is None
+
+
+@pytest.mark.parametrize(
+    ("pods", "journal"),
+    [
+        ([], KEPT),  # nobody runs: a new cluster may be made as it is asked for
+        ([pod(0)], JOURNAL),  # nothing was kept
+        ([pod(0)], replace(JOURNAL, options={"cache": "1GiB"})),  # not all of it
+    ],
+)
+def test_without_pods_or_memory_nothing_is_known(pods: list[Any], journal: Journal) -> None:
+    assert observed(*pods, journal=journal).remembered is None
+
+
+# ---- paused
+
+
+@pytest.mark.parametrize(
+    ("notes", "paused"),
+    [
+        (None, ""), ({}, ""), ({"kaiwudb.kubernetes/options": "{}"}, ""), ({"kaiwudb.kubernetes/paused": "09:00 by ann"}, "09:00 by ann"),
+        ({"kaiwudb.kubernetes/paused": ""}, "somebody"),
+    ],
+)  # fmt: skip
+def test_who_paused_it(notes: dict[str, str] | None, paused: str) -> None:
+    marked = statefulset(spec())
+    marked["metadata"]["annotations"] = notes
+    assert live(sts=marked).paused == paused
+    assert observed().paused == ""
 
 
 def test_the_options_of_a_removal_that_was_interrupted() -> None:
@@ -235,7 +309,7 @@ def test_a_shared_address_is_settled_by_the_pod_itself() -> None:
 
 
 ZONES = [
-    {"range_name": name, "database_name": database, "table_name": table, "raw_config_sql": f"ALTER …\n\tnum_replicas = {count},\n\tx = 1"}
+    {"target": "x", "range_name": name, "database_name": database, "table_name": table, "raw_config_sql": f"ALTER …\n\tnum_replicas = {count},\n\tx = 1"}
     for name, database, table, count in (
         ("default", None, None, 3), ("meta", None, None, 5), ("liveness", None, None, 6), ("system", None, None, 7), ("timeseries", None, None, 8),
         (None, "bank", None, 9), (None, "bank", "accounts", 1),
@@ -267,16 +341,79 @@ def test_how_many_replicas_a_range_wants(start: Any, database: Any, table: Any, 
 
 def test_jobs_and_stores() -> None:
     stores = [{"node_id": "1", "capacity": "100", "available": "9e1", "used": None}]
-    engine = Engine(zones=[{"range_name": "x", "database_name": None, "table_name": None, "raw_config_sql": None}],
+    engine = Engine(zones=[{"target": None, "range_name": "x", "database_name": None, "table_name": None, "raw_config_sql": None}],
                     ranges_no_leases=[{"range_id": "1", "start_pretty": "/Table/1", "database_name": "", "table_name": "", "replicas": None}],
                     jobs=[{"job_id": "5", "job_type": "IMPORT"}], kv_store_status=stores)  # fmt: skip
     found = look_deep(engine, live())  # type: ignore[arg-type]
     assert found is not None and found.jobs == (Job("5", "IMPORT"),) and found.stores == (Store(1, 100, 90, 0),)
     assert found.ranges == (Range(1, "", frozenset(), 3),), "three is the engine's default"
 
+    assert (found.constraints, found.largest, found.whole_for, found.apart) == ((), 0, 0.0, 0.0)
+
 
 def test_without_sql_there_is_no_deep_view() -> None:
     assert look_deep(Engine(zones=ZONES), live()) is None  # type: ignore[arg-type]
+
+
+def zone(
+    target: str, database: str | None, table: str | None, *lines: str, range_name: str | None = None
+) -> dict[str, Any]:
+    """A row of the zones, with what it sets itself; what it inherits is not in it (engine transcripts)."""
+    config = "".join(f"\n\t{line}," for line in (*lines, "lease_preferences = '[]'")).rstrip(",")
+    named = {"range_name": range_name, "database_name": database, "table_name": table}
+    return {"target": target, **named, "raw_config_sql": f"ALTER {target} CONFIGURE ZONE USING{config}"}
+
+
+def zoned(*zones: dict[str, Any]) -> Any:
+    found = look_deep(Engine(zones=list(zones), ranges_no_leases=[], jobs=[], kv_store_status=[]), live())  # type: ignore[arg-type]
+    assert found is not None
+    return found
+
+
+def test_what_zones_require_of_nodes() -> None:
+    found = zoned(
+        zone("RANGE default", None, None, "num_replicas = 3", "constraints = '[]'", range_name="default"),
+        zone("DATABASE bank", "bank", None, "num_replicas = 5", "constraints = '[+region=a]'"),
+        zone("TABLE bank.accounts", "bank", "accounts", "constraints = '{+region=a: 1, +region=b: 2}'"),
+    )
+    assert [(item.target, item.tiers, item.count, item.every) for item in found.constraints] == [
+        ("DATABASE bank", ("region=a",), 5, True),
+        ("TABLE bank.accounts", ("region=a",), 1, False),
+        ("TABLE bank.accounts", ("region=b",), 2, False),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("own", "of_database", "of_default", "count"),
+    [(3, 5, 7, 3), (None, 5, 7, 5), (None, None, 7, 7), (None, None, None, 3), (1, 5, 7, 1)],
+)
+def test_a_zone_keeps_as_many_as_the_one_above_it(
+    own: int | None, of_database: int | None, of_default: int | None, count: int
+) -> None:
+    def number(value: int | None) -> list[str]:
+        return [] if value is None else [f"num_replicas = {value}"]
+
+    found = zoned(
+        zone("TABLE bank.accounts", "bank", "accounts", *number(own), "constraints = '[+region=a]'"),
+        zone("DATABASE bank", "bank", None, *number(of_database)),
+        zone("RANGE default", None, None, *number(of_default), range_name="default"),
+    )
+    assert [item.count for item in found.constraints] == [count]
+
+
+def test_the_largest_range_of_all_zones() -> None:
+    assert zoned(
+        zone("RANGE default", None, None, "range_min_bytes = 134217728", "range_max_bytes = 536870912", range_name="default"),
+        zone("TABLE bank.big", "bank", "big", "range_max_bytes = 1073741824"),
+        zone("TABLE bank.small", "bank", "small", "range_max_bytes = 1048576"),
+        zone("TABLE bank.other", "bank", "other", "gc.ttlseconds = 600"),
+    ).largest == 1073741824  # fmt: skip
+    assert (
+        zoned(
+            {"target": None, "range_name": None, "database_name": None, "table_name": None, "raw_config_sql": None}
+        ).largest
+        == 0
+    )
 
 
 # ---- status
@@ -328,6 +465,18 @@ def test_status_of_what_does_not_answer() -> None:
     fresh = silent(live(pods=[pod(number, ready=False) for number in range(3)], journal=Journal()))
     assert shown(fresh)[0] == f"kw   KaiwuDB {OLD} · not initialised · insecure (!)"
     assert shown(live())[-3] == "  last     nothing     running  nothing     drift  none"
+
+
+def test_status_says_what_a_person_must_not_forget() -> None:
+    marked = statefulset(spec())
+    marked["metadata"]["annotations"]["kaiwudb.kubernetes/paused"] = "09:00 by ann"
+    held = replace(JOURNAL, unfinalized={"version": "20.1-3", "image": OLD, "since": "08:00", "who": "ann"})
+    lines = shown(live(sts=marked, journal=held))
+    assert lines[-4:-2] == [
+        "  paused   09:00 by ann: runs only look until one says paused=false",
+        f"  version  held at 20.1-3 since 08:00: can go back to {OLD} until finalised",
+    ]
+    assert not [line for line in shown(live()) if line.split()[0] in ("paused", "version")]
 
 
 def test_where_the_ui_is() -> None:

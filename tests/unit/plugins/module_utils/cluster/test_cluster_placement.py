@@ -140,7 +140,7 @@ def test_a_refusal_says_of_each_node_why() -> None:
         "ghost does not exist; w2 is cordoned; w3 is not ready; w1 already holds one. "
         "Nothing was changed. Add a node, widen local_nodes or tolerations, or set anti_affinity to preferred."
     )
-    assert (error.value.reason, error.value.facts) == ("no_node", {"node": "kw-1", "resumable": False})
+    assert (error.value.reason, error.value.facts) == ("no_node", {"node": "kw-1"})
 
 
 def test_no_nodes_at_all() -> None:

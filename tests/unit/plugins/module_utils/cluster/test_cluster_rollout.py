@@ -180,10 +180,11 @@ def test_no_pre_pull_when_it_is_switched_off_or_the_image_stays() -> None:
 def test_the_version_is_held_where_the_release_may_raise_it(build: str | None, image: str, held: bool) -> None:
     seen = live(nodes=[row(number + 1, number, build=build) for number in range(3)])
     found = plan(seen, image=image)
-    assert ids(found) == [*(["preserve"] if held else []), "prepull", *DOWN]
+    assert ids(found) == ["prepull", *(["preserve"] if held else []), *DOWN]
     assert left(found) == (["finalize"] if held else [])
     if held:
-        assert found.steps[0].operation == "upgrade" and not found.steps[0].disruptive
+        step = named(found, "preserve")
+        assert step.operation == "upgrade" and not step.disruptive
 
 
 def test_what_runs_counts_and_not_what_the_template_says() -> None:
@@ -211,12 +212,12 @@ def test_nothing_is_held_twice_nor_where_there_is_nobody_to_ask(seen: Observed) 
 
 def test_an_engine_whose_versions_are_not_known_is_always_held() -> None:
     bini = live(of=spec(engine="bini", image="bini/bini:release2.0"), nodes=[row(1, 0, build="release2.0")])
-    assert ids(plan(bini, image="bini/bini:release2.1"))[0] == "preserve"
+    assert ids(plan(bini, image="bini/bini:release2.1"))[:3] == ["prepull", "preserve", "upgrade/kw-2"]
 
 
 def test_versions_of_the_older_engine() -> None:
     old = live(of=spec(engine="kwdb2", image="kwdb/kwdb:2.2.0"), nodes=[row(1, 0, build="V2.2.0")])
-    assert ids(plan(old, image="kwdb/kwdb:2.2.2"))[0] == "prepull", "20.1-1 both"
+    assert "preserve" not in ids(plan(old, image="kwdb/kwdb:2.2.2")), "20.1-1 both"
 
 
 # ---- the end of the way back
@@ -227,7 +228,7 @@ def test_finalising_must_be_allowed_by_name() -> None:
     assert left(found) == ["finalize"] and "finalize" not in ids(found)
     assert found.headline == f"kw: upgrade {OLD} → {FAR}, 5 steps", "what may not run is not announced"
     allowed = plan(image=FAR, operations=EVERYTHING)
-    assert ids(allowed) == ["preserve", "prepull", *DOWN, "finalize"] and allowed.remaining == ()
+    assert ids(allowed) == ["prepull", "preserve", *DOWN, "finalize"] and allowed.remaining == ()
     assert named(allowed, "finalize").disruptive and named(allowed, "finalize").operation == "finalize"
     with_more = plan(image=FAR, replicas=4, operations=EVERYTHING)
     assert ids(with_more)[-2:] == ["scale_out/kw-3", "finalize"], "last of all"
@@ -258,6 +259,21 @@ def test_after_an_undo_the_version_is_only_let_go() -> None:
     assert found.steps[0].operation == "upgrade" and found.steps[0].facts == {"undone": True}
     assert "20.1-3" in found.steps[0].title
     assert left(plan(undone, operations=["scale_out"])) == ["release"]
+
+
+@pytest.mark.parametrize(
+    ("image", "version", "last"),
+    [
+        (NEW, "20.1-3", "release"),  # what it brings is what is held: there is nothing to finalise
+        (NEW, "20.1-1", "finalize"),
+        (FAR, "20.1-3", "finalize"),  # what it brings is not known
+        ("kwdb/kwdb:latest", "20.1-3", "finalize"),
+    ],
+)
+def test_a_hold_that_holds_nothing_is_let_go(image: str, version: str, last: str) -> None:
+    held = replace(JOURNAL, unfinalized={**HELD.unfinalized, "version": version})
+    found = plan(upgraded(image, held), operations=EVERYTHING)
+    assert ids(found) == [last] and (found.steps[0].facts == {"undone": True}) is (last == "release")
 
 
 def test_going_back_ends_with_letting_go() -> None:
@@ -321,7 +337,7 @@ def test_a_canary_of_other_options() -> None:
 
 def test_nothing_is_finalised_while_it_is_held() -> None:
     found = plan(image=FAR, pause_after=1, operations=EVERYTHING)
-    assert ids(found) == ["preserve", "prepull", "upgrade/kw-2"] and left(found)[:2] == DOWN[1:]
+    assert ids(found) == ["prepull", "preserve", "upgrade/kw-2"] and left(found)[:2] == DOWN[1:]
     seen = mid_upgrade(FAR)
     held = replace(seen, journal=HELD)
     assert ids(plan(held, image=FAR, pause_after=1, operations=EVERYTHING)) == []

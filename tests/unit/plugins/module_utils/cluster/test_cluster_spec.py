@@ -50,7 +50,9 @@ GOOD: list[tuple[str, Any, Any]] = [
     ("pre_stop_seconds", "0", 0), ("termination_grace_period", 1, 1), ("max_runtime", "0", 0), ("wait_timeout", 10, 10),
     ("service_type", "LoadBalancer", "LoadBalancer"), ("ui", "nodeport", "nodeport"), ("deletion_protection", "no", False),
     ("operations", "create,upgrade", ("create", "upgrade")), ("operations", ["remove"], ("remove",)),
-    ("waive", "nodes_live", ("nodes_live",)), ("confirm", "kw", "kw"),
+    ("waive", "nodes_live", ("nodes_live",)), ("waive", list(WAIVABLE), WAIVABLE), ("confirm", "kw", "kw"), ("operations", "finalize", ("finalize",)),
+    ("pause_after", "1", 1), ("pause_after", 0, 0), ("pre_pull", "no", False), ("on_failure", "rollback", "rollback"), ("paused", "true", True),
+    ("paused", False, False), ("restart_id", 20261124, "20261124"), ("restart_id", "2026-11-24 a", "2026-11-24 a"), ("stall_timeout", "10", 10),
 ]  # fmt: skip
 
 
@@ -100,10 +102,14 @@ BAD: list[tuple[str, Any, str]] = [
     ("extra_args", 3, "is no list"), ("pre_stop_seconds", -1, "-1 is too small; allowed are 0 and more"), ("pre_stop_seconds", "x", NO_NUMBER),
     ("termination_grace_period", 0, "allowed are 1 and more"), ("service_type", "ExternalName", "allowed are ClusterIP, NodePort, LoadBalancer"),
     ("ui", "ingress", "allowed are none, nodeport"), ("deletion_protection", "perhaps", "is no boolean"),
-    ("operations", "create,destroy", "destroy not allowed; allowed are create, initialize, reconfigure, scale_out, scale_in, upgrade, remove"),
+    ("operations", "create,destroy", "destroy not allowed; allowed are create, initialize, reconfigure, scale_out, scale_in, upgrade, finalize, remove"),
     ("waive", ["nodes_needed"], f"nodes_needed not allowed; allowed are {', '.join(WAIVABLE)}"),
     ("max_runtime", -1, "allowed are 0 and more"), ("wait_timeout", 9, "allowed are 10 and more"), ("stall_timeout", 9, "allowed are 10 and more"),
-    ("soak", -1, "allowed are 0 and more"), ("max_runtime", "soon", NO_NUMBER),
+    ("soak", -1, "allowed are 0 and more"), ("pause_after", -1, "-1 is too small; allowed are 0 and more"), ("pause_after", "one", NO_NUMBER),
+    ("pre_pull", "maybe", "is no boolean"), ("on_failure", "retry", "'retry' is not allowed; allowed are stop, rollback"), ("paused", "x", "is no boolean"),
+    *[("waive", name, f"{name} not allowed") for name in ("ranges_unavailable", "zone_constraints", "version_path", "claims_kept", "emptied", "one_build",
+                                                          "never_initialised", "confirmed", "protected", "rollout_idle")],
+    ("max_runtime", "soon", NO_NUMBER),
 ]  # fmt: skip
 
 
@@ -116,7 +122,7 @@ def test_refused_with_option_and_allowed_values(option: str, given: Any, says: s
 
 
 def test_every_option_that_can_be_wrong_is_refused_above() -> None:
-    anything = {"binary", "cache", "max_sql_memory", "confirm"}
+    anything = {"binary", "cache", "max_sql_memory", "confirm", "restart_id"}
     assert {option for option, _given, _says in BAD} == {option.name for option in OPTIONS} - anything
 
 
@@ -199,7 +205,8 @@ def test_what_is_remembered_comes_back_as_the_same_values() -> None:
 
 
 def test_remembered_is_what_lasts_and_no_more() -> None:
-    kept = spec(soak=5, confirm="kw", waive=["space"], volumes="wipe", extra_args=["--a"], env={}).remembered()
+    kept = spec(soak=5, confirm="kw", waive=["space"], volumes="wipe", extra_args=["--a"], env={}, pause_after=1, on_failure="rollback", paused=False,
+                pre_pull=False, stall_timeout=20).remembered()  # fmt: skip
     assert not {
         "soak",
         "confirm",
@@ -211,7 +218,14 @@ def test_remembered_is_what_lasts_and_no_more() -> None:
         "image",
         "replicas",
         "env",
+        "pause_after",
+        "on_failure",
+        "paused",
+        "pre_pull",
+        "stall_timeout",
+        "restart_id",
     } & set(kept)
+    assert spec(restart_id="1").remembered()["restart_id"] == "1", "or the next run would not know another text"
     assert kept["extra_args"] == ["--a"] and kept["storage_size"] == "10Gi" and kept["single_node"] is False
 
 
@@ -290,9 +304,18 @@ def test_the_table_is_sound() -> None:
         assert option.text and all(re.search(r"[.:;,]$", line) for line in option.text), option.name
         if option.default is not None:  # a default is what its own check makes of it
             assert COERCE[option.kind](option, option.default) == option.default, option.name
-    assert set(BY_NAME["operations"].default) == set(OPERATIONS) - {"remove"}
+    # What cannot be undone must be named.
+    assert set(BY_NAME["operations"].default) == set(OPERATIONS) - {"remove", "finalize"}
 
 
 def test_what_could_lose_data_cannot_be_waived() -> None:
-    assert WAIVABLE == ("nodes_live", "nodes_settled", "ranges_underreplicated", "space", "jobs_running")
+    assert WAIVABLE == (
+        "nodes_live",
+        "nodes_settled",
+        "ranges_underreplicated",
+        "ranges_steady",
+        "jobs_running",
+        "space",
+        "template_expected",
+    )
     assert len({rule.name for rule in RULES}) == len(RULES)

@@ -13,6 +13,7 @@ from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.verdic
     completed,
     hopeless,
     of_pods,
+    ran,
     ready,
     running,
     worst,
@@ -33,7 +34,8 @@ def test_no_waiting_mends_it(reason: str, code: str, patience: float) -> None:
     image = f"image {OLD}: " if code == "image_pull" else ""
     expected = Verdict(False, f"pod kw-1 cannot start: {image}{reason}: said so", code, patience, "kw-1", "kaiwudb")
     stuck = pod(1, phase="Pending", waiting=(reason, "said so"))
-    assert hopeless(stuck) == running(stuck, "kw-1") == ready(stuck, "kw-1") == completed(stuck, "kw-1") == expected
+    assert hopeless(stuck) == running(stuck, "kw-1") == ready(stuck, "kw-1") == expected
+    assert completed(stuck, "kw-1") == ran(stuck, "kw-1") == expected
 
 
 def test_without_a_message_there_is_no_loose_end() -> None:
@@ -98,11 +100,11 @@ def test_ready_of_a_revision() -> None:
     assert ready(pod(0, revision="r1"), "kw-0", None) is DONE
 
 
-def _short_lived(phase: str, code: int | None = None, message: str = "") -> dict[str, Any]:
+def _short_lived(phase: str, code: int | None = None, message: str = "", *, what: str = "volume") -> dict[str, Any]:
     found = pod(0, phase=phase)
-    found["metadata"]["name"] = "kw-volume-0"
+    found["metadata"]["name"] = f"kw-{what}-0"
     state = {"terminated": {"exitCode": code, "message": message}} if code is not None else {}
-    found["status"]["containerStatuses"] = [{"name": "volume", "image": "x:1", "restartCount": 0, "state": state}]
+    found["status"]["containerStatuses"] = [{"name": what, "image": "x:1", "restartCount": 0, "state": state}]
     return found
 
 
@@ -123,6 +125,28 @@ def test_a_short_lived_pod(found: Any, verdict: Verdict) -> None:
     assert completed(found, "kw-volume-0") == verdict
 
 
+NO_RUN = "the image does not run: "
+
+
+@pytest.mark.parametrize(
+    ("found", "verdict"),
+    [
+        (None, Verdict(False, "pod kw-pull-0 does not exist yet", pod="kw-pull-0")),
+        (_short_lived("Succeeded", 0, what="pull"), DONE),
+        (_short_lived("Running", what="pull"), Verdict(False, "pod kw-pull-0 is Running", pod="kw-pull-0")),
+        (_short_lived("Failed", 1, "no such file\n", what="pull"), Verdict(False, f"{NO_RUN}no such file", "container_crash", 0.0, "kw-pull-0", "pull")),
+        # 3 means something for a volume only
+        (_short_lived("Failed", 3, "x", what="pull"), Verdict(False, f"{NO_RUN}x", "container_crash", 0.0, "kw-pull-0", "pull")),
+        (_short_lived("Failed", 132, what="pull"), Verdict(False, f"{NO_RUN}exit code 132", "container_crash", 0.0, "kw-pull-0", "pull")),
+        ({"metadata": {"name": "x"}, "status": {"phase": "Failed", "message": "Evicted"}},
+         Verdict(False, f"{NO_RUN}Evicted", "container_crash", 0.0, "kw-pull-0", "pull")),
+        ({"metadata": {"name": "x"}}, Verdict(False, "pod kw-pull-0 is Pending", pod="kw-pull-0")),
+    ],
+)  # fmt: skip
+def test_a_pod_that_runs_the_image_once(found: Any, verdict: Verdict) -> None:
+    assert ran(found, "kw-pull-0") == verdict
+
+
 def test_of_several_the_worst() -> None:
     later, never = Verdict(False, "later"), Verdict(False, "never", "because")
     assert worst([]) is DONE and worst([DONE, DONE]) is DONE
@@ -135,3 +159,23 @@ def test_over_several_pods() -> None:
     assert of_pods(pods, ["kw-0", "kw-1"], running) is DONE
     assert of_pods(pods, ["kw-0", "kw-1"], ready).pod == "kw-1"
     assert of_pods(pods, ["kw-0", "kw-2"], running).why == "pod kw-2 does not exist yet"
+
+
+def test_over_several_pods_it_says_how_many() -> None:
+    pods = {"kw-0": pod(0), "kw-1": pod(1, ready=False), "kw-2": pod(2, phase="Pending")}
+    names = ["kw-0", "kw-1", "kw-2"]
+    found = of_pods(pods, names, ready)
+    assert (found.progress, found.why) == ("1 of 3 pods ready", "pod kw-1 runs but is not ready")
+    assert of_pods(pods, names, running).progress == "2 of 3 pods running"
+    assert of_pods({}, names, running).progress == "0 of 3 pods running"
+    pulling = {
+        "kw-pull-0": _short_lived("Succeeded", 0, what="pull"),
+        "kw-pull-1": _short_lived("Running", what="pull"),
+    }
+    assert of_pods(pulling, pulling, ran).progress == "1 of 2 pods ran"
+    assert of_pods({}, ["kw-0"], running).progress == "", "one pod is no number"
+    stuck = {**pods, "kw-2": pod(2, phase="Pending", waiting=("ErrImagePull", "x"))}
+    assert (of_pods(stuck, names, ready).never, of_pods(stuck, names, ready).progress) == (
+        "image_pull",
+        "1 of 3 pods ready",
+    )

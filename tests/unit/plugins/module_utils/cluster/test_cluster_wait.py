@@ -13,17 +13,20 @@ from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster import
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster import rights
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.context import Context, Paused, utc
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.errors import ClusterError
-from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.gates import Gate
+from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.gates import RULES, Gate, Rule
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.journal import Journal
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.plan import Plan, Step
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.verdict import DONE, Verdict
+from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._engine.errors import EngineError
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._engine.profiles import PROFILES
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._kube.errors import KubeError
 from ansible_collections.kaiwudb.kubernetes.tests.unit.plugins.module_utils.cluster.factories import (
+    FAR,
     JOURNAL,
     NEW,
     live,
     observed,
+    plan,
     plan_of,
     pod,
     spec,
@@ -43,10 +46,10 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 def context(
-    clock: Clock, *, journal: Journal = JOURNAL, seconds: float | None = None, **asked: Any
+    clock: Clock, *, journal: Journal = JOURNAL, seconds: float | None = None, run: str = "r1", **asked: Any
 ) -> tuple[Context, Client]:
     client = Client(clock)
-    ctx = Context(client, spec(**asked), PROFILES["kwdb"], "ann", seconds=seconds)  # type: ignore[arg-type]
+    ctx = Context(client, spec(**asked), PROFILES["kwdb"], "ann", run_id=run, seconds=seconds)  # type: ignore[arg-type]
     ctx.seen = live(journal=journal)
     return ctx, client
 
@@ -168,7 +171,7 @@ def test_a_slice_that_ends_keeps_since_when_nothing_moved(clock: Clock) -> None:
         ctx.wait(judge(LATER), "upgrade/kw-2")
     assert clock.now == 1005.0, "never beyond the slice's end"
     kept = ctx.seen.journal.operation["waiting"]
-    assert kept == {"step": "upgrade/kw-2", "why": "pod kw-2 is Pending", "since": 1.7e9 + 1000.0}
+    assert kept == {"step": "upgrade/kw-2", "why": "pod kw-2 is Pending", "since": 1.7e9 + 1000.0, "run": "r1"}
     assert ("apply", "ConfigMap", "kw-journal") in client.sent
     clock.now += 58
     following, _client = context(clock, journal=ctx.seen.journal, seconds=5, wait_timeout=60)
@@ -178,6 +181,29 @@ def test_a_slice_that_ends_keeps_since_when_nothing_moved(clock: Clock) -> None:
     other, _client = context(clock, journal=ctx.seen.journal, seconds=5, wait_timeout=60)
     with pytest.raises(Paused):
         other.wait(judge(LATER), "upgrade/kw-1")
+
+
+@pytest.mark.parametrize("ahead", [-3600.0, 58.0, 3600.0])
+def test_another_runs_clock_is_not_trusted(clock: Clock, ahead: float) -> None:
+    """Killed, and run again later or on another machine: its wait begins anew."""
+    waiting = {"step": "upgrade/kw-2", "why": LATER.why, "since": clock.time() - ahead, "run": "r0", "whole_since": 5.0}
+    left = Journal(cluster_id="id", operation={"name": "upgrade", "step": "upgrade/kw-2", "waiting": waiting})
+    ctx, _client = context(clock, journal=left, seconds=5, wait_timeout=10)
+    with pytest.raises(Paused):
+        ctx.wait(judge(LATER), "upgrade/kw-2")
+    kept = ctx.seen.journal.operation["waiting"]
+    assert (kept["run"], kept["since"]) == ("r1", 1.7e9 + 1000.0) and "whole_since" not in kept
+
+
+def test_how_far_several_pods_have_come_is_said_when_it_moves(clock: Clock) -> None:
+    ctx, _client = context(clock)
+
+    def at(done: int) -> Verdict:
+        return Verdict(False, f"pod kw-{done} is Pending", progress=f"{done} of 5 pods ready")
+
+    ctx.wait(judge(at(1), at(1), at(2), at(3), at(3), at(3), at(4), DONE), "create/StatefulSet/kw", poll=2.0)
+    # 1 is where it began, 3 came within five seconds of 2
+    assert ctx.lines == ["create/StatefulSet/kw   2 of 5 pods ready", "create/StatefulSet/kw   4 of 5 pods ready"]
 
 
 def test_a_slice_without_an_operation_writes_nothing(clock: Clock) -> None:
@@ -231,6 +257,131 @@ def test_the_journal_is_written_only_when_it_differs(clock: Clock) -> None:
     assert Journal.read(client.objects["ConfigMap", "kw-journal"]) == ctx.seen.journal
 
 
+def test_the_journal_keeps_the_options_in_force(clock: Clock) -> None:
+    """Should somebody delete the StatefulSet, or its annotation, the next run still knows them."""
+    ctx, _client = context(clock)
+    ctx.seen = live(of=spec(cache="1GiB"))
+    ctx.write_journal(JOURNAL)
+    assert ctx.seen.journal.options["cache"] == "1GiB"
+    ctx.seen = replace(live(without=["StatefulSet/kw"]), journal=ctx.seen.journal)
+    ctx.write_journal(replace(ctx.seen.journal, cluster_id="other"))
+    assert ctx.seen.journal.options["cache"] == "1GiB", "without one they stay what they were"
+
+
+# ---- since when all ranges have been whole
+
+
+class Sql:
+    """Answers what a deep look asks; the ranges are on these nodes, or nobody answers."""
+
+    profile = PROFILES["kwdb"]
+    replicas: str | None = "{1,2,3}"
+
+    def sql_rows(self, statement: str) -> Any:
+        if self.replicas is None:
+            raise EngineError("hung", "sql did not answer", "kw-0", "sql")
+        row = {
+            "range_id": "1",
+            "start_pretty": "/Table/60",
+            "database_name": "bank",
+            "table_name": "accounts",
+            "replicas": self.replicas,
+        }
+        return [row] if "ranges_no_leases" in statement else []
+
+
+def steady(clock: Clock, **how: Any) -> tuple[Context, Sql]:
+    ctx, _client = context(clock, **how)
+    sql = Sql()
+    ctx.engine = sql  # type: ignore[assignment]
+    return ctx, sql
+
+
+def whole_for(ctx: Context) -> float:
+    found = ctx.deep()
+    assert found is not None and found.apart == 15.0
+    return found.whole_for
+
+
+def test_whole_is_counted_from_the_first_of_readings_that_all_say_so(clock: Clock) -> None:
+    ctx, sql = steady(clock)
+    assert whole_for(ctx) == 0.0
+    clock.now += 9
+    assert whole_for(ctx) == 9.0
+    sql.replicas = "{1,2}"
+    clock.now += 9
+    assert whole_for(ctx) == 0.0
+    sql.replicas = "{1,2,3}"
+    clock.now += 9
+    assert whole_for(ctx) == 0.0, "from now on"
+    clock.now += 20
+    assert whole_for(ctx) == 20.0
+
+
+def test_a_reading_that_nobody_answers_is_not_whole(clock: Clock) -> None:
+    ctx, sql = steady(clock)
+    whole_for(ctx)
+    sql.replicas = None
+    assert ctx.deep() is None
+    sql.replicas = "{1,2,3}"
+    clock.now += 30
+    assert whole_for(ctx) == 0.0
+    ctx.seen = replace(ctx.seen, nodes=None)
+    clock.now += 30
+    assert whole_for(ctx) == 0.0, "without rows nobody knows who lives"
+
+
+def test_what_was_read_before_a_restart_does_not_count(clock: Clock) -> None:
+    ctx, _sql = steady(clock)
+    whole_for(ctx)
+    clock.now += 30
+    ctx.disturbed()
+    assert whole_for(ctx) == 0.0
+
+
+def test_a_clock_that_is_set_back_begins_anew(clock: Clock) -> None:
+    ctx, _sql = steady(clock)
+    whole_for(ctx)
+    clock.now -= 500
+    assert whole_for(ctx) == 0.0
+    clock.now += 16
+    assert whole_for(ctx) == 16.0
+
+
+def at_the_gate(clock: Clock, run: str = "r1") -> Journal:
+    """What a slice leaves that ended while a step waited for its gates, 12 s after the first whole reading."""
+    ctx, _sql = steady(
+        clock,
+        journal=Journal(cluster_id="id", operation={"name": "upgrade", "step": "upgrade/kw-2"}),
+        seconds=12,
+        run=run,
+    )
+    with pytest.raises(Paused):
+        ctx.wait(lambda: (whole_for(ctx), LATER)[1], "upgrade/kw-2")
+    return ctx.seen.journal
+
+
+def test_readings_outlive_a_slice_of_the_run_and_nothing_else(clock: Clock) -> None:
+    left = at_the_gate(clock)
+    assert left.operation["waiting"]["whole_since"] == 1.7e9 + 1000.0
+    clock.now += 3
+    for run, step, expected in (("r1", "upgrade/kw-2", 15.0), ("r2", "upgrade/kw-2", 0.0), ("r1", "upgrade/kw-1", 0.0)):
+        ctx, _sql = steady(clock, journal=left, run=run)
+        read: list[float] = []
+        ctx.wait(lambda ctx=ctx, read=read: (read.append(whole_for(ctx)), DONE)[1], step)
+        assert read == [expected], (run, step)
+
+
+def test_readings_from_before_a_restart_do_not_come_back(clock: Clock) -> None:
+    """The step's gate held, its pod was restarted, and the same step waits for it: the note of the slice before is used up."""
+    ctx, _sql = steady(clock, journal=at_the_gate(clock))
+    clock.now += 3
+    ctx.wait(judge(DONE), "upgrade/kw-2")
+    ctx.disturbed()
+    ctx.wait(judge(DONE), "upgrade/kw-2")
+    assert whole_for(ctx) == 0.0
+
+
 # ---- gates
 
 
@@ -261,30 +412,52 @@ def test_what_mends_itself_is_waited_for(clock: Clock) -> None:
     step = Step("upgrade/kw-2", "x", pod="kw-2")
     turns = [[_gate("ranges_underreplicated")], [_gate("nodes_settled")], [_gate("jobs_running", True)]]
     ctx.prove_in_time(lambda: turns.pop(0) if len(turns) > 1 else turns[0], step)
-    assert clock.now == 1004.0
+    assert clock.now == 1006.0
     with pytest.raises(ClusterError) as error:
         ctx.prove_in_time(lambda: [_gate("ranges_underreplicated")], step)
     assert error.value.reason == "ranges_underreplicated" and error.value.msg.startswith(
         "refused upgrade/kw-2: gate ranges_underreplicated"
     )
-    assert 60 < clock.now - 1004 <= 64, "after a minute without any change it refuses after all"
+    assert 60 < clock.now - 1006 <= 66, "after a minute without any change it refuses after all"
 
 
-def test_what_does_not_mend_itself_refuses_at_once(clock: Clock) -> None:
+@pytest.mark.parametrize("rule", [rule for rule in RULES if not rule.mends], ids=lambda rule: rule.name)
+def test_what_does_not_mend_itself_refuses_at_once(clock: Clock, rule: Rule) -> None:
     ctx, _client = context(clock)
-    for name in (
-        "engine_answers",
-        "nodes_live",
-        "nodes_needed",
-        "ranges_unavailable",
-        "one_node",
-        "space",
-        "rollout_idle",
-        "version_path",
-    ):
-        with pytest.raises(ClusterError) as error:
-            ctx.prove_in_time(lambda name=name: [_gate("jobs_running"), _gate(name)], Step("scale_in/kw-3", "x"))
-        assert error.value.reason == name and clock.now == 1000.0
+    with pytest.raises(ClusterError) as error:
+        ctx.prove_in_time(lambda: [_gate("jobs_running"), _gate(rule.name)], Step("scale_in/kw-3", "x"))
+    assert error.value.reason == rule.name and clock.now == 1000.0
+
+
+@pytest.mark.parametrize("rule", [rule for rule in RULES if rule.mends], ids=lambda rule: rule.name)
+def test_what_mends_itself_is_given_its_time(clock: Clock, rule: Rule) -> None:
+    ctx, _client = context(clock)
+    turns = [[_gate(rule.name)], [_gate(rule.name, True)]]
+    ctx.prove_in_time(lambda: turns.pop(0) if len(turns) > 1 else turns[0], Step("scale_in/kw-3", "x"))
+    assert clock.now > 1000.0
+    with pytest.raises(ClusterError) as error:
+        ctx.prove_in_time(lambda: [_gate(rule.name)], Step("scale_in/kw-3", "x"))
+    assert error.value.facts["resumable"] is True, "the same run later may pass"
+
+
+# The same question will be refused again, whatever anybody waits for.
+NEVER_AGAIN = {
+    "nodes_needed",
+    "zone_constraints",
+    "version_path",
+    "template_expected",
+    "never_initialised",
+    "confirmed",
+    "protected",
+}
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.name)
+def test_whether_the_same_run_may_pass_later(clock: Clock, rule: Rule) -> None:
+    ctx, _client = context(clock)
+    with pytest.raises(ClusterError) as error:
+        ctx.prove([_gate(rule.name)], Step("scale_in/kw-3", "x"))
+    assert error.value.facts["resumable"] is (rule.name not in NEVER_AGAIN)
 
 
 def test_a_waived_gate_is_not_waited_for(clock: Clock) -> None:
@@ -317,12 +490,31 @@ def _steps(names: Iterable[str]) -> Plan:
         ("initialize", "patch persistentvolumeclaims"), ("remember", "create pods/exec"), ("scale_out/kw-3", "patch statefulsets"),
         ("settle", "create pods/exec"),
         ("scale_in/kw-3", "delete persistentvolumeclaims"), ("reconfigure/kw-2", "patch statefulsets"), ("upgrade/kw-2", "create pods/exec"),
+        ("preserve", "create pods/exec"), ("prepull", "create pods"), ("prepull", "delete pods"), ("prepull", "get pods/log"),
+        ("finalize", "create pods/exec"), ("release", "create pods/exec"), ("pause", "patch statefulsets"), ("resume", "patch statefulsets"),
+        ("reclaim/kw-1", "delete pods"), ("reclaim/kw-1", "patch persistentvolumes"), ("reclaim/kw-1", "patch persistentvolumeclaims"),
+        ("reclaim/kw-1", "create pods/exec"), ("scale_out/kw-3", "patch persistentvolumeclaims"),
+        ("upgrade/kw-2", "delete pods"), ("reconfigure/kw-2", "delete pods"),
         ("recommission/kw-3", "create pods/exec"), ("decommission/4", "create pods/exec"), ("remove/pods", "delete pods"),
     ],
 )  # fmt: skip
 def test_each_step_needs_its_rights(step: str, needed: str) -> None:
     found = verbs(_steps([step]))
     assert found[:3] == RUN and needed in found[3:]
+
+
+def test_a_local_volume_whose_node_leaves_needs_its_rights() -> None:
+    """It is marked, and by policy put aside or erased by a pod; a storage class needs none of that."""
+    local, dynamic = (
+        verbs(plan(live(4, of=spec(replicas=4, storage=kind)), replicas=3)) for kind in ("local", "dynamic")
+    )
+    assert {"patch persistentvolumes", "delete persistentvolumes", "create pods"} <= set(local)
+    assert not {"patch persistentvolumes", "delete persistentvolumes", "create pods"} & set(dynamic)
+    assert "delete persistentvolumeclaims" in local and "delete persistentvolumeclaims" in dynamic
+
+
+def test_closing_what_is_over_needs_only_what_every_run_needs() -> None:
+    assert verbs(_steps(["close"])) == RUN
 
 
 def test_each_right_is_asked_for_once_and_where_it_counts(clock: Clock) -> None:
@@ -353,6 +545,13 @@ def test_what_is_missing_is_named(clock: Clock) -> None:
 
 
 def test_every_step_a_plan_can_hold_has_rights(clock: Clock) -> None:
-    for asked in ({"replicas": 5}, {"image": NEW}, {"cache": "1GiB"}, {"ui": "nodeport"}):
+    for asked in (
+        {"replicas": 5},
+        {"image": NEW},
+        {"cache": "1GiB"},
+        {"ui": "nodeport"},
+        {"paused": True},
+        {"image": FAR},
+    ):
         seen = live()
         assert len(verbs(plan_of(spec_over(seen, **asked), seen))) > len(RUN)

@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._engine import profiles
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._engine.profiles import PROFILES
@@ -74,29 +76,95 @@ def test_version_of_builds() -> None:
     assert profiles.version_of("unknown") is None and profiles.version_of(None) is None
 
 
+# ---- from one version to another
+
+SYNC = ["ts.raft_log.sync_period"]
+
+
+@pytest.mark.parametrize("profile", ["kwdb", "kwdb2"])
 @pytest.mark.parametrize(
     ("source", "target", "allowed", "downgrade", "needs"),
     [
-        ((3, 2, 1), (3, 2, 2), True, False, []),
-        ((3, 2, 1), (3, 2, 1), True, False, []),
-        ((3, 0, 0), (3, 1, 0), True, False, []),
-        ((3, 0, 0), (3, 2, 1), True, False, ["ts.raft_log.sync_period"]),
-        ((3, 1, 0), (3, 2, 0), True, False, ["ts.raft_log.sync_period"]),
-        ((2, 2, 2), (3, 2, 1), False, False, []),
-        ((3, 2, 1), (2, 2, 2), False, False, []),
-        ((2, 2, 0), (2, 2, 2), True, False, []),
-        ((2, 0, 4), (2, 2, 2), False, False, []),
-        ((3, 2, 2), (3, 2, 1), True, True, []),
-        (None, (3, 2, 1), True, False, []),
+        ((3, 2, 1), (3, 2, 2), True, False, []), ((3, 2, 1), (3, 2, 1), True, False, []), ((3, 0, 0), (3, 1, 0), True, False, []),
+        ((3, 0, 0), (3, 2, 1), True, False, SYNC), ((3, 1, 0), (3, 2, 0), True, False, SYNC), ((3, 1, 9), (3, 3, 0), True, False, SYNC),
+        ((3, 2, 0), (3, 3, 0), True, False, []),
+        ((2, 2, 2), (3, 2, 1), False, False, []), ((3, 2, 1), (2, 2, 2), False, False, []), ((2, 2, 2), (3, 0), False, False, []),
+        ((2, 2, 0), (2, 2, 2), True, False, []), ((2, 0, 4), (2, 2, 2), False, False, []), ((2, 0, 4), (2, 1), False, False, []),
+        ((2, 0, 0), (2, 0, 4), True, False, []),
+        ((3, 2, 2), (3, 2, 1), True, True, []), ((3, 3, 0), (3, 2, 2), True, True, []), ((2, 2, 2), (2, 1, 0), True, True, []),
+        ((3, 2), (3, 2, 1), True, False, []), ((3, 2, 1), (3, 2), True, False, []),  # a tag of two parts says no more
+        (None, (3, 2, 1), True, False, []), ((3, 2, 1), None, True, False, []), (None, None, True, False, []),
     ],
-)
+)  # fmt: skip
 def test_version_path(
-    source: tuple[int, ...] | None, target: tuple[int, ...], allowed: bool, downgrade: bool, needs: list[str]
+    profile: str,
+    source: tuple[int, ...] | None,
+    target: tuple[int, ...] | None,
+    allowed: bool,
+    downgrade: bool,
+    needs: list[str],
 ) -> None:
-    verdict = profiles.version_path(source, target)
+    verdict = profiles.version_path(PROFILES[profile], source, target)
     assert (verdict.allowed, verdict.downgrade) == (allowed, downgrade)
     assert [need.setting for need in verdict.needs] == needs
     assert verdict.why
+
+
+def test_what_must_be_set_before_is_said_with_its_time() -> None:
+    (need,) = profiles.version_path(PROFILES["kwdb"], (3, 1, 0), (3, 2, 1)).needs
+    assert need == ("ts.raft_log.sync_period", "0s", 300)
+
+
+def test_rules_are_the_profiles_own() -> None:
+    """The older product counts its versions for itself: its 2.0 is not KWDB's 2.0."""
+    assert PROFILES["bini"].rules == ()
+    for source, target in (((2, 0), (3, 2, 1)), ((2, 0), (2, 1)), ((3, 1), (3, 2))):
+        verdict = profiles.version_path(PROFILES["bini"], source, target)
+        assert verdict.allowed and not verdict.needs and not verdict.downgrade
+    back = profiles.version_path(PROFILES["bini"], (2, 1), (2, 0))
+    assert back.allowed and back.downgrade
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ((3, 3), (3, 3, 0), True), ((3, 3, 0), (3, 3), True), ((3, 3, 1), (3, 3, 0), False), ((3, 3, 0, 7), (3, 3, 0, 8), True),
+        ((3, 2), (3, 3, 0), False), ((2,), (2, 0, 4), True), ((2, 0), (2, 0), True),
+    ],
+)  # fmt: skip
+def test_the_same_release_as_far_as_both_say_it(one: tuple[int, ...], other: tuple[int, ...], same: bool) -> None:
+    assert profiles.same_release(one, other) is same
+
+
+@pytest.mark.parametrize(
+    ("profile", "version", "known"),
+    [
+        ("kwdb", (3, 0, 0), "20.1-3"), ("kwdb", (3, 2, 1), "20.1-3"), ("kwdb", (3, 2, 99), "20.1-3"),
+        ("kwdb", (3, 3), ""), ("kwdb", (3, 3, 0), ""), ("kwdb", (4, 0), ""),
+        ("kwdb2", (2, 0, 4), "20.1"), ("kwdb2", (2, 1, 0), "20.1-1"), ("kwdb2", (2, 2, 2), "20.1-1"),
+        ("kwdb", (1, 9), ""), ("kwdb", None, ""), ("bini", (2, 0), ""), ("bini", (3, 2, 1), ""), ("bini", None, ""),
+    ],
+)  # fmt: skip
+def test_the_cluster_version_that_a_release_brings(profile: str, version: tuple[int, ...] | None, known: str) -> None:
+    assert profiles.cluster_version(PROFILES[profile], version) == known
+
+
+def test_cluster_versions_rise_with_the_releases() -> None:
+    for profile in PROFILES.values():
+        least = [version for version, _name in profile.cluster_versions]
+        names = [name for _version, name in profile.cluster_versions if name]
+        assert least == sorted(least) and all(profiles.older(*pair) for pair in itertools.pairwise(names))
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "older"),
+    [
+        ("20.1", "20.1-1", True), ("20.1-1", "20.1", False), ("20.1-1", "20.1-3", True), ("20.1-3", "20.1-3", False), ("20.1-3", "20.2", True),
+        ("20.1-9", "20.1-10", True), ("20.1-10", "20.1-9", False), ("19.2-14", "20.1", True), ("20.2", "20.1-3", False), ("20.1-3", "", False),
+    ],
+)  # fmt: skip
+def test_one_cluster_version_below_another(one: str, other: str, older: bool) -> None:
+    assert profiles.older(one, other) is older
 
 
 def test_profiles_know_their_versions() -> None:

@@ -1,0 +1,176 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) 2026, kaiwudb.kubernetes contributors
+"""The cluster's memory: what is written is read again, and nonsense is nothing."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.journal import KEPT, STEPS_KEPT, Journal
+
+HELD = {"version": "20.1-3", "image": "kwdb/kwdb:3.2.1", "since": "09:00", "who": "ann"}
+
+
+def read(**fields: Any) -> Journal:
+    """From a ConfigMap in which somebody wrote these."""
+    return Journal.read({"data": {"journal": json.dumps(fields)}})
+
+
+def test_what_is_written_is_read_again() -> None:
+    journal = Journal(
+        "id",
+        {"who": "a"},
+        {"at": "t"},
+        {"name": "upgrade", "step": "upgrade/kw-2"},
+        ({"name": "create"},),
+        True,
+        {"cache": "1GiB", "image_pull_secrets": ["a"]},
+        HELD,
+    )
+    assert Journal.read({"data": journal.data()}) == journal
+    assert list(journal.data()) == ["journal"]
+
+
+@pytest.mark.parametrize(
+    "configmap",
+    [
+        None, {}, {"data": {}}, {"data": None}, {"data": {"other": "x"}}, {"data": {"journal": ""}}, {"data": {"journal": "{not json"}},
+        {"data": {"journal": "null"}}, {"data": {"journal": "[]"}}, {"data": {"journal": "3"}}, {"data": {"journal": '"text"'}},
+        {"data": {"journal": '{"unknown": 1}'}}, {"data": {"journal": '{"operation": [], "history": null, "initialized": 7}'}},
+        {"data": {"journal": '{"operation": "scale_in", "history": {"a": 1}, "cluster_id": 7, "made_namespace": "yes"}'}},
+        {"data": {"journal": '{"history": [1, "x", null, {"step": "x"}], "operation": {"step": "scale_in/kw-2"}}'}},
+    ],
+)  # fmt: skip
+def test_nonsense_is_an_empty_journal(configmap: Any) -> None:
+    assert Journal.read(configmap) == Journal()
+
+
+def test_one_good_field_survives_the_nonsense_beside_it() -> None:
+    text = json.dumps({"cluster_id": "id", "operation": 5, "history": [{"name": "create"}, 7]})
+    assert Journal.read({"data": {"journal": text}}) == Journal(cluster_id="id", history=({"name": "create"},))
+
+
+def test_an_operation_keeps_its_beginning_over_runs_and_takes_the_new_facts() -> None:
+    first = Journal().begin("scale_in", "ann", "10:00", step="a", pods=["kw-3"])
+    assert first.operation == {"name": "scale_in", "who": "ann", "since": "10:00", "step": "a", "pods": ["kw-3"]}
+    again = first.begin("scale_in", "bob", "11:00", step="b")
+    assert again.operation == {"name": "scale_in", "who": "bob", "since": "10:00", "step": "b", "pods": ["kw-3"]}
+    other = again.begin("upgrade", "bob", "12:00", step="c")
+    assert other.operation == {"name": "upgrade", "who": "bob", "since": "12:00", "step": "c"}
+
+
+def test_an_operation_that_ends_becomes_history_and_only_the_last_are_kept() -> None:
+    journal = Journal(cluster_id="id")
+    assert journal.end("10:00", "done") is journal
+    for number in range(KEPT + 3):
+        journal = journal.begin(f"op{number}", "ann", "10:00").end("10:05", "done", took=5.0)
+    assert journal.operation == {} and journal.cluster_id == "id" and len(journal.history) == KEPT == 20
+    assert journal.history[0]["name"] == "op3"
+    assert journal.history[-1] == {
+        "name": "op22",
+        "who": "ann",
+        "since": "10:00",
+        "until": "10:05",
+        "outcome": "done",
+        "took": 5.0,
+    }
+
+
+@pytest.mark.parametrize("nonsense", ["x", 5, 1.5, True, [], [1], None, [["image", "x"]]])
+@pytest.mark.parametrize("name", ["options", "unfinalized"])
+def test_nonsense_in_what_is_kept_is_nothing(name: str, nonsense: Any) -> None:
+    """A hold that nobody can read is none, and options that nobody can read are not known."""
+    found = read(cluster_id="id", **{name: nonsense})
+    assert found == Journal(cluster_id="id") and getattr(found, name) == {}
+
+
+@pytest.mark.parametrize("nonsense", ["x", 5, True, [], [1], None])
+@pytest.mark.parametrize("name", ["waiting", "moving", "pulled", "from", "undoing", "at_step"])
+def test_nonsense_inside_an_operation_is_nothing(name: str, nonsense: Any) -> None:
+    found = read(operation={"name": "upgrade", "step": "upgrade/kw-2", name: nonsense})
+    assert (found.operation.get(name) or {}) == {} and found.operation["step"] == "upgrade/kw-2"
+
+
+@pytest.mark.parametrize("nonsense", ["x", 5, True, {"a": 1}, None])
+@pytest.mark.parametrize("name", ["steps", "pods"])
+def test_nonsense_in_a_list_of_an_operation_is_nothing(name: str, nonsense: Any) -> None:
+    found = read(operation={"name": "upgrade", name: nonsense})
+    assert list(found.operation.get(name) or ()) == []
+
+
+def test_steps_without_their_time_are_no_steps() -> None:
+    good = {"step": "upgrade/kw-2", "seconds": 3.5, "at": "t"}
+    found = read(
+        operation={"name": "upgrade", "steps": [good, 5, "x", {}, {"step": "upgrade/kw-1"}, {"seconds": 4}, None]}
+    )
+    assert found.operation["steps"] == [good]
+
+
+def test_what_was_sound_inside_an_operation_stays() -> None:
+    sound = {"name": "upgrade", "who": "ann", "since": "10:00", "step": "upgrade/kw-2", "image": "x:1", "replicas": 3, "pods": ["kw-3"],
+             "waiting": {"step": "a", "why": "b", "since": 1.5, "run": "r"}, "moving": {"node": 4, "left": 7}, "from": {"image": "x:0", "options": {}},
+             "undoing": {"run": "r"}, "pulled": {"image": "x:1"}, "at_step": {"id": "a"}, "steps": [{"step": "a", "seconds": 1}]}  # fmt: skip
+    assert read(operation=sound).operation == sound
+
+
+# ---- the steps of an operation and their times
+
+
+def test_steps_are_added_to_the_operation_under_way() -> None:
+    one, two, three = ({"step": f"upgrade/kw-{number}", "at": "t", "seconds": 4.0} for number in (2, 1, 0))
+    journal = Journal().begin("upgrade", "ann", "10:00").timed([one]).timed([two, three])
+    assert journal.operation["steps"] == [one, two, three]
+    assert journal.begin("upgrade", "bob", "11:00").operation["steps"] == [one, two, three], "over runs too"
+    assert journal.end("12:00", "done").history[-1]["steps"] == [one, two, three], "and in the history"
+    assert "steps" not in journal.begin("scale_in", "ann", "12:00").operation
+
+
+def test_without_an_operation_or_steps_nothing_is_added() -> None:
+    idle, busy = Journal(cluster_id="id"), Journal().begin("upgrade", "ann", "10:00")
+    assert idle.timed([{"step": "a", "seconds": 1}]) is idle and busy.timed([]) is busy
+
+
+def test_only_the_last_steps_are_kept() -> None:
+    journal = (
+        Journal()
+        .begin("upgrade", "ann", "10:00")
+        .timed([{"step": str(number), "seconds": 1} for number in range(STEPS_KEPT)])
+    )
+    again = journal.timed([{"step": "last", "seconds": 1}])
+    assert len(again.operation["steps"]) == STEPS_KEPT
+    assert (again.operation["steps"][0]["step"], again.operation["steps"][-1]["step"]) == ("1", "last")
+
+
+# ---- the end
+
+
+@pytest.mark.parametrize("outcome", ["done", "undone", "rolled back"])
+def test_what_is_of_use_only_under_way_does_not_become_history(outcome: str) -> None:
+    passing = {"waiting": {"step": "a"}, "moving": {"node": 4}, "pulled": {"image": "x"}, "step": "upgrade/kw-0", "at_step": {"id": "a"},
+               "from": {"image": "x"}, "undoing": {"run": "r"}}  # fmt: skip
+    journal = Journal().begin("upgrade", "ann", "10:00", image="x:2", replicas=3, **passing)
+    assert journal.end("11:00", outcome).history == (
+        {
+            "name": "upgrade",
+            "who": "ann",
+            "since": "10:00",
+            "image": "x:2",
+            "replicas": 3,
+            "until": "11:00",
+            "outcome": outcome,
+        },
+    )
+
+
+def test_a_canary_that_is_held_still_knows_where_it_came_from() -> None:
+    """The run that goes on finds the new template in place: what was before is only told here."""
+    origin = {"image": "kwdb/kwdb:3.2.1", "options": {"cache": "1GiB"}}
+    held = Journal().begin("upgrade", "ann", "10:00", **{"from": origin, "waiting": {"step": "a"}}).end("11:00", "held")
+    assert held.history[-1]["from"] == origin and "waiting" not in held.history[-1]
+
+
+def test_a_hold_of_the_version_outlives_operations() -> None:
+    journal = Journal(unfinalized=HELD, options={"cache": "1GiB"}).begin("upgrade", "ann", "10:00").end("11:00", "done")
+    assert (journal.unfinalized, journal.options) == (HELD, {"cache": "1GiB"})

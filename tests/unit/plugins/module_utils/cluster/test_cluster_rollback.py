@@ -1,0 +1,244 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) 2026, kaiwudb.kubernetes contributors
+"""Going back by itself: when, to what, and what the journal keeps of the way so far."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.context import Context
+from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.errors import ClusterError
+from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.journal import Journal
+from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.plan import Plan, Step
+from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.run import UNDOABLE, Run, before
+from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._engine.profiles import PROFILES
+from ansible_collections.kaiwudb.kubernetes.tests.unit.plugins.module_utils.cluster.factories import (
+    JOURNAL,
+    NEW,
+    OLD,
+    REQUIRED,
+    during,
+    ids,
+    left,
+    live,
+    mid_upgrade,
+    plan_of,
+    spec,
+    spec_over,
+)
+from ansible_collections.kaiwudb.kubernetes.tests.unit.plugins.module_utils.cluster.fakes import Client, Clock
+
+WAS = spec(cache="1GiB", image_pull_secrets=["a"], pod_labels={"a": "b"})
+ORIGIN = {"image": OLD, "options": WAS.remembered()}
+
+
+def undoing(origin: Any = ORIGIN) -> Journal:
+    return during("upgrade", "upgrade/kw-2", **{"from": origin})
+
+
+# ---- to what
+
+
+def test_image_and_options_of_the_pods_go_back_together() -> None:
+    wanted = spec(
+        image=NEW, cache="2GiB", memory="4Gi", image_pull_secrets=["a"], pod_labels={"a": "c"}, restart_id="1"
+    )
+    back = before(wanted, undoing())
+    assert (back.image, back.cache, back.pod_labels) == (OLD, "1GiB", {"a": "b"})
+    assert (back.memory, back.restart_id) == (None, None), "what was not set is not set"
+    assert back.image_pull_secrets == ("a",), "as a value of its kind, not as the journal's JSON has it"
+    assert {"image", "cache", "memory", "pod_labels", "restart_id"} <= back.asked, "or the plan would not look at them"
+
+
+def test_what_was_not_changed_is_not_asked_for() -> None:
+    wanted = spec_over(live(of=WAS), image=NEW)
+    back = before(wanted, undoing())
+    assert back.asked == {"name", "namespace", "image"} and back.values["cache"] == "1GiB"
+
+
+def test_what_does_not_shape_pods_stays_as_it_is_asked_for() -> None:
+    wanted = spec(
+        image=NEW,
+        replicas=5,
+        ui="nodeport",
+        volumes="wipe",
+        storage_size="20Gi",
+        waive=["space"],
+        on_failure="rollback",
+        pause_after=1,
+        soak=7,
+    )
+    back = before(wanted, undoing())
+    assert (back.replicas, back.ui, back.volumes, back.storage_size) == (5, "nodeport", "wipe", "20Gi")
+    assert (back.waive, back.on_failure, back.soak, back.operations) == (("space",), "rollback", 7, wanted.operations)
+    assert back.pause_after == 0, "going back holds nowhere"
+
+
+@pytest.mark.parametrize("origin", [{"image": OLD}, {"image": OLD, "options": {}}, {"image": OLD, "options": None}])
+def test_where_no_options_were_kept_only_the_image_goes_back(origin: dict[str, Any]) -> None:
+    """Defaults would be no way back, but a third shape of the pods."""
+    wanted = spec(image=NEW, cache="2GiB", sql_port=26258)
+    back = before(wanted, undoing(origin))
+    assert dict(back.values) == {**wanted.values, "image": OLD} and back.asked == wanted.asked
+
+
+def test_without_an_origin_nothing_goes_anywhere() -> None:
+    wanted = spec(image=NEW, cache="2GiB")
+    assert dict(before(wanted, JOURNAL).values) == dict(wanted.values)
+
+
+def test_the_plan_of_going_back_touches_only_what_is_new() -> None:
+    seen = mid_upgrade(
+        pulled={"image": NEW, "nodes": ["w1", "w2", "w3"]}, **{"from": {"image": OLD, "options": spec().remembered()}}
+    )
+    back = before(spec_over(seen, image=NEW, on_failure="rollback", pause_after=1), seen.journal)
+    found = plan_of(back, seen)
+    assert ids(found) == ["prepull", "upgrade/kw-2"] and left(found) == [] and not found.held
+
+
+# ---- when
+
+STEP = Step("upgrade/kw-2", "x", "upgrade", True, True, "kw-2", {"ordinal": 2})
+
+
+def run_on(seen: Any, *, run_id: str = "r1", **asked: Any) -> tuple[Run, Context, Client]:
+    """A run under way on this cluster; what it writes goes nowhere else."""
+    client = Client(Clock())
+    run = Run(client, {**REQUIRED}, who="ann", run_id=run_id)  # type: ignore[arg-type]
+    ctx = Context(client, spec(**{"image": NEW, **asked}), PROFILES["kwdb"], "ann", run_id=run_id)  # type: ignore[arg-type]
+    ctx.seen = seen
+    ctx.look = lambda: ctx.seen  # type: ignore[method-assign]
+    return run, ctx, client
+
+
+def failed(reason: str) -> ClusterError:
+    return ClusterError("pod kw-2 cannot start.", reason, node="kw-2")
+
+
+@pytest.mark.parametrize("reason", UNDOABLE)
+def test_a_pod_that_cannot_start_is_undone_when_that_was_asked_for(reason: str) -> None:
+    run, ctx, _client = run_on(mid_upgrade(**{"from": ORIGIN}), on_failure="rollback", cache="2GiB")
+    assert run._undoes(ctx, STEP, failed(reason))
+    assert (ctx.spec.image, ctx.spec.cache) == (OLD, "1GiB")
+    assert ctx.seen.journal.operation["undoing"] == {
+        "run": "r1", "reason": reason, "msg": "pod kw-2 cannot start.", "step": "upgrade/kw-2", "node": "kw-2",
+    }  # fmt: skip
+    assert ctx.lines == [f"upgrade/kw-2 failed ({reason}): rolling back to {OLD}"]
+
+
+@pytest.mark.parametrize(
+    ("case", "step", "reason", "operation"),
+    [
+        ("it was not asked for", STEP, "image_pull", {"from": ORIGIN, "on_failure": "stop"}),
+        ("nobody knows where it came from", STEP, "image_pull", {}),
+        ("it goes back already", STEP, "image_pull", {"from": ORIGIN, "undoing": {"run": "r1"}}),
+        ("a gate is no failure of the new", STEP, "ranges_unavailable", {"from": ORIGIN}),
+        ("the lock is somebody else's", STEP, "lock_lost", {"from": ORIGIN}),
+        ("the API server is away", STEP, "api_connectionfailed", {"from": ORIGIN}),
+        ("nothing was restarted yet", replace(STEP, id="prepull", pod=""), "image_pull", {"from": ORIGIN}),
+        ("another node failed", replace(STEP, id="scale_out/kw-3", operation="scale_out", pod="kw-3"), "timeout", {"from": ORIGIN}),
+    ],
+)  # fmt: skip
+def test_other_failures_are_not_undone(case: str, step: Step, reason: str, operation: dict[str, Any]) -> None:
+    asked = {"on_failure": operation.get("on_failure", "rollback")}
+    seen = mid_upgrade(**{key: value for key, value in operation.items() if key != "on_failure"})
+    run, ctx, client = run_on(seen, **asked)
+    assert not run._undoes(ctx, step, failed(reason)), case
+    assert ctx.spec.image == NEW and client.sent == [] and ctx.lines == []
+
+
+# ---- what the journal keeps of the way so far
+
+
+def noted(run: Run, ctx: Context, step: Step = STEP) -> dict[str, Any]:
+    """The operation that the journal holds before the step is done."""
+    run._note(ctx, Plan("kw", (step,)), step)
+    return dict(ctx.seen.journal.operation)
+
+
+def test_where_an_upgrade_came_from_is_noted_before_anything_is_written() -> None:
+    run, ctx, _client = run_on(live(of=WAS))
+    found = noted(run, ctx, Step("prepull", "x", "upgrade"))
+    assert found["from"] == ORIGIN and (found["name"], found["step"], found["image"]) == ("upgrade", "prepull", NEW)
+    assert noted(run, ctx)["from"] == ORIGIN
+
+
+def test_it_is_not_noted_anew_when_the_template_is_new_already() -> None:
+    for run_id in ("r1", "r2"):
+        run, ctx, _client = run_on(mid_upgrade(**{"from": ORIGIN}), run_id=run_id)
+        assert noted(run, ctx)["from"] == ORIGIN, "killed in the middle, and run again"
+
+
+def test_after_a_hold_the_way_back_is_still_known() -> None:
+    """The StatefulSet holds the new image already; a failure of the second pod must lead back to the old one."""
+    held = replace(mid_upgrade(), journal=undoing().end("10:00", "held"))
+    run, ctx, _client = run_on(held, run_id="r2", on_failure="rollback")
+    assert noted(run, ctx)["from"] == ORIGIN
+    assert run._undoes(ctx, STEP, failed("image_pull")) and ctx.spec.image == OLD
+
+
+@pytest.mark.parametrize("outcome", ["done", "undone", "rolled back"])
+def test_after_an_end_the_next_one_begins_where_it_is(outcome: str) -> None:
+    seen = live(of=spec(image=NEW), journal=undoing().end("10:00", outcome))
+    run, ctx, _client = run_on(seen, image="kwdb/kwdb:3.2.3")
+    assert noted(run, ctx)["from"]["image"] == NEW
+
+
+def test_another_operation_knows_nothing_of_the_one_before() -> None:
+    seen = live(of=WAS, journal=during("reconfigure", "reconfigure/kw-2", **{"from": {"image": "x:1", "options": {}}}))
+    run, ctx, _client = run_on(seen)
+    assert noted(run, ctx)["from"] == ORIGIN and ctx.seen.journal.history[-1]["name"] == "reconfigure"
+
+
+def test_growing_comes_from_nowhere() -> None:
+    run, ctx, _client = run_on(live())
+    assert "from" not in noted(run, ctx, Step("scale_out/kw-3", "x", "scale_out", pod="kw-3"))
+
+
+@pytest.mark.parametrize(("run_id", "still"), [("r1", True), ("r2", False)])
+def test_a_later_run_goes_where_it_was_asked_to(run_id: str, still: bool) -> None:
+    """One that went back was killed; the next one is no rollback, and may be rolled back itself."""
+    seen = mid_upgrade(
+        **{"from": ORIGIN, "undoing": {"run": "r1", "reason": "image_pull", "msg": "x", "step": "upgrade/kw-2"}}
+    )
+    run, ctx, _client = run_on(seen, run_id=run_id, on_failure="rollback")
+    assert bool(noted(run, ctx).get("undoing")) is still
+    assert run._undoes(ctx, STEP, failed("image_pull")) is not still
+
+
+def test_steps_with_their_times_reach_the_journal_with_the_next_one() -> None:
+    run, ctx, _client = run_on(live())
+    noted(run, ctx)
+    run.times = [{"step": "upgrade/kw-2", "at": "10:00", "seconds": 4.0}]
+    found = noted(run, ctx, replace(STEP, id="upgrade/kw-1", pod="kw-1"))
+    assert found["steps"] == [{"step": "upgrade/kw-2", "at": "10:00", "seconds": 4.0}] and run.times == []
+    assert found["at_step"]["id"] == "upgrade/kw-1" and found["at_step"]["run"] == "r1"
+
+
+# ---- how far it is
+
+
+def test_after_each_pod_it_says_how_many_are_left_and_about_how_long() -> None:
+    run, ctx, _client = run_on(live(5, of=spec(replicas=5)), replicas=5)
+    later = [replace(STEP, id=f"upgrade/kw-{number}", pod=f"kw-{number}") for number in (2, 1, 0)]
+    run.times = [
+        {"step": "upgrade/kw-4", "seconds": 30.0},
+        {"step": "upgrade/kw-3", "seconds": 50.0},
+        {"step": "prepull", "seconds": 500.0},
+    ]
+    run._say_how_far(ctx, replace(STEP, id="upgrade/kw-3", pod="kw-3"), [*later, Step("finalize", "x", "finalize")])
+    assert ctx.lines == ["2 of 5 pods done   about 2 min left"]
+
+
+def test_of_earlier_slices_too_and_not_when_it_is_done() -> None:
+    earlier = during("upgrade", "upgrade/kw-1", steps=[{"step": "upgrade/kw-2", "seconds": 20.0}])
+    run, ctx, _client = run_on(live(journal=earlier))
+    run.times = [{"step": "upgrade/kw-1", "seconds": 40.0}]
+    run._say_how_far(ctx, replace(STEP, id="upgrade/kw-1", pod="kw-1"), [replace(STEP, id="upgrade/kw-0", pod="kw-0")])
+    assert ctx.lines == ["2 of 3 pods done   about 30 s left"]
+    run._say_how_far(ctx, replace(STEP, id="upgrade/kw-0", pod="kw-0"), [])
+    run._say_how_far(ctx, Step("prepull", "x", "upgrade"), [STEP])
+    run._say_how_far(ctx, Step("scale_out/kw-3", "x", "scale_out", pod="kw-3"), [STEP])
+    assert len(ctx.lines) == 1

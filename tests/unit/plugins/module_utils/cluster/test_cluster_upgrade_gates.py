@@ -1,0 +1,317 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) 2026, kaiwudb.kubernetes contributors
+"""What stands before a pod's restart: the version path, the proven image, and a template that changes what was asked for."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster import gates
+from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.context import Context
+from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.gates import Gate
+from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.observe import Deep, Observed
+from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.operations import rollout
+from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.plan import Step
+from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._engine.profiles import PROFILES
+from ansible_collections.kaiwudb.kubernetes.tests.unit.plugins.module_utils.cluster.factories import (
+    FAR,
+    NEW,
+    OLD,
+    deep,
+    during,
+    live,
+    pod,
+    ranges,
+    row,
+    silent,
+    spec,
+    spec_over,
+    statefulset,
+)
+from ansible_collections.kaiwudb.kubernetes.tests.unit.plugins.module_utils.cluster.fakes import Client, Clock
+
+
+class Settings:
+    """An engine that answers SHOW CLUSTER SETTING."""
+
+    def __init__(self, known: dict[str, str]) -> None:
+        self.known, self.asked = known, []
+
+    def sql_rows(self, statement: str) -> list[dict[str, str]]:
+        name = statement.removeprefix("SHOW CLUSTER SETTING ")
+        self.asked.append(name)
+        return [{name: self.known[name]}] if name in self.known else []
+
+
+def context(
+    seen: Observed, *, known: Deep | None = None, settings: dict[str, str] | None = None, **asked: Any
+) -> Context:
+    """A run that asks for this on a cluster that looks so."""
+    made = spec_over(seen, **asked)
+    ctx = Context(Client(Clock()), made, PROFILES[made.engine], "ann")  # type: ignore[arg-type]
+    ctx.seen = seen
+    ctx.engine = Settings(settings or {})  # type: ignore[assignment]
+    ctx.deep = lambda: known or deep()  # type: ignore[method-assign]
+    return ctx
+
+
+def built(*builds: str | None, **more: Any) -> Observed:
+    """A cluster whose nodes say that they are of these builds."""
+    return live(
+        len(builds), nodes=[row(number + 1, number, build=build) for number, build in enumerate(builds)], **more
+    )
+
+
+def told(found: list[Gate]) -> list[tuple[str, str, str, bool]]:
+    return [(gate.name, gate.value, gate.limit, gate.holds) for gate in found]
+
+
+# ---- from the version that runs to the one asked for
+
+
+@pytest.mark.parametrize(
+    ("builds", "image", "value", "holds"),
+    [
+        (("V3.2.1", "V3.2.1", "V3.2.1"), NEW, "3.2.1→3.2.2", True),
+        (("V3.2.1-28-gabc", "V3.2.1", "V3.2.1"), NEW, "3.2.1→3.2.2", True),
+        (("V2.2.2", "V2.2.2", "V2.2.2"), NEW, "2.2.2→3.2.2", False),
+        (("V3.2.1", "V3.2.1", "V2.2.2"), NEW, "2.2.2→3.2.2", False),  # one is enough to refuse
+        ((None, None, None), NEW, "3.2.1→3.2.2", True),  # the pods' image tells
+        (("V3.2.1", "V3.2.1", "V3.2.1"), "kwdb/kwdb:latest", "3.2.1→unknown", True),
+    ],
+)
+def test_version_path(builds: tuple[str | None, ...], image: str, value: str, holds: bool) -> None:
+    found = rollout.version_path(context(built(*builds), image=image))
+    assert [(gate.name, gate.value, gate.holds) for gate in found] == [("version_path", value, holds)]
+    if not holds:
+        assert found[0].sentence == "2.2.2→3.2.2: 2.x to 3.x is not possible in place: export and import."
+
+
+def test_what_the_nodes_say_counts_before_what_the_images_say() -> None:
+    """A tag may have been pushed again."""
+    ctx = context(built("V2.2.2", "V2.2.2", "V2.2.2", of=spec(image=OLD)), image=NEW)
+    assert rollout.version_path(ctx)[0].value == "2.2.2→3.2.2"
+    assert rollout.version_path(context(silent(live()), image=NEW))[0].value == "3.2.1→3.2.2"
+
+
+def test_an_image_without_a_version_is_told_by_its_pre_pull() -> None:
+    latest = "kwdb/kwdb:latest"
+    for pulled, value in (
+        ({"image": latest, "build": "V2.2.2"}, "3.2.1→2.2.2"),
+        ({"image": NEW, "build": "V2.2.2"}, "3.2.1→unknown"),
+        ({}, "3.2.1→unknown"),
+    ):
+        seen = built("V3.2.1", "V3.2.1", "V3.2.1", journal=during("upgrade", "upgrade/kw-2", pulled=pulled))
+        (found,) = rollout.version_path(context(seen, image=latest))
+        assert found.value == value and found.holds is (value == "3.2.1→unknown")
+
+
+@pytest.mark.parametrize(("value", "holds"), [("0s", True), ("00:00:00", True), ("10s", False), ("", False)])
+def test_a_setting_that_must_be_made_before(value: str, holds: bool) -> None:
+    ctx = context(
+        built("V3.1.0", "V3.1.0", "V3.1.0"), image=NEW, settings={"ts.raft_log.sync_period": value} if value else {}
+    )
+    path, need = rollout.version_path(ctx)
+    assert path.holds and told([need]) == [("version_path", f"ts.raft_log.sync_period = {value}", "= 0s", holds)]
+    assert need.sentence == "Run SET CLUSTER SETTING ts.raft_log.sync_period = '0s' and wait 300 s first."
+
+
+@pytest.mark.parametrize(
+    ("active", "holds"),
+    [("20.1-3", True), ("20.1-1", True), ("20.1", True), ("20.1-4", False), ("20.2", False), ("20.1-10", False)],
+)
+def test_the_way_back_ends_where_the_version_was_finalised(active: str, holds: bool) -> None:
+    ctx = context(built("V3.3.0", "V3.3.0", "V3.3.0", of=spec(image=FAR)), image=NEW, settings={"version": active})
+    path, back = rollout.version_path(ctx)
+    assert path.holds and told([back]) == [("version_path", f"cluster version {active}", "≤ 20.1-3", holds)]
+    assert back.sentence == (
+        f"The cluster was finalised at {active}; {NEW} only reads up to 20.1-3. Go forward, or export and import."
+    )
+    assert gates.judge([back], ["version_path"])[0].waived is False
+
+
+def test_going_forward_asks_no_setting() -> None:
+    ctx = context(built("V3.2.1", "V3.2.1", "V3.2.1"), image=FAR)
+    assert len(rollout.version_path(ctx)) == 1 and ctx.engine.asked == []  # type: ignore[attr-defined]
+
+
+def test_half_way_back_one_pod_is_enough_to_ask() -> None:
+    """Two nodes run the old release already, the third is to follow."""
+    seen = built("V3.2.2", "V3.2.2", "V3.3.0", of=spec(image=FAR))
+    found = rollout.version_path(context(seen, image=NEW, settings={"version": "20.2"}))
+    assert [gate.holds for gate in found] == [True, False]
+
+
+# ---- the image that was run once
+
+
+@pytest.mark.parametrize(
+    ("nodes", "image", "value", "holds", "missing"),
+    [
+        (["w1", "w2", "w3"], NEW, "3 of 3", True, ""),
+        (["w1", "w2", "w3", "w9"], NEW, "3 of 3", True, ""),
+        (["w1", "w3"], NEW, "2 of 3", False, "w2"),
+        ([], NEW, "0 of 3", False, "w1, w2, w3"),
+        (["w1", "w2", "w3"], OLD, "0 of 3", False, "w1, w2, w3"),
+    ],
+)
+def test_the_image_ran_on_every_node_that_needs_it(
+    nodes: list[str], image: str, value: str, holds: bool, missing: str
+) -> None:
+    seen = live(journal=during("upgrade", "upgrade/kw-2", pulled={"image": image, "nodes": nodes}))
+    step = Step("upgrade/kw-2", "x", "upgrade", pod="kw-2", facts={"ordinal": 2, "pre_pull": ["w1", "w2", "w3"]})
+    found = next(gate for gate in rollout.before(context(seen, image=NEW), step) if gate.name == "image_pullable")
+    assert told([found]) == [("image_pullable", value, "all", holds)]
+    if not holds:
+        assert (
+            found.sentence == f"The new image has not been run on {missing} yet; step prepull does it." and found.waits
+        )
+
+
+# ---- which gates
+
+
+def upgrade(**facts: Any) -> Step:
+    return Step("upgrade/kw-2", "x", "upgrade", pod="kw-2", facts={"ordinal": 2, "options": [], **facts})
+
+
+def test_every_gate_of_a_restart() -> None:
+    names = [gate.name for gate in rollout.before(context(live(), image=NEW), upgrade(pre_pull=["w3"]))]
+    common = [gate.name for gate in gates.common(live(), deep(), None)]
+    assert names == [*common, "claims_kept", "version_path", "image_pullable"]
+    assert "image_pullable" not in [gate.name for gate in rollout.before(context(live(), image=NEW), upgrade())]
+
+
+@pytest.mark.parametrize("down", [pod(2, ready=False), None])
+def test_a_pod_that_is_down_may_always_be_repaired(down: Any) -> None:
+    """Its own failure is why the ranges are not whole; restarting it takes nothing from anybody."""
+    seen = live(
+        pods=[pod(0), pod(1), *([down] if down else [])], nodes=[row(1, 0), row(2, 1), row(3, 2, is_live=False)]
+    )
+    ctx = context(seen, known=deep(ranges((1, 3))), image=NEW)
+    assert [gate.name for gate in rollout.before(ctx, upgrade(pre_pull=["w3"]))] == ["version_path", "image_pullable"]
+    assert gates.failed(rollout.before(ctx, upgrade())) == []
+    other = replace(upgrade(), id="upgrade/kw-1", pod="kw-1")
+    assert "nodes_live" in [gate.name for gate in gates.failed(rollout.before(ctx, other))]
+
+
+def test_without_an_answer_nothing_more_is_asked() -> None:
+    ctx = context(silent(live()), image=NEW)
+    assert [gate.name for gate in rollout.before(ctx, upgrade())] == ["engine_answers", "claims_kept"]
+
+
+# ---- a template that changes what was asked for, and nothing else
+
+
+def reconfiguring(seen: Observed, **asked: Any) -> tuple[Context, Step]:
+    ctx = context(seen, **asked)
+    options = [name for name in asked if name != "image"]
+    return ctx, Step("reconfigure/kw-2", "x", "reconfigure", pod="kw-2", facts={"ordinal": 2, "options": options})
+
+
+def edited(change: Any, **options: Any) -> Observed:
+    """A StatefulSet whose template somebody, or an older version of the collection, wrote differently."""
+    made = statefulset(spec(**options))
+    change(made["spec"]["template"])
+    return live(of=spec(**options), sts=made)
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"cache": "1GiB"}, {"memory": "2Gi"}, {"cpu": "2", "memory": "2Gi"}, {"env": {"A": "1"}}, {"restart_id": "1"}, {"pod_labels": {"a": "b"}},
+        {"extra_args": ["--x"]}, {"anti_affinity": "preferred"}, {"termination_grace_period": 9}, {"pre_stop_seconds": 0}, {"tolerations": [{"operator": "Exists"}]},
+        {"node_selector": {"a": "b"}}, {"pod_overrides": {"spec": {"hostNetwork": True}}}, {"cache": "1GiB", "image": NEW},
+    ],
+)  # fmt: skip
+def test_what_the_options_stand_for_is_expected(asked: dict[str, Any]) -> None:
+    ctx, step = reconfiguring(live(), **asked)
+    (found,) = rollout.template_expected(ctx, step)
+    assert (
+        found.name == "template_expected"
+        and found.holds
+        and found.value.startswith("0 of ")
+        and found.limit == "0 others"
+    )
+    assert not found.value.endswith(" of 0"), "something does change"
+    assert ctx.client.sent == [("dry run", "StatefulSet", "kw")]  # type: ignore[attr-defined]
+
+
+def test_an_option_that_was_set_before_goes_away() -> None:
+    ctx, step = reconfiguring(live(of=spec(memory="2Gi", cache="1GiB")), memory="4Gi")
+    assert rollout.template_expected(ctx, step)[0].holds
+
+
+def by_hand(template: dict[str, Any]) -> None:
+    template["spec"]["containers"][0]["livenessProbe"]["periodSeconds"] = 99
+    template["spec"]["hostNetwork"] = True
+
+
+def test_what_somebody_changed_by_hand_would_change_back() -> None:
+    ctx, step = reconfiguring(edited(by_hand), cache="1GiB")
+    (found,) = rollout.template_expected(ctx, step)
+    assert (found.value, found.holds) == ("2 of 3", False)
+    assert found.sentence.startswith(
+        "Not asked for, but it would change too: spec.containers[0].livenessProbe.periodSeconds, spec.hostNetwork (changed by hand, or"
+    )
+    assert gates.judge([found], ["template_expected"])[0].waived
+
+
+def test_many_surprises_are_shortened() -> None:
+    def much(template: dict[str, Any]) -> None:
+        for number in range(7):
+            template["spec"][f"added{number}"] = 1
+
+    ctx, step = reconfiguring(edited(much), cache="1GiB")
+    (found,) = rollout.template_expected(ctx, step)
+    assert (
+        found.value == "7 of 8"
+        and "spec.added4 … (changed by hand" in found.sentence
+        and "added5" not in found.sentence
+    )
+
+
+def test_what_the_server_adds_is_no_surprise() -> None:
+    def defaults(template: dict[str, Any]) -> None:
+        template["spec"]["dnsPolicy"] = "ClusterFirst"
+        template["spec"]["containers"][0]["terminationMessagePath"] = "/dev/termination-log"
+
+    ctx, step = reconfiguring(edited(defaults), cache="1GiB")
+
+    def server(obj: dict[str, Any]) -> dict[str, Any]:
+        defaults(obj["spec"]["template"])
+        return obj
+
+    ctx.client.on_dry_run = server  # type: ignore[attr-defined]
+    assert rollout.template_expected(ctx, step)[0].holds
+
+
+def test_the_dry_run_restarts_nothing_and_scales_nothing() -> None:
+    ctx, step = reconfiguring(live(5, of=spec(replicas=5)), cache="1GiB", replicas=3)
+    seen: list[dict[str, Any]] = []
+    ctx.client.on_dry_run = lambda obj: (seen.append(copy.deepcopy(obj)), obj)[1]  # type: ignore[attr-defined]
+    rollout.template_expected(ctx, step)
+    assert seen[0]["spec"]["replicas"] == 5 and seen[0]["spec"]["updateStrategy"]["rollingUpdate"] == {"partition": 5}
+
+
+def test_without_options_or_with_the_template_written_nothing_is_asked() -> None:
+    ctx, step = reconfiguring(live(), cache="1GiB")
+    assert rollout.template_expected(ctx, replace(step, facts={"ordinal": 2, "options": []})) == []
+    written = live(of=spec(cache="1GiB"))
+    ctx = context(written, cache="1GiB")
+    assert rollout.template_expected(ctx, step) == [] and ctx.client.sent == []  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("expected", "path", "covers"),
+    [
+        ("spec.a", "spec.a", True), ("spec.a", "spec.a.b", True), ("spec.a.b", "spec.a", True), ("spec.a", "spec.a[0].b", True), ("spec.a[0].b", "spec.a", True),
+        ("spec.a", "spec.ab", False), ("spec.ab", "spec.a", False), ("spec.a[1]", "spec.a[10]", False), ("spec.a[1].b", "spec.a[10].b", False),
+        ("spec.a.b", "spec.a.c", False),
+    ],
+)  # fmt: skip
+def test_what_lies_in_what_was_expected(expected: str, path: str, covers: bool) -> None:
+    assert rollout._covers(expected, path) is covers
