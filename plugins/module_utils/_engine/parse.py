@@ -214,6 +214,17 @@ def version(stdout: str) -> str | None:
     return match[1] if match else None
 
 
+def seconds(text: str) -> float | None:
+    """A duration as the engine prints it, C(30m0s) in its views and C(00:30:00) in SHOW CLUSTER SETTING; None for another text."""
+    clock = re.fullmatch(r"(\d+):(\d\d):(\d\d(?:\.\d+)?)", text.strip())
+    if clock:
+        return int(clock[1]) * 3600 + int(clock[2]) * 60 + float(clock[3])
+    parts = re.findall(r"(\d+(?:\.\d+)?)(h|ms|m|s)", text)
+    if not parts or "".join(number + unit for number, unit in parts) != text.strip():
+        return None
+    return sum(float(number) * {"h": 3600, "m": 60, "s": 1, "ms": 0.001}[unit] for number, unit in parts)
+
+
 def tag(stdout: str) -> str | None:
     """The command tag when the whole output is one (``CREATE TABLE``, ``INSERT 3``, ``OK``); None for a result."""
     text = stdout.strip()

@@ -13,13 +13,14 @@ import typing as t
 from dataclasses import replace
 
 from ..._engine import profiles
+from ..._engine.parse import seconds
 from ..._engine.parse import version as build_of
 from .. import compare, gates, manifests, present, verdict
 from ..context import utc
 from ..errors import ClusterError
 from ..names import OPTIONS, ordinal_of
 from ..observe import container, ready
-from ..progress import Falling
+from ..progress import Falling, about
 from . import create, helpers
 
 if t.TYPE_CHECKING:
@@ -282,14 +283,19 @@ def finalize(ctx: Context, step: Step) -> None:
         ctx.prove_in_time(lambda: (ctx.ask_engine(), before_final(ctx, step))[1], step)
     ctx.engine.sql("RESET CLUSTER SETTING cluster.preserve_downgrade_option", repeatable=True)
 
+    # The engine asks every node for its release but those it counts as decommissioned, which takes as long as it takes to call one dead.
+    gone = [str(node.id) for node in ctx.seen.nodes or () if node not in ctx.seen.members()]
+    patience = (seconds(_setting(ctx, "server.time_until_store_dead")) or 0) + 120 if gone else 0
+    why = f"; node {', '.join(gone)} has left, but counts for up to {about(patience)} after its end" if gone else ""
+
     def risen() -> verdict.Verdict:
         rows = ctx.engine.sql_rows(f"SELECT {ctx.profile.virtual_schema}.node_executable_version() AS v")
         brings, active = str(rows[0]["v"]) if rows else "", _setting(ctx, "version")
         if active == brings or step.facts.get("undone"):
             return verdict.DONE
-        return verdict.Verdict(False, f"cluster version is still {active}, the release brings {brings}")
+        return verdict.Verdict(False, f"cluster version is still {active}, the release brings {brings}{why}")
 
-    ctx.wait(risen, step.id)
+    ctx.wait(risen, step.id, poll=5.0 if gone else 1.0, limit=max(patience, ctx.spec.wait_timeout))
     ctx.write_journal(replace(ctx.seen.journal, unfinalized={}))
     now = _setting(ctx, "version")
     ctx.say(f"cluster version {now}" + (f", was {held}" if held != now else ", as before"))
