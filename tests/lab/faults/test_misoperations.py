@@ -45,6 +45,7 @@ def test_misoperation(stage: Stage, row: Misoperation) -> None:
     found = stage.play(row)
     record(found)
     said = "\n".join(stage.sent)
+    print(f"\n{row.row}: {found.outcome}\n{said}")
     assert found.held, f"{row.does}\nexpected  {found.expected}\nfound     {found.outcome}\nmessages:\n{said}"
 
 

@@ -23,6 +23,10 @@ from workload.run import Options, Workload, verify_ledger
 NAME = "kw"
 BACK = 2  # plain runs that may be needed to bring the cluster back
 BOOKS = ("leases", "configmaps")  # what a run writes about itself; anything else it writes is the cluster's
+FAULTS = ("decommission.stuck", "replica_away", "running_job")  # of the stand-in, by settings
+KWBASE = "timeout -s KILL 15 /kaiwudb/bin/kwbase"
+RANGES = "SELECT replicas FROM kwdb_internal.ranges_no_leases"
+ASK = f"{KWBASE} node status --decommission --insecure --format=csv && echo ---- && {KWBASE} sql --insecure --format=tsv -e '{RANGES}'"
 NONE = "localhost:1/none:1.2.3"  # nobody listens there: the pull is refused at once
 
 
@@ -102,6 +106,56 @@ def worker_addresses() -> list[str]:
     return [entry["address"] for entry in entries if entry["type"] == "InternalIP"]
 
 
+@dataclass
+class View:
+    """What Kubernetes and the engine say. asked: replicas of the StatefulSet, None without one. rows: by column; ranges: replicas of each."""
+
+    asked: int | None
+    pods: dict[str, dict[str, Any]]
+    rows: list[dict[str, str]] = field(default_factory=list)
+    ranges: list[set[str]] = field(default_factory=list)
+
+    @property
+    def ready(self) -> list[str]:
+        """Pods that are Ready and stay."""
+        return [
+            name
+            for name, pod in sorted(self.pods.items())
+            if not pod["metadata"].get("deletionTimestamp")
+            and any(
+                item["type"] == "Ready" and item["status"] == "True" for item in pod["status"].get("conditions", ())
+            )
+        ]
+
+    @property
+    def live(self) -> list[str]:
+        """Ids of nodes that are live and stay."""
+        return [
+            row["id"]
+            for row in self.rows
+            if (row["is_live"], row["is_available"], row["is_decommissioning"]) == ("true", "true", "false")
+        ]
+
+    @property
+    def whole(self) -> bool:
+        return bool(self.ranges) and all(len(ids) >= 3 and ids <= set(self.live) for ids in self.ranges)
+
+    @property
+    def text(self) -> str:
+        images = [pod["spec"]["containers"][0]["image"].rsplit(":", 1)[-1] for pod in self.pods.values()]
+        builds = "/".join(sorted(set(images)))
+        if self.asked == len(self.pods) == len(self.ready) == len(self.live):
+            return f"{self.asked} nodes of {builds}"
+        asked = "no StatefulSet" if self.asked is None else f"{self.asked} asked"
+        live = f"{len(self.live)} live" if self.rows else "none answers"
+        return f"{asked}, {len(self.pods)} pods of {builds or 'nothing'}, {len(self.ready)} ready, {live}"
+
+    def node(self, ordinal: int) -> dict[str, str]:
+        """The newest row of an ordinal; {} when the engine knows none."""
+        rows = [row for row in self.rows if row["address"].startswith(f"{NAME}-{ordinal}.")]
+        return max(rows, key=lambda row: int(row["id"]), default={})
+
+
 class Stage:
     """One cluster, made anew when a row left it beyond repair. What an operator does goes through its methods."""
 
@@ -166,60 +220,59 @@ class Stage:
             self.place.clean()
             self.place = None  # type: ignore[assignment]
 
-    def serving(self) -> int:
-        """The lowest ordinal that is Ready; AssertionError when none is."""
-        for name, pod in sorted(self.place.pods(NAME).items()):
-            conditions = {item["type"]: item["status"] for item in pod["status"].get("conditions", ())}
-            if conditions.get("Ready") == "True" and not pod["metadata"].get("deletionTimestamp"):
-                return int(name.rsplit("-", 1)[1])
-        raise AssertionError("no pod is ready")
+    def look(self) -> View:
+        """Both views of the cluster, with as few calls as may be: a busy machine feels each."""
+        found = json.loads(kubectl(
+            "--namespace", self.place.namespace, "get", "statefulsets,pods", f"--selector=app.kubernetes.io/instance={NAME}", "--output=json",
+        ))["items"]  # fmt: skip
+        sets = [item for item in found if item["kind"] == "StatefulSet" and item["metadata"]["name"] == NAME]
+        pods = {
+            item["metadata"]["name"]: item
+            for item in found
+            if item["kind"] == "Pod" and item["metadata"]["labels"].get("app.kubernetes.io/component") == "database"
+        }
+        view = View(sets[0]["spec"]["replicas"] if sets else None, pods)
+        for name in view.ready:
+            with suppress(AssertionError, subprocess.TimeoutExpired):
+                rows, ranges = self.place.exec(name, "sh", "-c", ASK).split("----\n")
+                lines = [line.split(",") for line in rows.splitlines() if line]
+                view.rows = [dict(zip(lines[0], line, strict=False)) for line in lines[1:]]
+                view.ranges = [set(line.strip('"{}').split(",")) for line in ranges.splitlines()[1:]]
+                break
+        return view
 
     def query(self, statement: str) -> list[list[str]]:
         """Rows of a statement as text, through a pod that serves."""
-        pod = f"{NAME}-{self.serving()}"
+        ready = self.look().ready
+        assert ready, "no pod is ready"
         words = ("timeout", "-s", "KILL", "15", "/kaiwudb/bin/kwbase", "sql", "--insecure", "--format=tsv", "-e")
-        return [line.split("\t") for line in self.place.exec(pod, *words, statement).splitlines()[1:]]
+        return [line.split("\t") for line in self.place.exec(ready[0], *words, statement).splitlines()[1:]]
 
     def nodes(self) -> list[dict[str, str]]:
         """`node status --decommission` through a pod that serves, by column."""
-        words = ("timeout", "-s", "KILL", "15", "/kaiwudb/bin/kwbase", "node", "status", "--decommission")
-        text = self.place.exec(f"{NAME}-{self.serving()}", *words, "--insecure", "--format=csv", check=False)
-        lines = [line.split(",") for line in text.splitlines() if line]
-        return [dict(zip(lines[0], line, strict=False)) for line in lines[1:]] if lines else []
+        return self.look().rows
 
     def node(self, ordinal: int) -> dict[str, str]:
         """The newest row of an ordinal; {} when the engine knows none."""
-        rows = [row for row in self.nodes() if row["address"].startswith(f"{NAME}-{ordinal}.")]
-        return max(rows, key=lambda row: int(row["id"]), default={})
+        return self.look().node(ordinal)
 
     def whole(self) -> bool:
         """Every range has three replicas or more, all on live nodes that stay."""
-        with suppress(AssertionError, subprocess.TimeoutExpired):
-            live = {row["id"] for row in self.nodes() if _active(row)}
-            rows = self.query("SELECT range_id, replicas FROM kwdb_internal.ranges_no_leases")
-            held = [set(row[1].strip('"{}').split(",")) for row in rows]
-            return bool(held) and all(len(ids) >= 3 and ids <= live for ids in held)
-        return False
+        return self.look().whole
 
     def state(self) -> str:
         """The cluster for a person: `3 nodes of 3.2.1`, or where its views differ."""
-        found = self.place.get("statefulset", NAME)
-        asked = found["spec"]["replicas"] if found else "no StatefulSet,"
-        pods = self.place.pods(NAME)
-        images = [pod["spec"]["containers"][0]["image"].rsplit(":", 1)[-1] for pod in pods.values()]
-        builds = "/".join(sorted(set(images)))
-        ready = self.place.ready_count(NAME)
-        live = -1
-        with suppress(AssertionError, subprocess.TimeoutExpired):
-            live = sum(_active(row) for row in self.nodes())
-        if asked == len(pods) == ready == live:
-            return f"{asked} nodes of {builds}"
-        return f"{asked} asked, {len(pods)} pods of {builds or 'nothing'}, {ready} ready, {live if live >= 0 else 'none'} live"
+        return self.look().text
 
     def sound(self) -> bool:
         """As every row finds it."""
-        version = IMAGE.rsplit(":", 1)[-1]
-        return self.state() == f"{self.shape.nodes} nodes of {version}" and self.whole()
+        view = self.look()
+        return view.text == self.normal and view.whole
+
+    @property
+    def normal(self) -> str:
+        """The state that every row begins and ends with."""
+        return f"{self.shape.nodes} nodes of {IMAGE.rsplit(':', 1)[-1]}"
 
     # ---- what an operator does, and what is seen of it
 
@@ -258,18 +311,14 @@ class Stage:
         """A node dies and stays dead: its pod is given an image that is nowhere, so its container ends."""
         pod = f"{NAME}-{ordinal}"
         self.hand("set", "image", f"pod/{pod}", f"kaiwudb={NONE}")
-        until(f"{pod} is down", lambda: self.down(ordinal), 90, 0.5)
+        until(f"{pod} is down", lambda: self.down(ordinal), 90, 1)
 
     def down(self, ordinal: int) -> bool:
         """Whether a pod is not Ready and the engine (where it answers) counts its node as neither live nor available."""
-        pod = self.place.pods(NAME).get(f"{NAME}-{ordinal}")
-        conditions = {item["type"]: item["status"] for item in (pod or {}).get("status", {}).get("conditions", ())}
-        if conditions.get("Ready") == "True":
-            return False
-        with suppress(AssertionError, subprocess.TimeoutExpired):
-            row = self.node(ordinal)
-            return not row or (row["is_live"], row["is_available"]) == ("false", "false")
-        return True
+        view = self.look()
+        row = view.node(ordinal)
+        dead = not row or (row["is_live"], row["is_available"]) == ("false", "false")
+        return dead and f"{NAME}-{ordinal}" not in view.ready
 
     def lab(self, statement: str) -> None:
         """A fault of the stand-in, by SQL."""
@@ -279,6 +328,10 @@ class Stage:
         """Whether decommissions stand still."""
         self.lab(f"SET CLUSTER SETTING lab.decommission.stuck = '{str(on).lower()}'")
 
+    def calm(self) -> None:
+        """No fault of the stand-in any more."""
+        self.lab("; ".join(f"RESET CLUSTER SETTING lab.{name}" for name in FAULTS))
+
     def note(self, text: str) -> None:
         """Part of the outcome."""
         self.seen.append(text)
@@ -286,7 +339,7 @@ class Stage:
     def sees(self, what: str, holds: Callable[[], Any], seconds: float = 30) -> None:
         """Note that something holds within a time, or that it does not."""
         with suppress(AssertionError):
-            until(what, holds, seconds, 0.5)
+            until(what, holds, seconds, 1)
             self.note(what)
             return
         self.note(f"not: {what}")
@@ -333,11 +386,11 @@ class Stage:
         """Bring the cluster back by plain runs; whether that took a person."""
         for turn in range(BACK + 1):
             with suppress(AssertionError, subprocess.TimeoutExpired):
-                self.stuck(False)
+                self.calm()
             with suppress(AssertionError, subprocess.TimeoutExpired):
                 # Right after a run that succeeded the ranges may still be filling; nobody need do anything then.
-                if turn or self.state() == f"{self.shape.nodes} nodes of {IMAGE.rsplit(':', 1)[-1]}":
-                    until("the cluster is as before", self.sound, 60 if turn else 30, 1)
+                if turn or self.state() == self.normal:
+                    until("the cluster is as before", self.sound, 60 if turn else 30, 2)
                     return False
             if turn < BACK:
                 self.operations += 1
@@ -353,10 +406,6 @@ class Stage:
         new = found.lost - self._lost
         self._lost = found.lost
         return max(0, new), sorted(found.unreadable)
-
-
-def _active(row: dict[str, str]) -> bool:
-    return (row["is_live"], row["is_available"], row["is_decommissioning"]) == ("true", "true", "false")
 
 
 def outcome(result: Result) -> str:
