@@ -44,6 +44,10 @@ options:
     description:
       - Seconds after which the module returns where it stands, to be called again. Set by the action plugin.
     type: float
+  carry:
+    description:
+      - What the slice before handed on, such as since when it waits. Set by the action plugin.
+    type: dict
 """
 
 EXAMPLES = r"""

@@ -29,6 +29,7 @@ class SlicedAction(ActionBase):  # type: ignore[misc]  # Ansible ships no types
         run_id, started = uuid.uuid4().hex[:8], time.monotonic()
         limit = _seconds(args.get("max_runtime"))
         total: dict[str, t.Any] = {}
+        carry: dict[str, t.Any] = {}
         name, shown = args.get("name", ""), ""
         slices = REMOVAL if args.get("state") == "absent" else SLICES
         for turn in range(10**9):
@@ -38,7 +39,10 @@ class SlicedAction(ActionBase):  # type: ignore[misc]  # Ansible ships no types
             # The last slice that max_runtime leaves room for is told so: it gives the lock up for whoever continues.
             last = limit and time.monotonic() - started + seconds >= limit
             how = {"max_runtime": max(1, round(seconds))} if last else {"slice": seconds}
-            answer = self._execute_module(module_args={**args, "run_id": run_id, **how}, task_vars=task_vars)
+            answer = self._execute_module(
+                module_args={**args, "run_id": run_id, "carry": carry, **how}, task_vars=task_vars
+            )
+            carry = answer.pop("carry", None) or {}
             total = merge(total, answer)
             if self._task.check_mode:
                 for line in answer.get("plan_lines") or ():

@@ -44,7 +44,8 @@ def utc(moment: float | None = None) -> str:
 class Context:
     """One slice of one run on one cluster.
 
-    run_id: the same for all slices of the run; times that another run kept are not compared with this one's clock.
+    run_id: the same for all slices of the run. carry: what an earlier slice of it handed on (since when it waits, and for what), and what
+    this one hands on; it dies with the run, for another run's clock is not to be compared with this one's.
     deadline: monotonic time at which the slice ends, None for never. lines: what moved, for a person.
     """
 
@@ -57,6 +58,7 @@ class Context:
         *,
         run_id: str = "",
         seconds: float | None = None,
+        carry: t.Mapping[str, t.Any] | None = None,
     ) -> None:
         self.client, self.spec, self.profile, self.who, self.run_id = client, spec, profile, who, run_id
         self.names: Names = manifests.names_of(spec)
@@ -76,7 +78,7 @@ class Context:
         self.lost: t.Callable[[], str] = lambda: ""
         self._first_seen: dict[str, float] = {}
         self._version = ""  # of the last list of pods; empty when it is used up
-        self._whole_since: float | None = None  # the first of the readings that all said: whole
+        self.carry: dict[str, t.Any] = dict(carry or {})
 
     def _serving(self) -> list[str]:
         """Ready pods, those of low ordinals first."""
@@ -122,18 +124,27 @@ class Context:
     def deep(self) -> Deep | None:
         """What gates need beyond the light view; with the time over which every reading said that all ranges are whole."""
         found, now = observe.look_deep(self.engine, self.seen), time.time()
-        if found is None or self.seen.nodes is None or not found.wholeness(self.seen).whole:
-            self._whole_since = None
-        elif self._whole_since is None or self._whole_since > now:
-            self._whole_since = now
+        whole = found is not None and self.seen.nodes is not None and found.wholeness(self.seen).whole
+        since = min(float(self.carry.get("whole_since", now)), now)
+        if whole:
+            self.carry["whole_since"] = since
+        else:
+            self.disturbed()
         if found is None:
             return None
-        since = now if self._whole_since is None else self._whole_since
-        return replace(found, whole_for=now - since, apart=float(self.profile.liveness_seconds))
+        return replace(found, whole_for=now - since if whole else 0.0, apart=float(self.profile.liveness_seconds))
 
     def disturbed(self) -> None:
         """A node was just restarted or taken away: readings from before say nothing about what comes."""
-        self._whole_since = None
+        self.carry.pop("whole_since", None)
+
+    def lasting(self, what: str, holds: bool) -> float:
+        """Seconds for which C(what) has held, over slices; 0 when it does not."""
+        now, since = time.time(), self.carry.setdefault("lasting", {})
+        if not holds:
+            since.pop(what, None)
+            return 0.0
+        return max(0.0, now - float(since.setdefault(what, now)))
 
     # ---- time
 
@@ -180,13 +191,10 @@ class Context:
     ) -> None:
         """Until C(judge) says done. A hopeless cause that persists ends it with the evidence; so does C(limit) (wait_timeout) without a change.
 
-        Since when nothing has changed is kept in the journal over the slices of a run; otherwise a wait cut into slices would never end.
+        Since when nothing has changed is handed on over the slices of a run; otherwise a wait cut into slices would never end.
         """
-        known = self.seen.journal.operation.get("waiting") or {}
-        mine = known.get("step") == step and known.get("run") == self.run_id
-        since, last = (float(known["since"]), str(known["why"])) if mine else (time.time(), "")
-        if mine and known.get("whole_since"):
-            self._whole_since = float(known["whole_since"])
+        known = self.carry.get("waiting") or {}
+        since, last = (float(known["since"]), str(known["why"])) if known.get("step") == step else (time.time(), "")
         said, told, shown = bool(last), 0.0, ""
         try:
             while True:
@@ -219,12 +227,7 @@ class Context:
                     )
                 self.pause(min(poll, 1.0) if found.never else poll)
         except Paused:
-            journal = self.seen.journal
-            if journal.operation:
-                waiting = {"step": step, "why": last, "since": since, "run": self.run_id}
-                if self._whole_since is not None:
-                    waiting["whole_since"] = self._whole_since
-                self.write_journal(replace(journal, operation={**journal.operation, "waiting": waiting}))
+            self.carry["waiting"] = {"step": step, "why": last, "since": since}
             raise
 
     def _stores_missing(self) -> str:

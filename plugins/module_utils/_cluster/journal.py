@@ -17,19 +17,19 @@ _SHAPES = {
     "operation": dict,
     "made_namespace": bool,
     "options": dict,
+    "leaving": dict,
     "unfinalized": dict,
 }
 
 
-_NOTES = ("waiting", "moving", "pulled", "from", "undoing", "at_step", "options")  # dictionaries inside an operation
+_NOTES = ("moving", "pulled", "from", "undoing", "at_step", "options")  # dictionaries inside an operation
 
 
 def _sound(operation: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
     """An operation without what in it is of the wrong shape."""
     kept = {key: value for key, value in operation.items() if key not in _NOTES or isinstance(value, dict)}
-    for key in ("steps", "pods"):
-        if key in kept and not isinstance(kept[key], list):
-            del kept[key]
+    if not isinstance(kept.get("steps", []), list):
+        del kept["steps"]
     if "steps" in kept:
         kept["steps"] = [item for item in kept["steps"] if isinstance(item, dict) and {"step", "seconds"} <= set(item)]
     return kept
@@ -45,6 +45,7 @@ class Journal:
 
     operation: the one under way (name, who, since, step, steps with their times, figures); history: the last ones done.
     made_namespace: whether the namespace was made here and so may be deleted. options: those in force, should the StatefulSet lose them.
+    leaving: the pods whose nodes were told to leave, and the size that is left then; until they are gone or put back.
     unfinalized: since when, and at which cluster version, the engine is held so that an upgrade can be undone; and the image before it.
     """
 
@@ -55,6 +56,7 @@ class Journal:
     history: tuple[t.Mapping[str, t.Any], ...] = ()
     made_namespace: bool = False
     options: t.Mapping[str, t.Any] = field(default_factory=dict)
+    leaving: t.Mapping[str, t.Any] = field(default_factory=dict)
     unfinalized: t.Mapping[str, t.Any] = field(default_factory=dict)
 
     @classmethod
@@ -83,6 +85,16 @@ class Journal:
         if self.operation.get("name") == name:
             return replace(self, operation={**self.operation, "who": who, **facts})
         return replace(self, operation={"name": name, "who": who, "since": now, **facts})
+
+    def left(self, pod: str) -> Journal:
+        """One of the pods that were leaving is gone, or stays after all."""
+        pods = [name for name in self.leaving_pods if name != pod]
+        return replace(self, leaving={**self.leaving, "pods": pods} if pods else {})
+
+    @property
+    def leaving_pods(self) -> list[str]:
+        pods = self.leaving.get("pods")
+        return [str(pod) for pod in pods] if isinstance(pods, list) else []
 
     def timed(self, steps: t.Sequence[t.Mapping[str, t.Any]]) -> Journal:
         """With more steps done: C(step), C(at), C(seconds)."""

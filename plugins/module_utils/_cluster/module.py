@@ -24,7 +24,7 @@ from .run import Run
 from .spec import parse_asked
 
 # Set by the action plugin, which cuts long work into slices.
-SLICE_ARGS: dict[str, t.Any] = {"run_id": {"type": "str"}, "slice": {"type": "float"}}
+SLICE_ARGS: dict[str, t.Any] = {"run_id": {"type": "str"}, "slice": {"type": "float"}, "carry": {"type": "dict"}}
 
 
 def build(spec: t.Mapping[str, t.Any], **kwargs: t.Any) -> AnsibleModule:
@@ -99,6 +99,7 @@ def cluster_main(names: t.Sequence[str] = (), *, volumes_only: bool = False) -> 
             run_id=module.params["run_id"] or f"{os.getpid()}-{time.time():.0f}",
             seconds=min(limits) if limits else None,
             sliced=bool(module.params["slice"]),
+            carry=module.params["carry"],
         )
         return run.go()
 
@@ -148,6 +149,7 @@ def decommission_main() -> t.NoReturn:
             run_id=module.params["run_id"] or f"{os.getpid()}-{time.time():.0f}",
             seconds=min(limits) if limits else None,
             sliced=bool(module.params["slice"]),
+            carry=module.params["carry"],
         )
         return run.go()
 

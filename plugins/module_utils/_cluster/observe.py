@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 import typing as t
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from . import ranges as _ranges
 from .errors import ClusterError
@@ -85,6 +85,7 @@ class Observed:
     objects: kind to name to object, only those with the cluster's labels.
     nodes: rows of C(node status --decommission); None when no node answered, and C(engine_silence) says why.
     ids: pod name to the node id the pod itself reports, where two rows share an address.
+    strays: pods by the names of ours that do not carry the cluster's labels (any more).
     """
 
     names: Names
@@ -95,6 +96,7 @@ class Observed:
     nodes: tuple[NodeRow, ...] | None = None
     engine_silence: str = ""
     ids: t.Mapping[str, int] = field(default_factory=dict)
+    strays: t.Mapping[str, Object] = field(default_factory=dict)
 
     @property
     def statefulset(self) -> Object | None:
@@ -136,8 +138,8 @@ class Observed:
         """The options in force; None when there is no cluster yet."""
         if self.statefulset is None:
             return self._orphaned
-        leaving = self.journal.operation
-        target = leaving.get("replicas") if leaving.get("name") == "scale_in" else None
+        leaving = any(pod in self.expected_pods() for pod in self.journal.leaving_pods)
+        target = self.journal.leaving.get("replicas") if leaving else None
         return {**self.noted, "image": self.image, "replicas": target or self.replicas}
 
     @property
@@ -248,7 +250,16 @@ def look_at_objects(client: Client, names: Names, *, sql_port: int = 26257, volu
     if volumes:
         objects["PersistentVolume"] = _by_name(client.list("PersistentVolume", labels=names.volume_selector)[0], names)
     journal = Journal.read(objects["ConfigMap"].get(names.journal))
-    return Observed(names, namespace, objects, journal, sql_port)
+    seen = Observed(names, namespace, objects, journal, sql_port)
+    # A pod whose labels were edited is in no list, yet its name is taken: nobody can make another one.
+    found = {name: client.get("Pod", name, names.namespace) for name in seen.expected_pods() if name not in seen.pods}
+    strays = {name: pod for name, pod in found.items() if pod is not None and not _labelled(pod, names)}
+    return replace(seen, strays=strays)
+
+
+def _labelled(pod: Object, names: Names) -> bool:
+    labels = pod["metadata"].get("labels") or {}
+    return all(labels.get(key) == value for key, value in names.pod_selector.items())
 
 
 def _namespace(client: Client, names: Names) -> Object | None:
@@ -269,8 +280,6 @@ def _by_name(items: t.Iterable[Object], names: Names) -> dict[str, Object]:
 
 def ask_engine(engine: Engine, seen: Observed) -> Observed:
     """The snapshot with the engine's rows. Before init SQL accepts and hangs, so only Ready pods are asked."""
-    from dataclasses import replace
-
     from .._engine.errors import EngineError
 
     serving = sorted((name for name, pod in seen.pods.items() if ready(pod)), key=lambda name: ordinal_of(name) or 0)

@@ -259,6 +259,7 @@ def _objects(spec: Spec, seen: Observed, profile: Profile, changes: dict[str, tu
                 )
             )
             changes.update({f"{kind}/{name} {path}": values for path, values in found.items()})
+    steps += [_relabel(seen, name, pod, operation) for name, pod in sorted(seen.strays.items())]
     if seen.statefulset is not None:
         live_note = (seen.statefulset["metadata"].get("annotations") or {}).get(OPTIONS)
         shapes = _template_options(spec, seen)
@@ -274,6 +275,28 @@ def _objects(spec: Spec, seen: Observed, profile: Profile, changes: dict[str, tu
             )
             changes[f"Service/{seen.names.ui}"] = ("present", None)
     return steps
+
+
+def _relabel(seen: Observed, name: str, pod: Object, operation: str) -> Step:
+    """A pod that mounts our claim gets its labels back, and its controller adopts it again as it runs."""
+    claims = {
+        (volume.get("persistentVolumeClaim") or {}).get("claimName") for volume in pod["spec"].get("volumes") or ()
+    }
+    if seen.names.claim(ordinal_of(name) or 0) not in claims:
+        raise ClusterError(
+            f"Pod {name} exists in {seen.names.namespace} and is not part of KaiwuDB cluster {seen.names.name}: its labels and its volumes say so. "
+            "Nothing was changed. Remove it, or it keeps the database's own pod away.",
+            "foreign_object",
+            resumable=False,
+        )
+    wanted = {**seen.names.labels, **seen.names.pod_selector}
+    return Step(
+        f"repair/Pod/{name}",
+        "the labels of a pod that mounts our claim",
+        operation,
+        pod=name,
+        facts={"patch": {"metadata": {"labels": wanted}}},
+    )
 
 
 def _template_options(spec: Spec, seen: Observed) -> list[str]:
@@ -405,10 +428,7 @@ def refuse_few_nodes(spec: Spec, kube_nodes: t.Sequence[Object]) -> None:
 
 
 def _returning(spec: Spec, seen: Observed) -> list[Step]:
-    """Nodes that were leaving by our order and are wanted again; the journal's operation knows which, so they come before any other."""
-    if seen.statefulset is None or seen.journal.operation.get("name") != "scale_in":
-        return []
-    going = seen.journal.operation.get("pods") or ()
+    """Nodes that were leaving by our order and are wanted again."""
     return [
         Step(
             f"recommission/{pod}",
@@ -419,7 +439,7 @@ def _returning(spec: Spec, seen: Observed) -> list[Step]:
             facts={"id": node.id},
         )
         for pod in seen.expected_pods()[: spec.replicas]
-        if pod in going and (node := seen.node_of(pod)) is not None and node.is_decommissioning
+        if pod in seen.journal.leaving_pods and (node := seen.node_of(pod)) is not None and node.is_decommissioning
     ]
 
 

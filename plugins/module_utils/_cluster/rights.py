@@ -32,6 +32,7 @@ _PLURAL = {
     "ServiceAccount": ("serviceaccounts", ""),
     "StatefulSet": ("statefulsets", "apps"),
     "Namespace": ("namespaces", ""),
+    "Pod": ("pods", ""),
 }
 _BY_VERB: dict[str, tuple[Right, ...]] = {
     "volume": _VOLUME,

@@ -107,7 +107,7 @@ class Run:
 
     asked: coerced options. state: present or absent. who: for the journal and the lock; run_id: the same for all slices
     of one run. seconds: how long this slice may take, None for as long as it takes. volumes_only: plan nothing else.
-    sliced: another slice of this run follows one that ends early, so it keeps the lock.
+    sliced: another slice of this run follows one that ends early, so it keeps the lock. carry: what the slice before handed on.
     """
 
     required: tuple[str, ...] | None = (
@@ -126,7 +126,9 @@ class Run:
         seconds: float | None = None,
         volumes_only: bool = False,
         sliced: bool = False,
+        carry: t.Mapping[str, t.Any] | None = None,
     ) -> None:
+        self.carry = carry
         self.client, self.asked, self.state, self.check = client, asked, state, check
         self.who, self.run_id, self.seconds, self.volumes_only, self.sliced = who, run_id, seconds, volumes_only, sliced
         self.started = time.monotonic()
@@ -183,7 +185,15 @@ class Run:
             spec = replace(spec, values={**spec.values, "operations": ("remove",)})
         if (seen.journal.operation.get("undoing") or {}).get("run") == self.run_id:
             spec = before(spec, seen.journal)  # an earlier slice of this run has begun to go back
-        ctx = Context(self.client, spec, PROFILES[spec.engine], self.who, run_id=self.run_id, seconds=self.seconds)
+        ctx = Context(
+            self.client,
+            spec,
+            PROFILES[spec.engine],
+            self.who,
+            run_id=self.run_id,
+            seconds=self.seconds,
+            carry=self.carry,
+        )
         ctx.seen = replace(seen, names=names_of(spec), sql_port=spec.sql_port)
         # A removal asks the engine only whether it holds tables; without protection nobody needs its answer.
         if self.state == "present" or spec.deletion_protection:
@@ -390,6 +400,8 @@ class Run:
         else:
             (DO.get(step.id) or DO[_verb(step)])(ctx, step)
         self.done += [item.id for item in batch]
+        if _verb(step) in ("scale_in", "recommission"):
+            ctx.write_journal(ctx.seen.journal.left(step.pod))
         seconds = round(max(0.0, time.time() - began), 1)
         self.times += [{"step": item.id, "at": utc(began), "seconds": seconds} for item in batch]
         if _verb(step) in LOOK_AFTER:
@@ -434,14 +446,12 @@ class Run:
         if not plan.writes or self.state != "present" or self.volumes_only:
             return
         facts: dict[str, t.Any] = {"step": step.id, "image": ctx.spec.image, "replicas": ctx.spec.replicas}
-        if step.operation == "scale_in":
-            facts["pods"] = sorted(
-                {item.pod for item in plan.steps if item.operation == "scale_in"}
-                | set(ctx.seen.journal.operation.get("pods") or ())
-            )
         if step.id == "close" or not step.operation:
             return
         name, journal = step.operation, ctx.seen.journal.timed(self.times)
+        if _verb(step) == "scale_in":
+            pods = {item.pod for item in plan.steps if _verb(item) == "scale_in"} | set(journal.leaving_pods)
+            journal = replace(journal, leaving={"pods": sorted(pods), "replicas": ctx.spec.replicas})
         self.times = []
         known = journal.operation.get("at_step") or {}
         if (known.get("id"), known.get("run")) != (step.id, self.run_id):
@@ -480,6 +490,7 @@ class Run:
             "in_progress": not finished,
             "held": finished and first.held,
             "at": at.id if at else None,
+            "carry": {} if finished else ctx.carry,
             "progress": ctx.lines,
             "figures": ctx.figures,
             "cluster": {**summary(ctx), "ranges_whole": self.whole},

@@ -197,8 +197,9 @@ class Engine:
         deadline = time.monotonic() + self._budget
         command = " ".join(word for word in words[:2] if not word.startswith("-") and not word.isdigit())
         last: EngineError | None = None
-        for pod in self._order(pods):
-            if last is not None and time.monotonic() >= deadline:
+        chosen = self._order(pods)
+        for pod in chosen * (2 if repeatable else 1):  # what is asked again may also be asked again where it was cut
+            if last is not None and (time.monotonic() >= deadline or (last.reason != "cut" and pod == last.pod)):
                 break
             try:
                 result = self._checked(pod, self._words(words), command, timeout or self._timeout)
@@ -254,4 +255,5 @@ def _pod_reason(error: KubeError) -> str | None:
         return "cut"
     if error.status in (400, 404, 409, 500, 502, 503, 504):
         return "pod_gone"  # no such pod, container not running, kubelet does not answer
-    return "cut" if error.reason == CONNECTION and error.status == 0 and "cut" in error.message else None
+    # A handshake that was reset or timed out is this call's trouble; a server that takes no connection at all is everybody's.
+    return "cut" if error.reason == CONNECTION and error.status == 0 and not error.unsent else None

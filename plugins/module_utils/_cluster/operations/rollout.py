@@ -231,30 +231,29 @@ def roll(ctx: Context, step: Step) -> None:
         ctx.say(f"{step.pod} was down before and does not come back ({error.msg.split('.')[0]}); the others go on")
         return
     began = time.monotonic()
-    whole_since: list[float] = []
     falling = Falling("ranges not whole,", ctx.run_id)
 
     def settled() -> verdict.Verdict:
         found = create.all_serving(ctx, but=others)
         deep = ctx.deep() if found.done else None
-        if not found.done or deep is None:
-            whole_since.clear()
+        whole = deep.wholeness(ctx.seen) if deep else None
+        lasted = ctx.lasting(step.id, whole is not None and whole.whole)
+        if not found.done or whole is None:
             return found if not found.done else verdict.Verdict(False, "SQL does not answer yet")
-        whole = deep.wholeness(ctx.seen)
         if not whole.whole:
-            whole_since.clear()
             falling.now(len(whole.unavailable) + len(whole.underreplicated), time.time())
             return verdict.Verdict(
                 False,
                 f"{len(whole.unavailable)} ranges unavailable, {len(whole.underreplicated)} under-replicated",
                 progress=falling.text,
             )
-        whole_since.append(time.monotonic())
-        if time.monotonic() - whole_since[0] < ctx.spec.soak:
-            return verdict.Verdict(False, f"healthy, soaking for {ctx.spec.soak} s")
-        return verdict.DONE
+        return (
+            verdict.DONE
+            if lasted >= ctx.spec.soak
+            else verdict.Verdict(False, f"healthy, soaking for {ctx.spec.soak} s")
+        )
 
-    ctx.wait(settled, step.id, poll=1.0)
+    ctx.wait(settled, step.id, poll=1.0, limit=ctx.spec.soak + ctx.spec.wait_timeout)
     node = ctx.seen.node_of(step.pod)
     ctx.say(
         f"{step.pod} (node {node.id if node else '?'}) runs {node.build if node else ctx.spec.image}   ranges whole after {time.monotonic() - began:.0f} s"
@@ -360,12 +359,14 @@ def set_partition(ctx: Context, ordinal: int) -> None:
 
 
 def _new(ctx: Context, pod: str) -> bool:
+    """Whether the pod is what the newest template makes; somebody may have edited the image of the pod itself."""
     live = ctx.seen.statefulset
     found = ctx.seen.pods.get(pod)
     return bool(
         live
         and found
         and found["metadata"]["labels"].get("controller-revision-hash") == live["status"].get("updateRevision")
+        and container(found)["image"] == container(live["spec"]["template"])["image"]
     )
 
 
@@ -374,10 +375,14 @@ def _serving(ctx: Context, pod: str) -> verdict.Verdict:
     live = ctx.seen.running_set
     found = ctx.look_at_pods().get(pod)
     judged = verdict.ready(found, pod, live["status"].get("updateRevision"))
-    if judged.never and judged.never != "unschedulable" and found is not None and not _new(ctx, pod):
-        # The old pod's own trouble is no reason to stop its replacement; the controller waits for a broken pod for ever.
-        ctx.client.delete("Pod", pod, ctx.names.namespace, uid=found["metadata"]["uid"])
-        return verdict.Verdict(False, f"pod {pod} of the old template is broken and is replaced", pod=pod)
+    if found is not None and not _new(ctx, pod):
+        edited = found["metadata"]["labels"].get("controller-revision-hash") == live["status"].get("updateRevision")
+        if edited or (judged.never and judged.never != "unschedulable"):
+            # The old pod's own trouble is no reason to stop its replacement; the controller waits for a broken pod for ever, and does
+            # not see that somebody edited the pod itself.
+            if not found["metadata"].get("deletionTimestamp"):
+                ctx.client.delete("Pod", pod, ctx.names.namespace, uid=found["metadata"]["uid"])
+            return verdict.Verdict(False, f"pod {pod} is not what the template makes, and is replaced", pod=pod)
     if not judged.done:
         return judged
     ctx.ask_engine()
