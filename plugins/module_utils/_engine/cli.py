@@ -197,9 +197,10 @@ class Engine:
         deadline = time.monotonic() + self._budget
         command = " ".join(word for word in words[:2] if not word.startswith("-") and not word.isdigit())
         last: EngineError | None = None
-        chosen = self._order(pods)
-        for pod in chosen * (2 if repeatable else 1):  # what is asked again may also be asked again where it was cut
-            if last is not None and (time.monotonic() >= deadline or (last.reason != "cut" and pod == last.pod)):
+        order = self._order(pods)
+        for turn, pod in enumerate(order * (2 if repeatable else 1)):
+            again = turn >= len(order)  # what was cut may be asked again where it was cut
+            if last is not None and (time.monotonic() >= deadline or (again and last.reason != "cut")):
                 break
             try:
                 result = self._checked(pod, self._words(words), command, timeout or self._timeout)
