@@ -37,6 +37,7 @@ AUDIT_LOG = Path(os.environ.get("KAIWUDB_AUDIT_LOG") or LAB / "audit" / "audit.l
 IMAGE = os.environ.get("KAIWUDB_IMAGE") or "kwdb-standin:3.2.1"
 UPGRADE_IMAGE = os.environ.get("KAIWUDB_UPGRADE_IMAGE") or "kwdb-standin:3.2.2"
 CRASH_IMAGE = "kwdb-standin:3.2.3-crash"
+NEXT_IMAGE = "kwdb-standin:3.3.0"  # brings another cluster version; no such release of the product exists yet
 STANDIN = "standin" in IMAGE
 ACCOUNT = "kaiwudb-ansible"  # as the shipped Role's own comment calls it
 MODULE = "kaiwudb.kubernetes.kaiwudb_cluster"
@@ -201,7 +202,9 @@ class Place:
         self.audit = AuditLog(AUDIT_LOG, KUBECONFIG)
         self.defaults: Object = {
             "namespace": self.namespace, "image": IMAGE, "security": "insecure", "local_path": self.local_path, "storage_size": "1Gi",
-            "pre_stop_seconds": "0", "env": {"KWDB_LAB_MOVE_INTERVAL": "100ms"}, **(options or {}),
+            "pre_stop_seconds": "0", "env": {"KWDB_LAB_MOVE_INTERVAL": "100ms"},
+            "waive": ["ranges_steady"],  # 15 s before each restart; test_upgrades.py has it judged
+            **(options or {}),
         }  # fmt: skip
         kubectl("create", "namespace", self.namespace)
         self.born = self.audit.mark()
@@ -267,9 +270,8 @@ class Place:
         """`ansible localhost -m MODULE` in the background. An option that is None is not given."""
         known = self.defaults if module == MODULE else {}
         if module.endswith("kaiwudb_local_volume"):
-            known = {
-                key: value for key, value in self.defaults.items() if key not in ("security", "pre_stop_seconds", "env")
-            }
+            other = ("security", "pre_stop_seconds", "env", "waive")
+            known = {key: value for key, value in self.defaults.items() if key not in other}
         given = {"namespace": self.namespace, **known, "name": name, **options}
         arguments = json.dumps({key: value for key, value in given.items() if value is not None})
         ansible = str(Path(self._python()).parent / "ansible")
