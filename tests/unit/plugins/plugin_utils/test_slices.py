@@ -132,6 +132,14 @@ def test_the_module_is_called_until_it_is_done(clock: Any, lines: list[str]) -> 
     assert (result["seconds"], result["took"]) == (125.0, "2 min 5 s")
 
 
+def test_what_a_slice_hands_on_reaches_the_next_one_and_not_the_user(clock: Any, lines: list[str]) -> None:
+    answers = [going(carry={"waiting": {"since": 1.5}}), going(carry={}), going(), going(carry=None), dict(DONE)]
+    action = Action({"name": "kw"}, answers, clock)
+    result = action.run()
+    assert [call["carry"] for call in action.calls] == [{}, {"waiting": {"since": 1.5}}, {}, {}, {}]
+    assert "carry" not in result
+
+
 def test_a_failure_ends_it(clock: Any, lines: list[str]) -> None:
     action = Action({"name": "kw"}, [going(), going(failed=True, msg="no")], clock)
     assert action.run()["failed"] and len(action.calls) == 2

@@ -46,6 +46,7 @@ def test_remove_in_the_order_in_which_it_goes() -> None:
     assert found.changes["PersistentVolume/db.kw-1"] == ("present", None)
     kept = removal(seen)
     assert "remove/volumes" not in ids(kept) and "PersistentVolume/db.kw-1" not in kept.changes
+    assert {"StatefulSet/kw", "Service/kw-public", "PersistentVolumeClaim/datadir-kw-1"} <= set(kept.changes)
 
 
 def test_a_namespace_that_was_there_before_stays() -> None:
@@ -76,10 +77,11 @@ def test_volumes_alone_only_when_nothing_uses_them() -> None:
     for seen, what in (
         (live(), "datadir-kw-0, datadir-kw-1, datadir-kw-2"),
         (observed(volume(0), statefulset(spec())), "its StatefulSet exists"),
+        (live(without=["StatefulSet/kw"]), "datadir-kw-0, datadir-kw-1, datadir-kw-2"),
     ):
         with pytest.raises(ClusterError, match=f"the volumes of kw are in use: {what}") as error:
             absent(wipe, seen, volumes_only=True)
-        assert error.value.reason == "volumes_in_use"
+        assert (error.value.reason, error.value.facts) == ("volumes_in_use", {"resumable": False})
 
 
 def test_a_paused_cluster_is_not_removed() -> None:

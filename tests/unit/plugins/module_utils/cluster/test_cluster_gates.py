@@ -195,9 +195,12 @@ def test_what_is_said_when_too_few_would_stay() -> None:
     assert "the ranges need 3 (they keep 5 replicas now)" in sentence(
         gates.scale_in(live(5), deep(ranges(wanted=5)), 5, "kw-4"), "nodes_needed"
     )
-    assert gate(gates.scale_in(live(3), deep([]), 3, "kw-2"), "nodes_needed") == ("2", "≥ 3", False), (
-        "without any range too"
+    assert "(they keep 3 replicas now)" in sentence(
+        gates.scale_in(live(4), deep(ranges(wanted=5)), 4, "kw-3"), "nodes_needed"
     )
+    without = gates.scale_in(live(3), deep([]), 3, "kw-2")
+    assert gate(without, "nodes_needed") == ("2", "≥ 3", False), "without any range too"
+    assert "the ranges need 3 (they keep 3 replicas now)" in sentence(without, "nodes_needed")
 
 
 def test_a_node_that_already_leaves_does_not_stay() -> None:
@@ -347,6 +350,10 @@ def test_who_meets_a_constraint() -> None:
     seen = live(5, nodes=[*rows, leaving, row(5, 4, locality="region=c")])
     assert not gate(gates.scale_in(seen, known, 1, "kw-0"), "zone_constraints")[2], "node 4 is leaving itself"
     assert gate(gates.scale_in(seen, known, None, "kw-9"), "zone_constraints")[2], "nobody leaves"
+    going = live(4, nodes=[*rows, replace(leaving, locality="region=d")])
+    assert not gate(gates.scale_in(going, zoned("'{+region=d: 1}'"), 4, "kw-3"), "zone_constraints")[2], (
+        "on its way already"
+    )
 
 
 # ---- a dead node leaves

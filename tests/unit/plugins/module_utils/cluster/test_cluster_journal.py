@@ -27,6 +27,7 @@ def test_what_is_written_is_read_again() -> None:
         ({"name": "create"},),
         True,
         {"cache": "1GiB", "image_pull_secrets": ["a"]},
+        {"pods": ["kw-3"], "replicas": 3},
         HELD,
     )
     assert Journal.read({"data": journal.data()}) == journal
@@ -45,6 +46,11 @@ def test_what_is_written_is_read_again() -> None:
 )  # fmt: skip
 def test_nonsense_is_an_empty_journal(configmap: Any) -> None:
     assert Journal.read(configmap) == Journal()
+
+
+def test_a_namespace_that_nobody_speaks_of_was_not_made_here() -> None:
+    assert Journal().made_namespace is False and Journal.read(None).made_namespace is False
+    assert read(made_namespace=True).made_namespace is True and read(made_namespace="yes").made_namespace is False
 
 
 def test_one_good_field_survives_the_nonsense_beside_it() -> None:
@@ -79,7 +85,7 @@ def test_an_operation_that_ends_becomes_history_and_only_the_last_are_kept() -> 
 
 
 @pytest.mark.parametrize("nonsense", ["x", 5, 1.5, True, [], [1], None, [["image", "x"]]])
-@pytest.mark.parametrize("name", ["options", "unfinalized"])
+@pytest.mark.parametrize("name", ["options", "unfinalized", "leaving"])
 def test_nonsense_in_what_is_kept_is_nothing(name: str, nonsense: Any) -> None:
     """A hold that nobody can read is none, and options that nobody can read are not known."""
     found = read(cluster_id="id", **{name: nonsense})
@@ -87,17 +93,16 @@ def test_nonsense_in_what_is_kept_is_nothing(name: str, nonsense: Any) -> None:
 
 
 @pytest.mark.parametrize("nonsense", ["x", 5, True, [], [1], None])
-@pytest.mark.parametrize("name", ["waiting", "moving", "pulled", "from", "undoing", "at_step"])
+@pytest.mark.parametrize("name", ["moving", "pulled", "from", "undoing", "at_step"])
 def test_nonsense_inside_an_operation_is_nothing(name: str, nonsense: Any) -> None:
     found = read(operation={"name": "upgrade", "step": "upgrade/kw-2", name: nonsense})
     assert (found.operation.get(name) or {}) == {} and found.operation["step"] == "upgrade/kw-2"
 
 
 @pytest.mark.parametrize("nonsense", ["x", 5, True, {"a": 1}, None])
-@pytest.mark.parametrize("name", ["steps", "pods"])
-def test_nonsense_in_a_list_of_an_operation_is_nothing(name: str, nonsense: Any) -> None:
-    found = read(operation={"name": "upgrade", name: nonsense})
-    assert list(found.operation.get(name) or ()) == []
+def test_nonsense_instead_of_steps_is_none(nonsense: Any) -> None:
+    found = read(operation={"name": "upgrade", "steps": nonsense})
+    assert list(found.operation.get("steps") or ()) == []
 
 
 def test_steps_without_their_time_are_no_steps() -> None:
@@ -110,9 +115,29 @@ def test_steps_without_their_time_are_no_steps() -> None:
 
 def test_what_was_sound_inside_an_operation_stays() -> None:
     sound = {"name": "upgrade", "who": "ann", "since": "10:00", "step": "upgrade/kw-2", "image": "x:1", "replicas": 3, "pods": ["kw-3"],
-             "waiting": {"step": "a", "why": "b", "since": 1.5, "run": "r"}, "moving": {"node": 4, "left": 7}, "from": {"image": "x:0", "options": {}},
+             "moving": {"node": 4, "left": 7}, "from": {"image": "x:0", "options": {}},
              "undoing": {"run": "r"}, "pulled": {"image": "x:1"}, "at_step": {"id": "a"}, "steps": [{"step": "a", "seconds": 1}]}  # fmt: skip
     assert read(operation=sound).operation == sound
+
+
+# ---- who is leaving
+
+
+def test_who_was_told_to_leave_is_remembered_until_it_is_gone_or_stays() -> None:
+    journal = Journal(leaving={"pods": ["kw-3", "kw-4"], "replicas": 3})
+    assert journal.leaving_pods == ["kw-3", "kw-4"]
+    one = journal.left("kw-4")
+    assert one.leaving == {"pods": ["kw-3"], "replicas": 3} and one.left("kw-9").leaving == one.leaving
+    assert one.left("kw-3").leaving == {} and Journal().left("kw-3").leaving == {}
+    other = journal.begin("upgrade", "ann", "10:00").end("11:00", "done")
+    assert other.leaving_pods == ["kw-3", "kw-4"], "another operation between changes nothing"
+
+
+@pytest.mark.parametrize(
+    "nonsense", [{}, {"pods": None}, {"pods": "kw-3"}, {"pods": {"kw-3": 1}}, {"pods": 3}, {"replicas": 3}]
+)
+def test_nonsense_about_who_is_leaving_is_nobody(nonsense: dict[str, Any]) -> None:
+    assert read(leaving=nonsense).leaving_pods == []
 
 
 # ---- the steps of an operation and their times
@@ -148,7 +173,7 @@ def test_only_the_last_steps_are_kept() -> None:
 
 @pytest.mark.parametrize("outcome", ["done", "undone", "rolled back"])
 def test_what_is_of_use_only_under_way_does_not_become_history(outcome: str) -> None:
-    passing = {"waiting": {"step": "a"}, "moving": {"node": 4}, "pulled": {"image": "x"}, "step": "upgrade/kw-0", "at_step": {"id": "a"},
+    passing = {"moving": {"node": 4}, "pulled": {"image": "x"}, "step": "upgrade/kw-0", "at_step": {"id": "a"},
                "from": {"image": "x"}, "undoing": {"run": "r"}}  # fmt: skip
     journal = Journal().begin("upgrade", "ann", "10:00", image="x:2", replicas=3, **passing)
     assert journal.end("11:00", outcome).history == (
@@ -167,8 +192,8 @@ def test_what_is_of_use_only_under_way_does_not_become_history(outcome: str) -> 
 def test_a_canary_that_is_held_still_knows_where_it_came_from() -> None:
     """The run that goes on finds the new template in place: what was before is only told here."""
     origin = {"image": "kwdb/kwdb:3.2.1", "options": {"cache": "1GiB"}}
-    held = Journal().begin("upgrade", "ann", "10:00", **{"from": origin, "waiting": {"step": "a"}}).end("11:00", "held")
-    assert held.history[-1]["from"] == origin and "waiting" not in held.history[-1]
+    held = Journal().begin("upgrade", "ann", "10:00", **{"from": origin, "moving": {"node": 4}}).end("11:00", "held")
+    assert held.history[-1]["from"] == origin and "moving" not in held.history[-1]
 
 
 def test_a_hold_of_the_version_outlives_operations() -> None:

@@ -108,12 +108,23 @@ def test_what_the_cluster_remembers() -> None:
     assert seen.expected_pods() == ["kw-0", "kw-1", "kw-2", "kw-3", "kw-4"]
 
 
-def test_an_interrupted_scale_in_is_remembered_as_what_was_wanted() -> None:
-    leaving = replace(JOURNAL, operation={"name": "scale_in", "replicas": 3})
-    known = live(5, journal=leaving).remembered
-    assert known is not None and known["replicas"] == 3
-    other = live(5, journal=replace(JOURNAL, operation={"name": "scale_out", "replicas": 7})).remembered
-    assert other is not None and other["replicas"] == 5
+@pytest.mark.parametrize(
+    ("leaving", "replicas"),
+    [
+        ({"pods": ["kw-3", "kw-4"], "replicas": 3}, 3),
+        ({"pods": ["kw-4"], "replicas": 3}, 3),
+        ({"pods": ["kw-5"], "replicas": 3}, 5),  # gone already
+        ({"pods": [], "replicas": 3}, 5),
+        ({"replicas": 3}, 5),
+        ({"pods": ["kw-4"]}, 5),  # nobody knows how many were wanted
+        ({}, 5),
+    ],
+)
+def test_an_interrupted_scale_in_is_remembered_as_what_was_wanted(leaving: dict[str, Any], replicas: int) -> None:
+    """Also when another operation came between."""
+    for operation in ({}, {"name": "scale_in", "replicas": 3}, {"name": "upgrade", "replicas": 7}):
+        known = live(5, journal=replace(JOURNAL, leaving=leaving, operation=operation)).remembered
+        assert known is not None and known["replicas"] == replicas
 
 
 NONSENSE = [None, "", "{not json", "[]", "null", "7", "{}", '"text"']
@@ -248,6 +259,41 @@ def test_a_look_takes_only_what_is_ours() -> None:
     client.sent.clear()
     look_at_objects(client, NAMES, volumes=False)  # type: ignore[arg-type]
     assert ("list", "PersistentVolume", "") not in client.sent
+
+
+def listed(*items: dict[str, Any]) -> tuple[Client, Any]:
+    """A look at a server that lists by labels, as a real one does."""
+    client = Client(Clock())
+    for item in ({"kind": "Namespace", "metadata": {"name": "db"}}, statefulset(spec()), *items):
+        client.put(item)
+    everything = client.list
+
+    def by_labels(kind: str, namespace: str | None = None, **how: Any) -> Any:
+        found, version = everything(kind, namespace, **how)
+        wanted = how.get("labels") or {}
+        return [item for item in found if wanted.items() <= (item["metadata"].get("labels") or {}).items()], version
+
+    client.list = by_labels  # type: ignore[method-assign]
+    return client, look_at_objects(client, NAMES)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "lost", ["app.kubernetes.io/name", "app.kubernetes.io/instance", "app.kubernetes.io/component"]
+)
+def test_a_pod_whose_labels_were_edited_is_found_by_its_name(lost: str) -> None:
+    edited = pod(1)
+    edited["metadata"]["labels"].pop(lost)
+    client, seen = listed(pod(0), edited, pod(2))
+    assert sorted(seen.pods) == ["kw-0", "kw-2"] and list(seen.strays) == ["kw-1"]
+    assert [name for verb, kind, name in client.sent if (verb, kind) == ("get", "Pod")] == ["kw-1"], (
+        "only what is missing is asked for"
+    )
+
+
+def test_a_pod_that_is_missing_is_no_stray() -> None:
+    assert listed(pod(0), pod(2))[1].strays == {}
+    client, seen = listed(pod(0), pod(1), pod(2))
+    assert seen.strays == {} and ("get", "Pod") not in [(verb, kind) for verb, kind, _name in client.sent]
 
 
 def test_a_namespace_that_is_missing_or_may_not_be_seen() -> None:

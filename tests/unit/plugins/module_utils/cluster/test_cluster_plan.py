@@ -127,6 +127,12 @@ def test_a_plan_as_a_person_reads_it() -> None:
     assert made.writes and not Plan("", (Step("settle", "wait"),)).writes
 
 
+def test_a_step_is_harmless_until_it_says_otherwise() -> None:
+    step = Step("create/Service/kw", "x")
+    assert (step.operation, step.asked, step.disruptive, step.pod, step.facts) == ("", False, False, "", {})
+    assert hash(step) == hash(Step("create/Service/kw", "x", facts={"object": {}})), "what is in the facts may change"
+
+
 def test_what_is_held_is_not_called_forbidden() -> None:
     rest = (Step("upgrade/kw-1", "node 2", "upgrade"), Step("upgrade/kw-0", "node 1", "upgrade"))
     held = Plan("kw: held", (), rest, held=True)

@@ -14,6 +14,7 @@ from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.plan i
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.present import settled
 from ansible_collections.kaiwudb.kubernetes.tests.unit.plugins.module_utils.cluster.factories import (
     JOURNAL,
+    LABELS,
     NEW,
     OLD,
     RETIRED,
@@ -317,7 +318,8 @@ def leaving(replicas: int = 4) -> Any:
         *(row(number, number - 1) for number in range(1, 4)),
         row(4, 3, is_decommissioning=True, gossiped_replicas=7),
     ]
-    return live(replicas, nodes=rows, journal=during("scale_in", "scale_in/kw-3", replicas=3, pods=["kw-3"]))
+    under_way = replace(during("scale_in", "scale_in/kw-3", replicas=3), leaving={"pods": ["kw-3"], "replicas": 3})
+    return live(replicas, nodes=rows, journal=under_way)
 
 
 def test_mid_decommission_goes_on_without_being_asked_again() -> None:
@@ -328,6 +330,28 @@ def test_the_old_number_in_the_middle_puts_the_node_back() -> None:
     found = plan(leaving(), replicas=4)
     assert ids(found) == ["recommission/kw-3"]
     assert found.steps[0].facts == {"id": 4} and found.steps[0].title == "node 4 was leaving and stays"
+
+
+def test_who_is_leaving_outlives_other_operations() -> None:
+    """Killed while scaling in, and an upgrade came between: the node is still ours to put back, or to see through."""
+    seen = leaving()
+    between = replace(
+        seen, journal=replace(seen.journal, operation={"name": "upgrade", "step": "prepull", "image": OLD})
+    )
+    assert ids(plan(between)) == ["scale_in/kw-3"] and ids(plan(between, replicas=4)) == ["recommission/kw-3"]
+    idle = replace(seen, journal=replace(seen.journal, operation={}))
+    assert ids(plan(idle)) == ["scale_in/kw-3"] and ids(plan(idle, replicas=4)) == ["recommission/kw-3"]
+
+
+def test_a_node_is_put_back_before_anything_else() -> None:
+    assert ids(plan(leaving(), replicas=4, image=NEW))[:2] == ["recommission/kw-3", "prepull"]
+
+
+def test_calling_off_a_scale_in_is_remembered() -> None:
+    """It had not been told to leave yet, so there is nothing to put back; but the next run must not take it away after all."""
+    seen = live(4, journal=replace(JOURNAL, leaving={"pods": ["kw-3"], "replicas": 3}))
+    found = plan(seen, replicas=4)
+    assert found.writes and not [step for step in ids(found) if step.startswith("scale_in")]
 
 
 def test_a_node_decommissioned_by_hand_is_not_put_back_behind_its_back() -> None:
@@ -415,6 +439,39 @@ def test_an_operation_that_goes_on_is_not_closed() -> None:
     assert "close" not in ids(plan(another, replicas=4)), "the next operation ends the one before"
     unhealthy = live(pods=[pod(0), pod(1)], journal=during("reconfigure", "repair/Service/kw"))
     assert ids(plan(unhealthy)) == ["settle", "close"]
+
+
+# ---- pods whose labels somebody edited
+
+
+def stray(ordinal: int = 1, claim_name: str = "datadir-kw-1") -> Any:
+    edited = pod(ordinal)
+    edited["metadata"]["labels"] = {"app": "edited"}
+    edited["spec"]["volumes"] = [
+        {"name": "config", "configMap": {"name": "x"}},
+        {"name": "datadir", "persistentVolumeClaim": {"claimName": claim_name}},
+    ]
+    return live(pods=[pod(0), pod(2)], strays={f"kw-{ordinal}": edited})
+
+
+def test_a_pod_that_mounts_our_claim_gets_its_labels_back() -> None:
+    found = plan(stray())
+    assert ids(found) == ["repair/Pod/kw-1"] and (found.steps[0].operation, found.steps[0].pod) == (
+        "reconfigure",
+        "kw-1",
+    )
+    assert found.steps[0].facts == {
+        "patch": {"metadata": {"labels": {**LABELS, "app.kubernetes.io/component": "database"}}}
+    }
+
+
+@pytest.mark.parametrize("claim_name", ["datadir-kw-10", "datadir-kw-2", "other", ""])
+def test_somebody_elses_pod_of_our_name_is_refused(claim_name: str) -> None:
+    with pytest.raises(ClusterError) as error:
+        plan(stray(claim_name=claim_name))
+    assert error.value.reason == "foreign_object" and error.value.msg.startswith(
+        "Pod kw-1 exists in db and is not part of KaiwuDB cluster kw"
+    )
 
 
 # ---- a claim that somebody deleted

@@ -60,6 +60,12 @@ def test_half_of_an_even_number_is_no_majority() -> None:
     assert wholeness([even], {1, 2, 3}, 4).unavailable == ()
 
 
+def test_enough_replicas_without_their_majority_are_not_whole() -> None:
+    """A zone was set to one replica while its ranges still had two."""
+    found = wholeness([_range(1, 1, 2, wanted=1)], {1}, 3)
+    assert (len(found.unavailable), found.underreplicated, found.whole) == (1, (), False)
+
+
 def test_a_range_without_replicas_is_unavailable() -> None:
     lost = _range(1)
     assert wholeness([lost], {1, 2, 3}, 3).unavailable == (lost,)

@@ -217,6 +217,19 @@ def test_steps_with_their_times_reach_the_journal_with_the_next_one() -> None:
     assert found["at_step"]["id"] == "upgrade/kw-1" and found["at_step"]["run"] == "r1"
 
 
+def test_who_is_told_to_leave_is_noted_before() -> None:
+    run, ctx, _client = run_on(live(5, of=spec(replicas=5)), replicas=3)
+    steps = tuple(Step(f"scale_in/kw-{number}", "x", "scale_in", pod=f"kw-{number}") for number in (4, 3))
+    run._note(ctx, Plan("kw", steps), steps[0])
+    assert ctx.seen.journal.leaving == {"pods": ["kw-3", "kw-4"], "replicas": 3}
+    run._note(
+        ctx,
+        Plan("kw", (Step("recommission/kw-3", "x", "scale_in", pod="kw-3"),)),
+        Step("recommission/kw-3", "x", "scale_in", pod="kw-3"),
+    )
+    assert ctx.seen.journal.leaving_pods == ["kw-3", "kw-4"], "putting one back adds nobody"
+
+
 # ---- how far it is
 
 

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
@@ -46,10 +47,12 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 def context(
-    clock: Clock, *, journal: Journal = JOURNAL, seconds: float | None = None, run: str = "r1", **asked: Any
+    clock: Clock, *, journal: Journal = JOURNAL, seconds: float | None = None, carry: Any = None, **asked: Any
 ) -> tuple[Context, Client]:
+    """carry: of the slice before; it has gone through Ansible's arguments, so it must be plain data."""
     client = Client(clock)
-    ctx = Context(client, spec(**asked), PROFILES["kwdb"], "ann", run_id=run, seconds=seconds)  # type: ignore[arg-type]
+    handed = json.loads(json.dumps(carry))
+    ctx = Context(client, spec(**asked), PROFILES["kwdb"], "ann", run_id="r1", seconds=seconds, carry=handed)  # type: ignore[arg-type]
     ctx.seen = live(journal=journal)
     return ctx, client
 
@@ -164,35 +167,59 @@ def test_movement_begins_the_limit_anew(clock: Clock) -> None:
     assert clock.now == 1000.0 + 2 * len(moving)
 
 
-def test_a_slice_that_ends_keeps_since_when_nothing_moved(clock: Clock) -> None:
+def test_a_slice_that_ends_hands_on_since_when_nothing_moved(clock: Clock) -> None:
     working = Journal(cluster_id="id", operation={"name": "upgrade", "step": "upgrade/kw-2"})
     ctx, client = context(clock, journal=working, seconds=5, wait_timeout=60)
     with pytest.raises(Paused):
         ctx.wait(judge(LATER), "upgrade/kw-2")
     assert clock.now == 1005.0, "never beyond the slice's end"
-    kept = ctx.seen.journal.operation["waiting"]
-    assert kept == {"step": "upgrade/kw-2", "why": "pod kw-2 is Pending", "since": 1.7e9 + 1000.0, "run": "r1"}
-    assert ("apply", "ConfigMap", "kw-journal") in client.sent
+    assert ctx.carry == {"waiting": {"step": "upgrade/kw-2", "why": "pod kw-2 is Pending", "since": 1.7e9 + 1000.0}}
+    assert "apply" not in [verb for verb, _kind, _name in client.sent], "it dies with the run, so it is written nowhere"
     clock.now += 58
-    following, _client = context(clock, journal=ctx.seen.journal, seconds=5, wait_timeout=60)
+    following, _client = context(clock, carry=ctx.carry, seconds=5, wait_timeout=60)
     with pytest.raises(ClusterError) as error:
         following.wait(judge(LATER), "upgrade/kw-2")
     assert error.value.reason == "timeout" and error.value.facts["waited"] == 63
-    other, _client = context(clock, journal=ctx.seen.journal, seconds=5, wait_timeout=60)
+    other, _client = context(clock, carry=ctx.carry, seconds=5, wait_timeout=60)
     with pytest.raises(Paused):
         other.wait(judge(LATER), "upgrade/kw-1")
+    assert other.carry["waiting"]["step"] == "upgrade/kw-1" and other.carry["waiting"]["since"] == 1.7e9 + 1063.0
+
+
+def test_over_many_slices_a_wait_ends(clock: Clock) -> None:
+    carry: Any = {}
+    for _slice in range(12):
+        ctx, _client = context(clock, carry=carry, seconds=5, wait_timeout=60)
+        with pytest.raises(Paused):
+            ctx.wait(judge(LATER), "upgrade/kw-2")
+        carry = ctx.carry
+    ctx, _client = context(clock, carry=carry, seconds=5, wait_timeout=60)
+    with pytest.raises(ClusterError, match="pod kw-2 is Pending, unchanged for 6"):
+        ctx.wait(judge(LATER), "upgrade/kw-2")
 
 
 @pytest.mark.parametrize("ahead", [-3600.0, 58.0, 3600.0])
 def test_another_runs_clock_is_not_trusted(clock: Clock, ahead: float) -> None:
-    """Killed, and run again later or on another machine: its wait begins anew."""
+    """Killed, and run again later or on another machine: its wait begins anew, whatever the journal says."""
     waiting = {"step": "upgrade/kw-2", "why": LATER.why, "since": clock.time() - ahead, "run": "r0", "whole_since": 5.0}
     left = Journal(cluster_id="id", operation={"name": "upgrade", "step": "upgrade/kw-2", "waiting": waiting})
     ctx, _client = context(clock, journal=left, seconds=5, wait_timeout=10)
     with pytest.raises(Paused):
         ctx.wait(judge(LATER), "upgrade/kw-2")
-    kept = ctx.seen.journal.operation["waiting"]
-    assert (kept["run"], kept["since"]) == ("r1", 1.7e9 + 1000.0) and "whole_since" not in kept
+    assert ctx.carry["waiting"]["since"] == 1.7e9 + 1000.0 and "whole_since" not in ctx.carry
+
+
+def test_a_wait_that_is_over_leaves_nothing_for_the_next(clock: Clock) -> None:
+    """A pod is restarted twice in one run when its upgrade is rolled back: the same step, the same reason."""
+    ctx, _client = context(clock, seconds=50, wait_timeout=60)
+    with pytest.raises(Paused):
+        ctx.wait(judge(LATER), "upgrade/kw-2")
+    following, _client = context(clock, carry=ctx.carry, wait_timeout=60)
+    following.wait(judge(LATER, DONE), "upgrade/kw-2")
+    began = clock.now
+    with pytest.raises(ClusterError) as error:
+        following.wait(judge(LATER), "upgrade/kw-2")
+    assert clock.now - began > 60 and error.value.facts["waited"] < 65
 
 
 def test_how_far_several_pods_have_come_is_said_when_it_moves(clock: Clock) -> None:
@@ -348,38 +375,46 @@ def test_a_clock_that_is_set_back_begins_anew(clock: Clock) -> None:
     assert whole_for(ctx) == 16.0
 
 
-def at_the_gate(clock: Clock, run: str = "r1") -> Journal:
-    """What a slice leaves that ended while a step waited for its gates, 12 s after the first whole reading."""
-    ctx, _sql = steady(
-        clock,
-        journal=Journal(cluster_id="id", operation={"name": "upgrade", "step": "upgrade/kw-2"}),
-        seconds=12,
-        run=run,
-    )
+def at_the_gate(clock: Clock) -> dict[str, Any]:
+    """What a slice hands on that ended while a step waited for its gates, 12 s after the first whole reading."""
+    ctx, _sql = steady(clock, seconds=12)
     with pytest.raises(Paused):
         ctx.wait(lambda: (whole_for(ctx), LATER)[1], "upgrade/kw-2")
-    return ctx.seen.journal
+    return ctx.carry
 
 
 def test_readings_outlive_a_slice_of_the_run_and_nothing_else(clock: Clock) -> None:
-    left = at_the_gate(clock)
-    assert left.operation["waiting"]["whole_since"] == 1.7e9 + 1000.0
+    handed = at_the_gate(clock)
+    assert handed["whole_since"] == 1.7e9 + 1000.0
     clock.now += 3
-    for run, step, expected in (("r1", "upgrade/kw-2", 15.0), ("r2", "upgrade/kw-2", 0.0), ("r1", "upgrade/kw-1", 0.0)):
-        ctx, _sql = steady(clock, journal=left, run=run)
-        read: list[float] = []
-        ctx.wait(lambda ctx=ctx, read=read: (read.append(whole_for(ctx)), DONE)[1], step)
-        assert read == [expected], (run, step)
+    assert whole_for(steady(clock, carry=handed)[0]) == 15.0
+    assert whole_for(steady(clock)[0]) == 0.0, "another run has read nothing yet"
 
 
 def test_readings_from_before_a_restart_do_not_come_back(clock: Clock) -> None:
-    """The step's gate held, its pod was restarted, and the same step waits for it: the note of the slice before is used up."""
-    ctx, _sql = steady(clock, journal=at_the_gate(clock))
+    """The step's gate held, its pod was restarted, and the same step waits for it."""
+    ctx, _sql = steady(clock, carry=at_the_gate(clock))
     clock.now += 3
     ctx.wait(judge(DONE), "upgrade/kw-2")
     ctx.disturbed()
     ctx.wait(judge(DONE), "upgrade/kw-2")
-    assert whole_for(ctx) == 0.0
+    assert "whole_since" not in ctx.carry and whole_for(ctx) == 0.0
+
+
+def test_how_long_something_lasts_is_counted_over_slices(clock: Clock) -> None:
+    ctx, _client = context(clock)
+    assert ctx.lasting("upgrade/kw-2", True) == 0.0
+    clock.now += 20
+    assert ctx.lasting("upgrade/kw-2", True) == 20.0 and ctx.lasting("upgrade/kw-1", True) == 0.0
+    clock.now += 5
+    following, _client = context(clock, carry=ctx.carry)
+    assert following.lasting("upgrade/kw-2", True) == 25.0
+    assert following.lasting("upgrade/kw-2", False) == 0.0
+    clock.now += 7
+    assert following.lasting("upgrade/kw-2", True) == 0.0, "it began anew"
+    assert following.lasting("upgrade/kw-1", True) == 12.0, "the other one did not"
+    clock.now -= 500
+    assert following.lasting("upgrade/kw-1", True) == 0.0, "a clock that was set back is no negative time"
 
 
 # ---- gates
@@ -494,7 +529,7 @@ def _steps(names: Iterable[str]) -> Plan:
         ("finalize", "create pods/exec"), ("release", "create pods/exec"), ("pause", "patch statefulsets"), ("resume", "patch statefulsets"),
         ("reclaim/kw-1", "delete pods"), ("reclaim/kw-1", "patch persistentvolumes"), ("reclaim/kw-1", "patch persistentvolumeclaims"),
         ("reclaim/kw-1", "create pods/exec"), ("scale_out/kw-3", "patch persistentvolumeclaims"),
-        ("upgrade/kw-2", "delete pods"), ("reconfigure/kw-2", "delete pods"),
+        ("upgrade/kw-2", "delete pods"), ("reconfigure/kw-2", "delete pods"), ("repair/Pod/kw-1", "patch pods"),
         ("recommission/kw-3", "create pods/exec"), ("decommission/4", "create pods/exec"), ("remove/pods", "delete pods"),
     ],
 )  # fmt: skip

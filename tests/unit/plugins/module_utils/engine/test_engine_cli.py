@@ -74,6 +74,7 @@ def test_certificates_binary_and_port() -> None:
         ExecResult(1, "", "ERROR: server is shutting down\nSQLSTATE: 57P01\n"),
         KubeError(404, "NotFound", 'pods "kw-0" not found'),
         KubeError(0, "ExecCut", "the stream was cut"),
+        KubeError(0, "ConnectionFailed", "connection reset by peer"),  # the handshake of this call
         KubeError(500, "InternalError", "container not found"),
     ],
 )
@@ -86,7 +87,9 @@ def test_the_next_pod_is_asked(failure: Answer) -> None:
     assert pods.asked[2:] == ["kw-1"]  # the one that served is asked first
 
 
-@pytest.mark.parametrize("failure", [KubeError(403, "Forbidden", "no"), KubeError(0, "ConnectionFailed", "refused")])
+@pytest.mark.parametrize(
+    "failure", [KubeError(403, "Forbidden", "no"), KubeError(0, "ConnectionFailed", "refused", unsent=True)]
+)
 def test_what_concerns_every_pod_is_told_at_once(failure: KubeError) -> None:
     pods = Pods(kw_0=failure, kw_1=ok(STATUS))
     with pytest.raises(KubeError):
@@ -108,6 +111,67 @@ def test_a_write_that_did_not_answer_is_not_sent_again() -> None:
     with pytest.raises(EngineError) as caught:
         engine(pods).sql("INSERT INTO t VALUES (1)")
     assert caught.value.reason == "timeout" and pods.asked == ["kw-0"]
+
+
+CUT = KubeError(0, "ExecCut", "the stream was cut")
+
+
+def in_turn(answers: dict[str, list[Answer]]) -> Pods:
+    """Pods that answer differently each time they are asked."""
+    pods = Pods(**{name.replace("-", "_"): turns[0] for name, turns in answers.items()})
+    call = pods.__call__
+
+    def next_answer(pod: str, argv: Sequence[str], timeout: float) -> ExecResult:
+        pods.answers[pod] = answers[pod].pop(0) if len(answers[pod]) > 1 else answers[pod][0]
+        return call(pod, argv, timeout)
+
+    pods.run = next_answer  # type: ignore[attr-defined]
+    return pods
+
+
+def test_a_question_that_was_cut_everywhere_is_asked_once_more() -> None:
+    for answers, asked in (
+        ({"kw-0": [CUT, ok(STATUS)]}, ["kw-0", "kw-0"]),
+        ({"kw-0": [CUT, ok(STATUS)], "kw-1": [CUT]}, ["kw-0", "kw-1", "kw-0"]),
+    ):
+        pods = in_turn(answers)
+        assert Engine(PROFILES["kwdb"], pods.run, list(answers)).node_status()[0].id == 1  # type: ignore[attr-defined]
+        assert pods.asked == asked
+
+
+@pytest.mark.parametrize(
+    ("failure", "asked"),
+    [
+        (CUT, ["kw-0", "kw-1", "kw-0", "kw-1"]),
+        (ExecResult(1, "", DIAL), ["kw-0", "kw-1"]),
+        (ExecResult(137, "", ""), ["kw-0", "kw-1"]),
+    ],
+)
+def test_what_fails_everywhere_is_not_asked_for_ever(failure: Answer, asked: list[str]) -> None:
+    pods = Pods(kw_0=failure, kw_1=failure)
+    with pytest.raises(EngineError):
+        engine(pods).node_status()
+    assert pods.asked == asked
+
+
+def test_a_write_that_was_cut_is_not_sent_again() -> None:
+    pods = Pods(kw_0=CUT, kw_1=ok("INSERT 1\n"))
+    with pytest.raises(EngineError) as caught:
+        engine(pods).sql("INSERT INTO t VALUES (1)")
+    assert caught.value.reason == "cut" and pods.asked == ["kw-0"]
+    assert engine(pods).sql("SET CLUSTER SETTING a = 1", repeatable=True) == "INSERT 1\n", "unless it may be sent twice"
+
+
+@pytest.mark.parametrize("status", [500, 502, 503, 504])
+def test_init_where_the_kubelet_was_not_reached_is_asked_again(status: int) -> None:
+    """Nothing ran, or it did and the next call answers that it had."""
+    outcome, text = engine(Pods(kw_0=KubeError(status, "InternalError", "dial tcp: i/o timeout"))).init("kw-0")
+    assert outcome == "not_ready" and "i/o timeout" in text
+
+
+def test_init_that_may_not_be_called_is_no_reason_to_wait() -> None:
+    with pytest.raises(KubeError):
+        engine(Pods(kw_0=KubeError(403, "Forbidden", "no"))).init("kw-0")
 
 
 def test_a_write_that_was_never_taken_goes_to_the_next_pod() -> None:

@@ -154,3 +154,16 @@ def test_error_fields() -> None:
 def test_success_is_no_error() -> None:
     assert errors.classify(*recorded("node_status")) is None
     assert errors.classify(*recorded("decommission_again")) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("30m0s", 1800), ("1h30m0s", 5400), ("10s", 10), ("1.5s", 1.5), ("250ms", 0.25), ("1m0.5s", 60.5), ("240h0m0s", 864000), ("0s", 0), (" 5m0s ", 300),
+        ("00:30:00", 1800), ("01:00:01.5", 3601.5), ("00:00:00", 0), ("240:00:00", 864000),
+        ("", None), ("soon", None), ("30", None), ("30 m", None), ("5m and 3s", None), ("-5m0s", None), ("1d", None), ("00:30", None), ("NULL", None),
+    ],
+)  # fmt: skip
+def test_a_duration_in_both_of_the_engines_forms(text: str, seconds: float | None) -> None:
+    """Its views print one, SHOW CLUSTER SETTING the other."""
+    assert parse.seconds(text) == (None if seconds is None else pytest.approx(seconds))
