@@ -136,7 +136,8 @@ class Context:
 
     def disturbed(self) -> None:
         """A node was just restarted or taken away: readings from before say nothing about what comes."""
-        self.carry.pop("whole_since", None)
+        for key in ("whole_since", "lasting"):
+            self.carry.pop(key, None)
 
     def lasting(self, what: str, holds: bool) -> float:
         """Seconds for which C(what) has held, over slices; 0 when it does not."""
@@ -193,7 +194,7 @@ class Context:
 
         Since when nothing has changed is handed on over the slices of a run; otherwise a wait cut into slices would never end.
         """
-        known = self.carry.get("waiting") or {}
+        known = self.carry.pop("waiting", None) or {}
         since, last = (float(known["since"]), str(known["why"])) if known.get("step") == step else (time.time(), "")
         said, told, shown = bool(last), 0.0, ""
         try:

@@ -107,15 +107,9 @@ class Journal:
     def end(self, now: str, outcome: str, **facts: t.Any) -> Journal:
         if not self.operation:
             return self
-        passing = (
-            "waiting",
-            "moving",
-            "pulled",
-            "step",
-            "at_step",
-            "from",
-            "undoing",
-        )  # of use only while it is under way
+        passing = {"moving", "pulled", "step", "at_step", "from", "undoing"}  # of use while it is under way
+        if outcome == "held":
+            passing.discard("from")  # whoever goes on must still be able to go back
         kept = {key: value for key, value in self.operation.items() if key not in passing}
         done = {**kept, "until": now, "outcome": outcome, **facts}
         return replace(self, operation={}, history=(*self.history, done)[-KEPT:])

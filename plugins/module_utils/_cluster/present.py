@@ -92,8 +92,11 @@ def present(spec: Spec, seen: Observed, profile: Profile, *, kube_nodes: t.Seque
         if not steps and not settled(spec, seen):
             steps.append(Step("settle", "wait until every pod is ready and live"))
         under_way = str(seen.journal.operation.get("name") or "")
-        if under_way and under_way not in NODE_OPERATIONS and not any(step.operation for step in steps):
-            steps.append(Step("close", f"{under_way} of an earlier run is over, nothing of it is left to do"))
+        called_off = [pod for pod in seen.journal.leaving_pods if pod in seen.expected_pods()[: spec.replicas]]
+        over = under_way and under_way not in NODE_OPERATIONS
+        if (over or called_off) and not any(step.operation for step in steps):
+            what = under_way if over else f"leaving of {', '.join(called_off)}"
+            steps.append(Step("close", f"{what} of an earlier run is over, nothing of it is left to do"))
         if not held and not fresh:
             steps += _final(spec, seen, profile, steps)
     steps, later = _paused(spec, seen, steps, changes)

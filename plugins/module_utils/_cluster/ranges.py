@@ -98,7 +98,8 @@ class Constraint:
         return set(self.tiers) <= there and not set(self.without) & there
 
 
-_CONSTRAINTS = re.compile(r"^\s*constraints = '(.*)'", re.MULTILINE)
+# What holds quotes itself is printed as an escaped string: e'{\\'+region=NODE1,+rack=2\\': 2}'.
+_CONSTRAINTS = re.compile(r"^\s*constraints = e?'((?:[^'\\]|\\.)*)'", re.MULTILINE)
 
 
 def constraints(target: str, config: str, wanted: int) -> list[Constraint]:
@@ -107,15 +108,15 @@ def constraints(target: str, config: str, wanted: int) -> list[Constraint]:
     Both forms of the product (engine transcripts 24): C([+region=NODE1]) for every replica, C({"+region=NODE1": 2}) for so many.
     """
     found = _CONSTRAINTS.search(config)
-    text = found.group(1).strip() if found else ""
+    text = found.group(1).replace("\\'", "'").strip() if found else ""
     every = not text.startswith("{")
     if every:
         groups = [(text.strip("[]"), wanted)]
     else:
-        groups = [(words, int(count)) for words, count in re.findall(r'"?([^"{}:]+?)"?\s*:\s*(\d+)', text)]
+        groups = [(words, int(count)) for words, count in re.findall(r"""["']?([^"'{}:]+?)["']?\s*:\s*(\d+)""", text)]
     made = []
     for words, count in groups:
-        parts = [word.strip().strip('"') for word in words.split(",")]
+        parts = [word.strip(" \"'") for word in words.split(",")]
         must, must_not = (tuple(part[1:] for part in parts if part.startswith(sign)) for sign in "+-")
         if must or must_not:
             made.append(Constraint(target, must, count, must_not, every))

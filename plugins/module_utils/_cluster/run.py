@@ -31,8 +31,17 @@ if t.TYPE_CHECKING:
 
 
 def _close(ctx: Context, step: Step) -> None:
-    """The end of an operation whose run was killed right after its last step."""
-    ctx.write_journal(ctx.seen.journal.end(utc(), "done"))
+    """The end of an operation whose run was killed right after its last step, and of orders to leave that nobody gives any more."""
+    ctx.write_journal(_ordered(ctx).end(utc(), "done"))
+
+
+def _ordered(ctx: Context) -> Journal:
+    """The journal with only those pods still leaving that are there and are not wanted to stay."""
+    journal = ctx.seen.journal
+    for pod in journal.leaving_pods:
+        if pod in ctx.seen.expected_pods()[: ctx.spec.replicas] or pod not in ctx.seen.expected_pods():
+            journal = journal.left(pod)
+    return journal
 
 
 DO: dict[str, t.Callable[[Context, Step], None]] = {
@@ -315,7 +324,7 @@ class Run:
             back = any(_verb(step) == "recommission" for step in plan.steps)
             outcome = "rolled back" if undoing else "held" if plan.held else "undone" if back else "done"
             took = round(time.monotonic() - self.started, 1)
-            ctx.write_journal(ctx.seen.journal.timed(self.times).end(utc(), outcome, took=took))
+            ctx.write_journal(_ordered(ctx).timed(self.times).end(utc(), outcome, took=took))
         if self.state == "present":
             ctx.look()
             deep = ctx.deep() if ctx.seen.nodes else None
