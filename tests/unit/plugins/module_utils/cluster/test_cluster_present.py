@@ -351,7 +351,10 @@ def test_calling_off_a_scale_in_is_remembered() -> None:
     """It had not been told to leave yet, so there is nothing to put back; but the next run must not take it away after all."""
     seen = live(4, journal=replace(JOURNAL, leaving={"pods": ["kw-3"], "replicas": 3}))
     found = plan(seen, replicas=4)
-    assert found.writes and not [step for step in ids(found) if step.startswith("scale_in")]
+    assert ids(found) == ["close"] and found.steps[0].title.startswith("leaving of kw-3 of an earlier run is over")
+    assert ids(plan(seen)) == ["scale_in/kw-3"], "who only runs again goes on"
+    both = live(5, journal=replace(JOURNAL, leaving={"pods": ["kw-3", "kw-4"], "replicas": 3}))
+    assert ids(plan(both, replicas=4)) == ["scale_in/kw-4"], "one of the two stays"
 
 
 def test_a_node_decommissioned_by_hand_is_not_put_back_behind_its_back() -> None:

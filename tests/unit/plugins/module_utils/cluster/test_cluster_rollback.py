@@ -12,7 +12,7 @@ from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.contex
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.errors import ClusterError
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.journal import Journal
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.plan import Plan, Step
-from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.run import UNDOABLE, Run, before
+from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.run import DO, UNDOABLE, Run, before
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._engine.profiles import PROFILES
 from ansible_collections.kaiwudb.kubernetes.tests.unit.plugins.module_utils.cluster.factories import (
     JOURNAL,
@@ -228,6 +228,20 @@ def test_who_is_told_to_leave_is_noted_before() -> None:
         Step("recommission/kw-3", "x", "scale_in", pod="kw-3"),
     )
     assert ctx.seen.journal.leaving_pods == ["kw-3", "kw-4"], "putting one back adds nobody"
+
+
+@pytest.mark.parametrize(
+    ("replicas", "asked", "still"),
+    [(5, 3, ["kw-3", "kw-4"]), (5, 4, ["kw-4"]), (5, 5, []), (4, 3, ["kw-3"]), (4, 4, []), (3, 3, [])],
+)
+def test_orders_to_leave_that_nobody_gives_any_more_are_forgotten(replicas: int, asked: int, still: list[str]) -> None:
+    """Gone, or wanted to stay; else the next run would take away what this one was told to keep."""
+    leaving = {"pods": ["kw-3", "kw-4"], "replicas": 3}
+    seen = live(replicas, of=spec(replicas=replicas), journal=replace(during("scale_in"), leaving=leaving))
+    _run, ctx, _client = run_on(seen, replicas=asked)
+    DO["close"](ctx, Step("close", "x"))
+    assert ctx.seen.journal.leaving_pods == still
+    assert ctx.seen.journal.operation == {} and ctx.seen.journal.history[-1]["outcome"] == "done"
 
 
 # ---- how far it is

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.errors import ClusterError
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.journal import Journal
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.observe import Observed
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.plan import Plan
@@ -364,6 +365,12 @@ def test_what_is_not_initialised_takes_the_new_template_at_once() -> None:
     for asked in ({"image": FAR}, {"cache": "1GiB"}, {"image": FAR, "pause_after": 1}):
         found = plan(fresh, **asked)
         assert ids(found) == ["create/StatefulSet/kw", "initialize"] and found.remaining == (), asked
+    nobody = live(pods=[], nodes=[], journal=Journal())
+    assert ids(plan(silent(nobody), image=FAR)) == ["create/StatefulSet/kw", "initialize"], (
+        "also where no pod could be made yet"
+    )
+    with pytest.raises(ClusterError, match="create/StatefulSet/kw is asked for"):
+        plan(fresh, image=FAR, operations=["initialize"])
 
 
 def test_on_a_new_cluster_there_is_nothing_to_upgrade() -> None:

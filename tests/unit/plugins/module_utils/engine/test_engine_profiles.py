@@ -93,6 +93,7 @@ SYNC = ["ts.raft_log.sync_period"]
         ((2, 0, 0), (2, 0, 4), True, False, []),
         ((3, 2, 2), (3, 2, 1), True, True, []), ((3, 3, 0), (3, 2, 2), True, True, []), ((2, 2, 2), (2, 1, 0), True, True, []),
         ((3, 2), (3, 2, 1), True, False, []), ((3, 2, 1), (3, 2), True, False, []),  # a tag of two parts says no more
+        ((3, 0), (3, 1), True, False, []), ((2, 1), (2, 2, 2), True, False, []), ((3, 1), (3, 2), True, False, SYNC),  # each bound itself
         (None, (3, 2, 1), True, False, []), ((3, 2, 1), None, True, False, []), (None, None, True, False, []),
     ],
 )  # fmt: skip
