@@ -12,8 +12,11 @@ from .plan import Plan, Step, permitted
 from .spec import Spec
 
 
-def absent(spec: Spec, seen: Observed, *, volumes_only: bool = False) -> Plan:
-    """Everything of the cluster that is there, in the order in which it goes; or its volumes alone, when nothing uses them."""
+def absent(spec: Spec, seen: Observed, *, volumes_only: bool = False, lock: bool = False) -> Plan:
+    """Everything of the cluster that is there, in the order in which it goes; or its volumes alone, when nothing uses them.
+
+    lock: whether its lock is there; a removal that was killed at its very end leaves nothing else.
+    """
     if volumes_only:
         if seen.claims or seen.statefulset is not None:
             raise ClusterError(
@@ -49,7 +52,9 @@ def absent(spec: Spec, seen: Observed, *, volumes_only: bool = False) -> Plan:
         steps.append(Step("remove/volumes", f"{spec.volumes} {', '.join(sorted(volumes))}", "remove", asked=True))
     if seen.objects["ConfigMap"]:
         steps.append(Step("remove/journal", seen.names.journal, "remove", asked=True))
-    if seen.namespace and seen.journal.made_namespace:
+    if lock and not steps and not volumes_only:
+        steps.append(Step("remove/lock", seen.names.lock, "remove", asked=True))
+    if seen.namespace and seen.made_namespace:
         steps.append(Step("remove/namespace", spec.namespace, "remove", asked=True))
     changes = {
         f"{kind}/{name}": ("present", None)

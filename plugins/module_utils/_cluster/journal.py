@@ -15,14 +15,14 @@ _SHAPES = {
     "initializing": dict,
     "initialized": dict,
     "operation": dict,
-    "made_namespace": bool,
     "options": dict,
+    "pulled": dict,
     "leaving": dict,
     "unfinalized": dict,
 }
 
 
-_NOTES = ("moving", "pulled", "from", "undoing", "at_step", "options")  # dictionaries inside an operation
+_NOTES = ("moving", "from", "undoing", "at_step", "options")  # dictionaries inside an operation
 
 
 def _sound(operation: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
@@ -44,7 +44,8 @@ class Journal:
     """cluster_id and initialized (who, when) are written after C(init), initializing before it.
 
     operation: the one under way (name, who, since, step, steps with their times, figures); history: the last ones done.
-    made_namespace: whether the namespace was made here and so may be deleted. options: those in force, should the StatefulSet lose them.
+    options: those in force, should the StatefulSet lose them.
+    pulled: the image that an upgrade has seen run, on which Kubernetes nodes, and the build it said; until that upgrade ends.
     leaving: the pods whose nodes were told to leave, and the size that is left then; until they are gone or put back.
     unfinalized: since when, and at which cluster version, the engine is held so that an upgrade can be undone; and the image before it.
     """
@@ -54,8 +55,8 @@ class Journal:
     initialized: t.Mapping[str, t.Any] = field(default_factory=dict)
     operation: t.Mapping[str, t.Any] = field(default_factory=dict)
     history: tuple[t.Mapping[str, t.Any], ...] = ()
-    made_namespace: bool = False
     options: t.Mapping[str, t.Any] = field(default_factory=dict)
+    pulled: t.Mapping[str, t.Any] = field(default_factory=dict)
     leaving: t.Mapping[str, t.Any] = field(default_factory=dict)
     unfinalized: t.Mapping[str, t.Any] = field(default_factory=dict)
 
@@ -107,9 +108,14 @@ class Journal:
     def end(self, now: str, outcome: str, **facts: t.Any) -> Journal:
         if not self.operation:
             return self
-        passing = {"moving", "pulled", "step", "at_step", "from", "undoing"}  # of use while it is under way
+        passing = {"moving", "step", "at_step", "from", "undoing"}  # of use while it is under way
         if outcome == "held":
             passing.discard("from")  # whoever goes on must still be able to go back
         kept = {key: value for key, value in self.operation.items() if key not in passing}
         done = {**kept, "until": now, "outcome": outcome, **facts}
-        return replace(self, operation={}, history=(*self.history, done)[-KEPT:])
+        return replace(
+            self,
+            operation={},
+            history=(*self.history, done)[-KEPT:],
+            pulled={} if self.operation.get("name") == "upgrade" else self.pulled,
+        )

@@ -8,7 +8,7 @@ import copy
 import json
 import typing as t
 
-from .names import CLAIM, CLUSTER_ID, COMPONENT, CONTAINER, NAMESPACE, NODE, OPTIONS, RESTART, Names
+from .names import CLAIM, CLUSTER_ID, COMPONENT, CONTAINER, MADE_FOR, NAMESPACE, NODE, OPTIONS, RESTART, Names
 from .spec import Spec
 
 if t.TYPE_CHECKING:
@@ -26,7 +26,11 @@ def _meta(names: Names, name: str, **more: t.Any) -> dict[str, t.Any]:
 
 
 def namespace(spec: Spec) -> Manifest:
-    return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": spec.namespace}}
+    return {
+        "apiVersion": "v1",
+        "kind": "Namespace",
+        "metadata": {"name": spec.namespace, "annotations": {MADE_FOR: spec.name}},
+    }
 
 
 def _ports(*ports: tuple[str, int, int | None]) -> list[dict[str, t.Any]]:

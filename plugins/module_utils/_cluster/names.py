@@ -17,6 +17,7 @@ NAMESPACE = f"{MANAGER}/namespace"  # on what is cluster-scoped: two clusters of
 OPTIONS = f"{MANAGER}/options"  # on the StatefulSet: the options in force, so that what is not given stays
 PAUSED = f"{MANAGER}/paused"  # on the StatefulSet: since when and by whom; such a cluster is only read
 RESTART = f"{MANAGER}/restart-id"  # on the pods: the restart they belong to
+MADE_FOR = f"{MANAGER}/made-for"  # on a namespace that was made here: the cluster with which it goes
 RUN = f"{MANAGER}/run"  # on short-lived pods: the run they work for
 CLUSTER_ID = f"{MANAGER}/cluster-id"  # on claims and volumes, which outlive the journal
 STORE = f"{MANAGER}/store"  # on volumes: the engine node whose store lies there

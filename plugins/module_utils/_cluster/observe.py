@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from . import ranges as _ranges
 from .errors import ClusterError
 from .journal import Journal
-from .names import CLUSTER_ID, OPTIONS, PAUSED, Names, ordinal_of, owned
+from .names import CLUSTER_ID, MADE_FOR, OPTIONS, PAUSED, Names, ordinal_of, owned
 from .ranges import Constraint, Range, Wholeness
 
 if t.TYPE_CHECKING:
@@ -149,7 +149,8 @@ class Observed:
         if not pods or "security" not in self.journal.options:
             return None
         highest = max(ordinal_of(pod["metadata"]["name"]) or 0 for pod in pods)
-        return {**self.journal.options, "image": container(pods[0])["image"], "replicas": highest + 1}
+        count = 1 if self.journal.options.get("single_node") else max(3, highest + 1)
+        return {**self.journal.options, "image": container(pods[0])["image"], "replicas": count}
 
     @property
     def noted(self) -> dict[str, t.Any]:
@@ -161,6 +162,12 @@ class Observed:
         except ValueError:
             known = None
         return known if isinstance(known, dict) and known else dict(self.journal.options)
+
+    @property
+    def made_namespace(self) -> bool:
+        """Whether the namespace was made for this cluster and goes with it."""
+        notes = (self.namespace or {}).get("metadata", {}).get("annotations") or {}
+        return bool(notes.get(MADE_FOR) == self.names.name)
 
     @property
     def paused(self) -> str:

@@ -563,8 +563,8 @@ def _rollout(
 
 
 def pulled_nodes(seen: Observed, image: str) -> set[str]:
-    """Kubernetes nodes on which the operation under way has seen this image run."""
-    pulled = seen.journal.operation.get("pulled") or {}
+    """Kubernetes nodes on which the upgrade under way has seen this image run."""
+    pulled = seen.journal.pulled
     return set(pulled.get("nodes") or ()) if pulled.get("image") == image else set()
 
 

@@ -74,6 +74,7 @@ DO: dict[str, t.Callable[[Context, Step], None]] = {
     "remove/volumes": remove.local_volumes,
     "remove/journal": remove.journal,
     "remove/namespace": remove.namespace,
+    "remove/lock": remove.lock,
 }
 
 # The gates before a step, by its verb.
@@ -181,8 +182,8 @@ class Run:
         names = Names(self.asked["name"], self.asked["namespace"], self.asked.get("cluster_domain", "cluster.local"))
         seen = observe.look_at_objects(self.client, names, volumes=self.asked.get("storage") != "dynamic")
         remembered = seen.remembered
-        if remembered is None and self.state == "absent":
-            remembered = seen.removed_options
+        if self.state == "absent" and seen.statefulset is None:
+            remembered = seen.removed_options or remembered or {}
         # Volumes alone need an image only for the pods that make their directories.
         required = (
             (("image",) if self.asked.get("local_pv_prepare", "pod") == "pod" else ())
@@ -213,7 +214,9 @@ class Run:
         """The plan with the gates of its first disruptive step; refuses what must not be done before anything is touched."""
         spec, seen = ctx.spec, ctx.seen
         if self.state == "absent":
-            plan = absent.absent(spec, seen, volumes_only=self.volumes_only)
+            there = usable(seen.namespace) and seen.statefulset is None and not seen.objects["ConfigMap"]
+            lock = there and self.client.get("Lease", ctx.names.lock, ctx.names.namespace) is not None
+            plan = absent.absent(spec, seen, volumes_only=self.volumes_only, lock=lock)
             if plan.steps and spec.volumes in ("archive", "wipe") and seen.volumes and not usable(seen.namespace):
                 raise ClusterError(
                     f"namespace {spec.namespace}, in which pods would {spec.volumes} the volumes, does not exist or is being deleted. "

@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import typing as t
-from dataclasses import replace
 
 from .. import manifests, present, verdict
 from ..context import utc
@@ -35,7 +34,6 @@ def create(ctx: Context, step: Step) -> None:
     _verb, kind, _name = step.id.split("/")
     if kind == "Namespace":
         ctx.client.apply(manifests.namespace(ctx.spec))
-        ctx.write_journal(replace(ctx.seen.journal, made_namespace=True))
     elif kind == "StatefulSet":
         _statefulset(ctx, step)
     else:

@@ -143,3 +143,7 @@ def namespace(ctx: Context, step: Step) -> None:
         step.id,
         poll=0.5,
     )
+
+
+def lock(ctx: Context, step: Step) -> None:
+    """Every removal takes its lock away when it gives it up; where nothing but a lock was left, that is all."""

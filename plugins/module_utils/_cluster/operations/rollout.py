@@ -72,9 +72,8 @@ def prepull(ctx: Context, step: Step) -> None:
             error.reason,
             **{**error.facts, "node": pod or error.facts.get("node")},
         ) from error
-    journal = ctx.seen.journal
     pulled = {"image": ctx.spec.image, "nodes": sorted(set(nodes.values())), "build": ", ".join(builds)}
-    ctx.write_journal(replace(journal, operation={**journal.operation, "pulled": pulled}))
+    ctx.write_journal(replace(ctx.seen.journal, pulled=pulled))
     ctx.say(f"{ctx.spec.image} runs on {', '.join(pulled['nodes'])}" + (f" as {pulled['build']}" if builds else ""))
 
 
@@ -113,7 +112,7 @@ def _pullable(ctx: Context, step: Step) -> list[gates.Gate]:
 
 def version_path(ctx: Context) -> list[gates.Gate]:
     """Whether the database may go from every version it runs to the one asked for."""
-    pulled = ctx.seen.journal.operation.get("pulled") or {}
+    pulled = ctx.seen.journal.pulled
     target = profiles.version_from_image(ctx.spec.image) or (
         profiles.version_of(pulled.get("build")) if pulled.get("image") == ctx.spec.image else None
     )

@@ -105,9 +105,16 @@ def reclaim(ctx: Context, step: Step) -> None:
     live = ctx.client.get("PersistentVolumeClaim", claim, ctx.names.namespace) or {"metadata": {}}
     if owner() not in (None, live["metadata"].get("uid")):
         free(ctx, step)
-    ctx.wait(lambda: create.all_serving(ctx), step.id)
+    ctx.wait(lambda: _bound_in_a_moment(create.all_serving(ctx)), step.id)
     stamp(ctx)
     ctx.say(f"{pod} serves again with its store   volume {volume} belongs to its new claim")
+
+
+def _bound_in_a_moment(found: verdict.Verdict) -> verdict.Verdict:
+    """A claim that is not bound, or not there, is no hopeless cause while its volume is on the way to it."""
+    return (
+        replace(found, never="") if found.never == "unschedulable" and "PersistentVolumeClaim" in found.why else found
+    )
 
 
 def run_pods(ctx: Context, places: t.Sequence[Place], action: str, step: str) -> None:
