@@ -281,7 +281,7 @@ def _zone_constraints(seen: Observed, deep: Deep, node_id: int | None) -> Gate:
         str(len(blocking)),
         "≤ 0",
         not blocking,
-        f"{'; '.join(blocking)}. Change the constraint first (… CONFIGURE ZONE USING constraints = …), or keep the node.",
+        f"{'; '.join(blocking)}. Change the constraint first (… CONFIGURE ZONE = 'constraints: …'), or keep the node.",
     )
 
 

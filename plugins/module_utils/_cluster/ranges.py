@@ -41,12 +41,14 @@ class Wholeness:
 def needed(wanted: int, nodes: int) -> int:
     """Replicas the allocator keeps for a zone that wants C(wanted) on C(nodes) nodes that are not leaving.
 
-    C(min(wanted, nodes)), made odd, never below 3 (kvserver/allocator.go); 1 stays 1 (a single node, or a zone so set).
+    C(wanted) where there are as many nodes; else C(nodes), made odd, never below 3 (GetNeededReplicas, kvserver/allocator.go);
+    1 stays 1 (a single node, or a zone so set).
     """
     if wanted <= 1:
         return 1
-    count = min(wanted, nodes)
-    return max(count - (count + 1) % 2, min(wanted, 3))
+    if nodes >= wanted:
+        return wanted
+    return max(nodes - (nodes + 1) % 2, min(wanted, 3))
 
 
 def wholeness(ranges: t.Iterable[Range], live: t.Collection[int], nodes: int) -> Wholeness:
