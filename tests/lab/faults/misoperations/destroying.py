@@ -7,7 +7,7 @@ from __future__ import annotations
 import pytest
 from kindlab import IMAGE, Place, node_of, on_node, until, worker_nodes
 
-from .stage import NAME, Shape, Stage, has_docker, misoperation
+from .stage import KWBASE, NAME, Shape, Stage, has_docker, misoperation
 
 THREE = Shape(3)
 MEBIBYTES = 48  # of each node's own little file system in the row about room
@@ -36,9 +36,9 @@ def loses_its_disk(stage: Stage, ordinal: int) -> str:
 
 def live_again(stage: Stage, ordinal: int, old: str) -> bool:
     """Whether an ordinal lives under another id, and its old one counts as dead."""
-    row = stage.node(ordinal)
-    rows = {item["id"]: item for item in stage.nodes()}
-    return row["id"] != old and row["is_live"] == "true" and rows[old]["is_available"] == "false"
+    view = stage.look()
+    row = view.node(ordinal)
+    return row.get("id", old) != old and row["id"] in view.live and old not in view.live
 
 
 @misoperation("one cluster; the old node is decommissioned; 3 nodes of 3.2.1", shape=THREE, disturbs=True)
@@ -49,7 +49,7 @@ def pod_0_lost_its_store_others_live(stage: Stage) -> None:
     stage.asks(operations=["initialize"])
     stage.seen.pop()  # whether it had to wait is no part of the outcome
     until("pod 0 lives as a new node", lambda: live_again(stage, 0, old), 90, 1)
-    stage.sees("one cluster", lambda: {row[0] for row in ids(stage)} == {known})
+    stage.sees("one cluster", lambda: ids(stage) == {known})
     result = stage.place.run(NAME, module="kaiwudb.kubernetes.kaiwudb_node_decommission", node=f"id={old}")
     stage.operations += 1
     stage.note("the old node is decommissioned" if not result.failed else result.msg)
@@ -58,19 +58,10 @@ def pod_0_lost_its_store_others_live(stage: Stage) -> None:
     stage.notes_state()
 
 
-def ids(stage: Stage) -> list[list[str]]:
-    """The cluster id that each Ready pod tells."""
-    words = (
-        "timeout",
-        "15",
-        "/kaiwudb/bin/kwbase",
-        "sql",
-        "--insecure",
-        "--format=tsv",
-        "-e",
-        "SELECT kwdb_internal.cluster_id()",
-    )
-    return [stage.place.exec(pod, *words).splitlines()[1:] for pod in stage.place.pods(NAME)]
+def ids(stage: Stage) -> set[str]:
+    """The cluster ids that the Ready pods tell."""
+    words = f"{KWBASE} sql --insecure --format=tsv -e 'SELECT kwdb_internal.cluster_id()'"
+    return {stage.place.exec(pod, "sh", "-c", words).splitlines()[1] for pod in stage.look().ready}
 
 
 @misoperation(
@@ -87,11 +78,11 @@ def pod_0_lost_its_store_none_lives(stage: Stage) -> None:
     old = loses_its_disk(stage, 0)
     until("pod 0 runs on its empty store", lambda: "Running" in phase(stage, 0), 60)
     stage.asks(operations=["create", "initialize"], wait_timeout="20")
-    stage.sees("nobody initialised", lambda: stage.place.ready_count(NAME) == 0)
+    stage.sees("nobody initialised", lambda: not stage.look().ready)
     stage.asks()
     stage.seen.pop()
     until("pod 0 lives as a new node", lambda: live_again(stage, 0, old), 120, 1)
-    stage.sees("one cluster", lambda: {row[0] for row in ids(stage)} == {known})
+    stage.sees("one cluster", lambda: ids(stage) == {known})
     stage.decommission(f"id={old}")
     stage.seen.pop()
     stage.notes_state()

@@ -52,7 +52,7 @@ def another_image_in_the_middle(stage: Stage) -> None:
     stage.notes_state()
 
 
-@misoperation("unfinished; refused: image_pull; done; 4 nodes of 3.2.2", stage="upgrading")
+@misoperation("unfinished; stopped: image_pull; done; 4 nodes of 3.2.2", stage="upgrading")
 def an_image_that_is_nowhere_in_the_middle(stage: Stage) -> None:
     """Half-way through an upgrade, ask for an image that does not exist; then for the first one again."""
     half_upgraded(stage)
@@ -61,7 +61,7 @@ def an_image_that_is_nowhere_in_the_middle(stage: Stage) -> None:
     stage.notes_state()
 
 
-@misoperation("refused: image_pull; no pod was touched; 4 nodes of 3.2.1", stage="upgrading")
+@misoperation("stopped: image_pull; no pod was touched; 4 nodes of 3.2.1", stage="upgrading")
 def an_image_that_is_nowhere(stage: Stage) -> None:
     """Upgrade to an image that does not exist."""
     before = stage.place.uids(NAME)
