@@ -187,7 +187,7 @@ class Stage:
         self.home.mkdir(parents=True, exist_ok=True)
         self.place = Place(self.home, {
             "anti_affinity": "preferred", "service_type": "NodePort", "sql_node_port": str(free_port()), "volumes": "wipe",
-            "termination_grace_period": "15", "wait_timeout": "90", **self.shape.options,
+            "termination_grace_period": "15", "pre_stop_seconds": "2", "wait_timeout": "90", **self.shape.options,
         })  # fmt: skip
         if self.collections:
             self.place.collections = self.collections
