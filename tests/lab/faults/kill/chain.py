@@ -162,12 +162,14 @@ class Chain:
         kill = Kill(walk.number, self.mode)
         row = f"{operation}: killed {self.mode} answer {walk.number}"
         takeover = not walk.takeover_seen and kill.number > walk.counted // 3
-        _killed, plain = self.strike(row, kill, wanted, takeover=takeover, **options)
-        if kill.victim:
-            walk.killed()
-            walk.takeover_seen |= takeover and bool(plain.writes)
-        elif not partial:
-            walk.ended_early()
+        try:
+            _killed, plain = self.strike(row, kill, wanted, takeover=takeover, **options)
+        finally:
+            if kill.victim:
+                walk.killed()  # also when the cluster is broken by it: each point is taken once
+            elif not partial:
+                walk.ended_early()
+        walk.takeover_seen |= takeover and kill.victim is not None and bool(plain.writes)
 
     def strike(
         self, row: str, kill: Kill, wanted: Wanted, *, takeover: bool = False, start: Start | None = None,
