@@ -170,8 +170,9 @@ def stop_kubelet(bed: Bed, operation: Operation, running: Running) -> str:
     try:
         gone = _away(worker, running)
     finally:
+        last = _heartbeat(worker)
         on_node(worker, "systemctl", "start", "kubelet")
-        until(f"{worker} is Ready", lambda: _ready(worker), 120, 1)
+        until(f"{worker} is Ready", lambda: _heartbeat(worker) != last and _ready(worker), 120, 1)
     return f"kubelet of {worker} stopped, {gone}"
 
 
@@ -179,12 +180,13 @@ def stop_worker(bed: Bed, operation: Operation, running: Running) -> str:
     """A machine goes down with all that runs on it, and comes back when Kubernetes has called it NotReady."""
     under_way(bed, operation, running)
     worker = bed.victim(operation)
-    docker("stop", "--time=3", worker)
+    docker("stop", "-t", "3", worker)
     try:
         gone = _away(worker, running)
     finally:
+        last = _heartbeat(worker)
         docker("start", worker)
-        until(f"{worker} is Ready", lambda: _ready(worker), 180, 1)
+        until(f"{worker} is Ready", lambda: _heartbeat(worker) != last and _ready(worker), 180, 1)
         connect_pods()
     return f"{worker} stopped and started, {gone}"
 
@@ -227,6 +229,11 @@ def _nodes() -> list[kindlab.Object]:
 def _ready(name: str) -> bool:
     conditions = next(node for node in _nodes() if node["metadata"]["name"] == name)["status"]["conditions"]
     return any(item["type"] == "Ready" and item["status"] == "True" for item in conditions)
+
+
+def _heartbeat(name: str) -> str:
+    """The last sign of life of a node's kubelet: for 40 s a dead node is still called Ready."""
+    return kubectl("--namespace=kube-node-lease", "get", "lease", name, "--output=jsonpath={.spec.renewTime}")
 
 
 def _away(worker: str, running: Running) -> str:
