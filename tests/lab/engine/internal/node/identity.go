@@ -135,7 +135,8 @@ func (n *Node) tryJoin() error {
 		}
 		ctx, cancel := context.WithTimeout(n.ctx, 10*time.Second)
 		var reply JoinReply
-		err := n.rpc.call(ctx, addr, "Join", JoinArgs{n.cfg.Advertise, n.cfg.StartMode, n.cfg.ServerVersion}, &reply)
+		err := n.rpc.call(ctx, addr, "Join",
+			JoinArgs{n.cfg.Advertise, n.cfg.StartMode, n.cfg.ServerVersion, n.startedAt.Format(time.RFC3339Nano)}, &reply)
 		cancel()
 		if err != nil || reply.ClusterID == "" {
 			continue

@@ -188,8 +188,8 @@ func (s *Service) Poke(clusterID string, _ *struct{}) error {
 	return nil
 }
 
-// JoinArgs introduces a new node.
-type JoinArgs struct{ Address, StartMode, ServerVersion string }
+// JoinArgs introduces a new node. Nonce is the same while it asks, and another's or a later start's is another.
+type JoinArgs struct{ Address, StartMode, ServerVersion, Nonce string }
 
 // JoinReply gives it its identity; an empty ClusterID means that this node waits for init as well.
 type JoinReply struct {
@@ -211,6 +211,17 @@ func (s *Service) Join(a *JoinArgs, r *JoinReply) error {
 	if a.StartMode != n.cfg.StartMode || build.VersionLess(a.ServerVersion, r.Active) {
 		return nil
 	}
+	// One that did not hear its answer asks again, and must not become two nodes.
+	n.joinMu.Lock()
+	defer n.joinMu.Unlock()
+	asked := a.Address + " " + a.Nonce
+	if id, ok := n.joined[asked]; ok {
+		r.NodeID = id
+		for _, i := range n.gossip.all() {
+			r.Infos = append(r.Infos, i)
+		}
+		return nil
+	}
 	ctx, cancel := context.WithTimeout(n.ctx, 8*time.Second)
 	defer cancel()
 	id, err := n.next(ctx, "node")
@@ -222,6 +233,7 @@ func (s *Service) Join(a *JoinArgs, r *JoinReply) error {
 	if _, err := n.Commit(ctx, rangeLiveness, []kv.Write{write}); err != nil {
 		return err
 	}
+	n.joined[asked] = id
 	r.NodeID = id
 	for _, i := range n.gossip.all() {
 		r.Infos = append(r.Infos, i)
