@@ -15,6 +15,17 @@ from ansible.utils.display import Display
 # Short at first, so that a line appears soon; then longer, since every slice pays the module's start.
 SLICES = (5.0, 10.0, 20.0, 30.0)
 REMOVAL = (30.0,)  # takes seconds; nothing to watch
+# Hiccups of the API server in the middle of work: the next slice looks and plans again, as the next run would.
+HICCUPS = (
+    "api_conflict",
+    "api_connectionfailed",
+    "api_internalerror",
+    "api_serviceunavailable",
+    "api_timeout",
+    "api_toomanyrequests",
+    "engine_cut",
+)
+PATIENCE = 2  # such slices in succession
 
 
 class SlicedAction(ActionBase):  # type: ignore[misc]  # Ansible ships no types
@@ -31,6 +42,7 @@ class SlicedAction(ActionBase):  # type: ignore[misc]  # Ansible ships no types
         total: dict[str, t.Any] = {}
         carry: dict[str, t.Any] = {}
         name, shown = args.get("name", ""), ""
+        hiccups = 0
         slices = REMOVAL if args.get("state") == "absent" else SLICES
         for turn in range(10**9):
             seconds = slices[min(turn, len(slices) - 1)]
@@ -43,6 +55,12 @@ class SlicedAction(ActionBase):  # type: ignore[misc]  # Ansible ships no types
                 module_args={**args, "run_id": run_id, "carry": carry, **how}, task_vars=task_vars
             )
             carry = answer.pop("carry", None) or {}
+            if hiccup(answer) and hiccups < PATIENCE and not last:
+                hiccups += 1
+                Display().display(f"{name}    {answer['reason']} at {answer['step']}: looks again and goes on")
+                answer = {**answer, "failed": False, "in_progress": True}
+            elif not answer.get("failed"):
+                hiccups = 0
             total = merge(total, answer)
             if self._task.check_mode:
                 for line in answer.get("plan_lines") or ():
@@ -57,6 +75,13 @@ class SlicedAction(ActionBase):  # type: ignore[misc]  # Ansible ships no types
         total["took"] = took(total["seconds"])
         result.update(total)
         return result
+
+
+def hiccup(answer: dict[str, t.Any]) -> bool:
+    """Whether a slice failed in the middle of a step for a moment's trouble."""
+    return bool(
+        answer.get("failed") and answer.get("step") and answer.get("resumable") and answer.get("reason") in HICCUPS
+    )
 
 
 def _seconds(value: t.Any) -> float:
