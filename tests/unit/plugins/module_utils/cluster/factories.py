@@ -260,9 +260,10 @@ def during(name: str, step: str = "", **facts: Any) -> Journal:
     return replace(JOURNAL, operation={"name": name, "step": step, "who": "ann", **facts})
 
 
-def mid_upgrade(image: str = NEW, **facts: Any) -> Observed:
-    """The highest of three pods has the new image, the next one is under way."""
+def mid_upgrade(image: str = NEW, *, pulled: Mapping[str, Any] | None = None, **facts: Any) -> Observed:
+    """The highest of three pods has the new image, the next one is under way. facts: more of the operation."""
     half = statefulset(spec(image=image), partition=1)
     half["status"]["updateRevision"] = "r2"
     pods = [pod(0), pod(1), pod(2, image=image, revision="r2")]
-    return live(sts=half, pods=pods, journal=during("upgrade", "upgrade/kw-1", image=image, replicas=3, **facts))
+    under_way = during("upgrade", "upgrade/kw-1", image=image, replicas=3, **facts)
+    return live(sts=half, pods=pods, journal=replace(under_way, pulled=pulled or {}))

@@ -24,13 +24,17 @@ from ansible_collections.kaiwudb.kubernetes.tests.unit.plugins.module_utils.clus
 )
 
 
+def made_for(cluster: str) -> dict[str, Any]:
+    return {"metadata": {"name": "db", "annotations": {"kaiwudb.kubernetes/made-for": cluster}}}
+
+
 def removal(seen: Any, **asked: Any) -> Plan:
     return absent(spec_over(seen, operations=["remove"], **asked), seen)
 
 
 def test_remove_in_the_order_in_which_it_goes() -> None:
     journal = {"kind": "ConfigMap", "metadata": {"name": "kw-journal"}}
-    seen = live(extra=[journal], journal=replace(JOURNAL, made_namespace=True))
+    seen = live(extra=[journal], namespace=made_for("kw"))
     found = removal(seen, volumes="wipe")
     assert ids(found) == [
         "remove/statefulset",
@@ -49,8 +53,32 @@ def test_remove_in_the_order_in_which_it_goes() -> None:
     assert {"StatefulSet/kw", "Service/kw-public", "PersistentVolumeClaim/datadir-kw-1"} <= set(kept.changes)
 
 
-def test_a_namespace_that_was_there_before_stays() -> None:
-    assert "remove/namespace" not in ids(removal(live()))
+@pytest.mark.parametrize(
+    "where",
+    [
+        {"metadata": {"name": "db"}},
+        {"metadata": {"name": "db", "annotations": None}},
+        {},
+        made_for("other"),
+        made_for(""),
+    ],
+)
+def test_a_namespace_that_was_there_before_or_is_anothers_stays(where: dict[str, Any]) -> None:
+    """Also one that nobody may look at."""
+    assert "remove/namespace" not in ids(removal(live(namespace=where)))
+
+
+def test_a_removal_killed_at_its_very_end_leaves_its_lock() -> None:
+    gone = spec(operations=["remove"])
+    assert ids(absent(gone, observed(), lock=True)) == ["remove/lock"]
+    assert ids(absent(gone, observed(namespace=made_for("kw")), lock=True)) == ["remove/lock", "remove/namespace"]
+    assert ids(absent(gone, observed(), lock=False)) == [] and ids(absent(gone, observed(volume(0)), lock=True)) == [
+        "remove/lock"
+    ]
+    assert "remove/lock" not in ids(absent(spec_over(live(), operations=["remove"]), live(), lock=True)), (
+        "it goes with the rest"
+    )
+    assert ids(absent(gone, observed(), volumes_only=True, lock=True)) == [], "it is not the volumes' lock"
 
 
 def test_nothing_to_remove() -> None:

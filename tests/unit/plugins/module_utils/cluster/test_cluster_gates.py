@@ -323,7 +323,7 @@ def test_a_constraint_that_holds_replicas_where_they_are(
         assert says in sentence(found, "zone_constraints")
         assert sentence(found, "zone_constraints").startswith("TABLE bank.accounts requires ")
         assert sentence(found, "zone_constraints").endswith(
-            ". Change the constraint first (… CONFIGURE ZONE USING constraints = …), or keep the node."
+            ". Change the constraint first (… CONFIGURE ZONE = 'constraints: …'), or keep the node."
         )
 
 

@@ -25,8 +25,8 @@ def test_what_is_written_is_read_again() -> None:
         {"at": "t"},
         {"name": "upgrade", "step": "upgrade/kw-2"},
         ({"name": "create"},),
-        True,
         {"cache": "1GiB", "image_pull_secrets": ["a"]},
+        {"image": "x:2", "nodes": ["w1"], "build": "V3.2.2"},
         {"pods": ["kw-3"], "replicas": 3},
         HELD,
     )
@@ -46,11 +46,6 @@ def test_what_is_written_is_read_again() -> None:
 )  # fmt: skip
 def test_nonsense_is_an_empty_journal(configmap: Any) -> None:
     assert Journal.read(configmap) == Journal()
-
-
-def test_a_namespace_that_nobody_speaks_of_was_not_made_here() -> None:
-    assert Journal().made_namespace is False and Journal.read(None).made_namespace is False
-    assert read(made_namespace=True).made_namespace is True and read(made_namespace="yes").made_namespace is False
 
 
 def test_one_good_field_survives_the_nonsense_beside_it() -> None:
@@ -85,7 +80,7 @@ def test_an_operation_that_ends_becomes_history_and_only_the_last_are_kept() -> 
 
 
 @pytest.mark.parametrize("nonsense", ["x", 5, 1.5, True, [], [1], None, [["image", "x"]]])
-@pytest.mark.parametrize("name", ["options", "unfinalized", "leaving"])
+@pytest.mark.parametrize("name", ["options", "unfinalized", "leaving", "pulled"])
 def test_nonsense_in_what_is_kept_is_nothing(name: str, nonsense: Any) -> None:
     """A hold that nobody can read is none, and options that nobody can read are not known."""
     found = read(cluster_id="id", **{name: nonsense})
@@ -93,7 +88,7 @@ def test_nonsense_in_what_is_kept_is_nothing(name: str, nonsense: Any) -> None:
 
 
 @pytest.mark.parametrize("nonsense", ["x", 5, True, [], [1], None])
-@pytest.mark.parametrize("name", ["moving", "pulled", "from", "undoing", "at_step"])
+@pytest.mark.parametrize("name", ["moving", "from", "undoing", "at_step"])
 def test_nonsense_inside_an_operation_is_nothing(name: str, nonsense: Any) -> None:
     found = read(operation={"name": "upgrade", "step": "upgrade/kw-2", name: nonsense})
     assert (found.operation.get(name) or {}) == {} and found.operation["step"] == "upgrade/kw-2"
@@ -116,7 +111,7 @@ def test_steps_without_their_time_are_no_steps() -> None:
 def test_what_was_sound_inside_an_operation_stays() -> None:
     sound = {"name": "upgrade", "who": "ann", "since": "10:00", "step": "upgrade/kw-2", "image": "x:1", "replicas": 3, "pods": ["kw-3"],
              "moving": {"node": 4, "left": 7}, "from": {"image": "x:0", "options": {}},
-             "undoing": {"run": "r"}, "pulled": {"image": "x:1"}, "at_step": {"id": "a"}, "steps": [{"step": "a", "seconds": 1}]}  # fmt: skip
+             "undoing": {"run": "r"}, "at_step": {"id": "a"}, "steps": [{"step": "a", "seconds": 1}]}  # fmt: skip
     assert read(operation=sound).operation == sound
 
 
@@ -173,7 +168,7 @@ def test_only_the_last_steps_are_kept() -> None:
 
 @pytest.mark.parametrize("outcome", ["done", "undone", "rolled back"])
 def test_what_is_of_use_only_under_way_does_not_become_history(outcome: str) -> None:
-    passing = {"moving": {"node": 4}, "pulled": {"image": "x"}, "step": "upgrade/kw-0", "at_step": {"id": "a"},
+    passing = {"moving": {"node": 4}, "step": "upgrade/kw-0", "at_step": {"id": "a"},
                "from": {"image": "x"}, "undoing": {"run": "r"}}  # fmt: skip
     journal = Journal().begin("upgrade", "ann", "10:00", image="x:2", replicas=3, **passing)
     assert journal.end("11:00", outcome).history == (
@@ -194,6 +189,15 @@ def test_a_canary_that_is_held_still_knows_where_it_came_from() -> None:
     origin = {"image": "kwdb/kwdb:3.2.1", "options": {"cache": "1GiB"}}
     held = Journal().begin("upgrade", "ann", "10:00", **{"from": origin, "moving": {"node": 4}}).end("11:00", "held")
     assert held.history[-1]["from"] == origin and "moving" not in held.history[-1]
+
+
+@pytest.mark.parametrize("outcome", ["done", "held", "rolled back"])
+def test_what_was_pulled_is_of_use_until_the_upgrade_ends(outcome: str) -> None:
+    """Other operations between do not pull anew; the next upgrade does, for nodes forget images."""
+    pulled = Journal(pulled={"image": "x:2", "nodes": ["w1"]}).begin("scale_out", "ann", "10:00").end("10:30", "done")
+    assert pulled.pulled == {"image": "x:2", "nodes": ["w1"]}
+    assert pulled.begin("upgrade", "ann", "11:00").pulled == pulled.pulled
+    assert pulled.begin("upgrade", "ann", "11:00").end("12:00", outcome).pulled == {}
 
 
 def test_a_hold_of_the_version_outlives_operations() -> None:

@@ -434,4 +434,8 @@ def test_journal_and_lease() -> None:
         "leaseDurationSeconds": 20,
     }
     assert manifests.names_of(spec(cluster_domain="c.d")) == Names("kw", "db", "c.d")
-    assert manifests.namespace(spec()) == {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "db"}}
+    assert manifests.namespace(spec()) == {
+        "apiVersion": "v1",
+        "kind": "Namespace",
+        "metadata": {"name": "db", "annotations": {"kaiwudb.kubernetes/made-for": "kw"}},
+    }

@@ -94,6 +94,8 @@ def test_a_dead_node_may_count_as_if_it_lived() -> None:
     seen = live(4, nodes=[row(1, 0), row(2, 1), row(3, 2), row(4, 3, is_live=False, is_available=False)])
     lacking = deep(ranges((1, 2, 4)))
     assert not lacking.wholeness(seen).whole and lacking.wholeness(seen, also=4).whole
+    away = live(nodes=[row(1, 0), row(2, 1), row(3, 2, is_available=False)])
+    assert not deep().wholeness(away).whole, "live in gossip alone is not enough"
     assert not lacking.wholeness(seen, also=3).whole and not deep(ranges((1, 2))).wholeness(seen, also=4).whole
 
 
@@ -170,6 +172,32 @@ def test_pods_and_the_journal_tell_what_a_lost_statefulset_was() -> None:
         "the lowest pod's image, the highest ordinal"
     )
     assert seen.replicas == 0 and seen.statefulset is None
+
+
+@pytest.mark.parametrize(
+    ("ordinals", "single", "replicas"),
+    [([0], True, 1), ([0], False, 3), ([0, 1], False, 3), ([2], False, 3), ([0, 1, 2, 3], False, 4), ([3], False, 4)],
+)
+def test_of_a_cluster_at_least_three(ordinals: list[int], single: bool, replicas: int) -> None:
+    """Some of its pods may be gone with their StatefulSet; two were never a cluster."""
+    kept = replace(JOURNAL, options=spec(single_node=single).remembered())
+    known = observed(*map(pod, ordinals), journal=kept).remembered
+    assert known is not None and known["replicas"] == replicas
+
+
+@pytest.mark.parametrize(
+    ("where", "made"),
+    [
+        ({"metadata": {"name": "db", "annotations": {"kaiwudb.kubernetes/made-for": "kw"}}}, True),
+        ({"metadata": {"name": "db", "annotations": {"kaiwudb.kubernetes/made-for": "kw-2"}}}, False),
+        ({"metadata": {"name": "db", "annotations": None}}, False),
+        ({"metadata": {"name": "db"}}, False),
+        ({}, False),  # it may not be looked at
+    ],
+)
+def test_a_namespace_says_for_whom_it_was_made(where: dict[str, Any], made: bool) -> None:
+    assert observed(namespace=where).made_namespace is made
+    assert observed(there=False).made_namespace is False
 
 
 @pytest.mark.parametrize(
@@ -393,7 +421,6 @@ def test_jobs_and_stores() -> None:
     found = look_deep(engine, live())  # type: ignore[arg-type]
     assert found is not None and found.jobs == (Job("5", "IMPORT"),) and found.stores == (Store(1, 100, 90, 0),)
     assert found.ranges == (Range(1, "", frozenset(), 3),), "three is the engine's default"
-
     assert (found.constraints, found.largest, found.whole_for, found.apart) == ((), 0, 0.0, 0.0)
 
 
@@ -454,6 +481,8 @@ def test_the_largest_range_of_all_zones() -> None:
         zone("TABLE bank.small", "bank", "small", "range_max_bytes = 1048576"),
         zone("TABLE bank.other", "bank", "other", "gc.ttlseconds = 600"),
     ).largest == 1073741824  # fmt: skip
+    unnamed = zone("x", "bank", None, "constraints = '[+region=a]'") | {"target": None}
+    assert zoned(unnamed).constraints[0].target == "a zone"
     assert (
         zoned(
             {"target": None, "range_name": None, "database_name": None, "table_name": None, "raw_config_sql": None}

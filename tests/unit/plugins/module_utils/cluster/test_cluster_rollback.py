@@ -90,9 +90,7 @@ def test_without_an_origin_nothing_goes_anywhere() -> None:
 
 
 def test_the_plan_of_going_back_touches_only_what_is_new() -> None:
-    seen = mid_upgrade(
-        pulled={"image": NEW, "nodes": ["w1", "w2", "w3"]}, **{"from": {"image": OLD, "options": spec().remembered()}}
-    )
+    seen = mid_upgrade(**{"from": {"image": OLD, "options": spec().remembered()}})
     back = before(spec_over(seen, image=NEW, on_failure="rollback", pause_after=1), seen.journal)
     found = plan_of(back, seen)
     assert ids(found) == ["prepull", "upgrade/kw-2"] and left(found) == [] and not found.held
@@ -244,28 +242,83 @@ def test_orders_to_leave_that_nobody_gives_any_more_are_forgotten(replicas: int,
     assert ctx.seen.journal.operation == {} and ctx.seen.journal.history[-1]["outcome"] == "done"
 
 
+@pytest.mark.parametrize(
+    ("step", "how"),
+    [
+        (Step("settle", "x"), {}),
+        (Step("close", "x"), {}),
+        (Step("pause", "x"), {}),
+        (Step("remove/pods", "x", "remove"), {"state": "absent"}),
+        (Step("volume/kw-3", "x", "create"), {"volumes_only": True}),
+    ],
+)
+def test_what_is_no_operation_is_not_noted_as_one(step: Step, how: dict[str, Any]) -> None:
+    run, ctx, client = run_on(live())
+    for name, value in how.items():
+        setattr(run, name, value)
+    run._note(ctx, Plan("kw", (step,)), step)
+    assert client.sent == [] and ctx.seen.journal == JOURNAL
+
+
+def test_a_plan_that_only_waits_notes_nothing() -> None:
+    run, ctx, client = run_on(live())
+    run._note(ctx, Plan("kw", (Step("settle", "x"),)), STEP)
+    assert client.sent == []
+
+
+def test_an_upgrade_noted_without_its_origin_learns_it_while_it_can() -> None:
+    run, ctx, _client = run_on(live(of=WAS, journal=during("upgrade", "upgrade/kw-2", image=NEW)))
+    assert noted(run, ctx)["from"] == ORIGIN
+
+
+def test_a_hold_of_options_is_not_where_an_upgrade_came_from() -> None:
+    held = during("reconfigure", "reconfigure/kw-2", **{"from": {"image": "x:1", "options": {}}}).end("10:00", "held")
+    run, ctx, _client = run_on(live(of=WAS, journal=held))
+    assert noted(run, ctx)["from"] == ORIGIN
+
+
 # ---- how far it is
 
 
+def after(
+    step: Step, later: list[Step], *, done: dict[str, float], journal: Journal = JOURNAL, replicas: int = 3
+) -> list[str]:
+    """What is said after a step. done: steps and their seconds."""
+    run, ctx, _client = run_on(live(replicas, of=spec(replicas=replicas), journal=journal), replicas=replicas)
+    run.times = [{"step": name, "seconds": seconds} for name, seconds in done.items()]
+    run._say_how_far(ctx, step, later)
+    return ctx.lines
+
+
+def restarts(*ordinals: int) -> list[Step]:
+    return [replace(STEP, id=f"upgrade/kw-{number}", pod=f"kw-{number}") for number in ordinals]
+
+
 def test_after_each_pod_it_says_how_many_are_left_and_about_how_long() -> None:
-    run, ctx, _client = run_on(live(5, of=spec(replicas=5)), replicas=5)
-    later = [replace(STEP, id=f"upgrade/kw-{number}", pod=f"kw-{number}") for number in (2, 1, 0)]
-    run.times = [
-        {"step": "upgrade/kw-4", "seconds": 30.0},
-        {"step": "upgrade/kw-3", "seconds": 50.0},
-        {"step": "prepull", "seconds": 500.0},
+    times = {"upgrade/kw-4": 30.0, "upgrade/kw-3": 50.0, "prepull": 500.0}
+    others = [
+        Step("finalize", "x", "finalize"),
+        Step("scale_out/kw-5", "x", "scale_out", pod="kw-5"),
+        Step("release", "x", "upgrade"),
     ]
-    run._say_how_far(ctx, replace(STEP, id="upgrade/kw-3", pod="kw-3"), [*later, Step("finalize", "x", "finalize")])
-    assert ctx.lines == ["2 of 5 pods done   about 2 min left"]
+    said = after(restarts(3)[0], [*restarts(2, 1, 0), *others], done=times, replicas=5)
+    assert said == ["2 of 5 pods done   about 2 min left"]
 
 
-def test_of_earlier_slices_too_and_not_when_it_is_done() -> None:
+def test_the_times_of_earlier_slices_count_too() -> None:
     earlier = during("upgrade", "upgrade/kw-1", steps=[{"step": "upgrade/kw-2", "seconds": 20.0}])
-    run, ctx, _client = run_on(live(journal=earlier))
-    run.times = [{"step": "upgrade/kw-1", "seconds": 40.0}]
-    run._say_how_far(ctx, replace(STEP, id="upgrade/kw-1", pod="kw-1"), [replace(STEP, id="upgrade/kw-0", pod="kw-0")])
-    assert ctx.lines == ["2 of 3 pods done   about 30 s left"]
-    run._say_how_far(ctx, replace(STEP, id="upgrade/kw-0", pod="kw-0"), [])
-    run._say_how_far(ctx, Step("prepull", "x", "upgrade"), [STEP])
-    run._say_how_far(ctx, Step("scale_out/kw-3", "x", "scale_out", pod="kw-3"), [STEP])
-    assert len(ctx.lines) == 1
+    said = after(restarts(1)[0], restarts(0), done={"upgrade/kw-1": 40.0}, journal=earlier)
+    assert said == ["2 of 3 pods done   about 30 s left"]
+
+
+@pytest.mark.parametrize(
+    ("step", "later", "done"),
+    [
+        (restarts(0)[0], [], {"upgrade/kw-0": 4.0}),  # it is done
+        (Step("prepull", "x", "upgrade"), restarts(2), {"upgrade/kw-2": 4.0}),
+        (Step("scale_out/kw-3", "x", "scale_out", pod="kw-3"), [Step("scale_out/kw-4", "x", "scale_out", pod="kw-4")], {"scale_out/kw-3": 4.0}),
+        (restarts(2)[0], restarts(1), {}),  # nobody knows how long one takes
+    ],
+)  # fmt: skip
+def test_when_nothing_is_said(step: Step, later: list[Step], done: dict[str, float]) -> None:
+    assert after(step, later, done=done) == []

@@ -18,10 +18,10 @@ from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.plan i
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._engine.profiles import PROFILES
 from ansible_collections.kaiwudb.kubernetes.tests.unit.plugins.module_utils.cluster.factories import (
     FAR,
+    JOURNAL,
     NEW,
     OLD,
     deep,
-    during,
     live,
     pod,
     ranges,
@@ -104,7 +104,7 @@ def test_an_image_without_a_version_is_told_by_its_pre_pull() -> None:
         ({"image": NEW, "build": "V2.2.2"}, "3.2.1→unknown"),
         ({}, "3.2.1→unknown"),
     ):
-        seen = built("V3.2.1", "V3.2.1", "V3.2.1", journal=during("upgrade", "upgrade/kw-2", pulled=pulled))
+        seen = built("V3.2.1", "V3.2.1", "V3.2.1", journal=replace(JOURNAL, pulled=pulled))
         (found,) = rollout.version_path(context(seen, image=latest))
         assert found.value == value and found.holds is (value == "3.2.1→unknown")
 
@@ -161,7 +161,7 @@ def test_half_way_back_one_pod_is_enough_to_ask() -> None:
 def test_the_image_ran_on_every_node_that_needs_it(
     nodes: list[str], image: str, value: str, holds: bool, missing: str
 ) -> None:
-    seen = live(journal=during("upgrade", "upgrade/kw-2", pulled={"image": image, "nodes": nodes}))
+    seen = live(journal=replace(JOURNAL, pulled={"image": image, "nodes": nodes}))
     step = Step("upgrade/kw-2", "x", "upgrade", pod="kw-2", facts={"ordinal": 2, "pre_pull": ["w1", "w2", "w3"]})
     found = next(gate for gate in rollout.before(context(seen, image=NEW), step) if gate.name == "image_pullable")
     assert told([found]) == [("image_pullable", value, "all", holds)]

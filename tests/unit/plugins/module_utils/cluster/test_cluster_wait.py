@@ -142,6 +142,12 @@ def test_a_directory_that_does_not_exist_shows_in_events_only(clock: Clock, uid:
     assert under_test.QUIET < clock.now - 1000 <= under_test.QUIET + 6
 
 
+def test_where_no_pod_is_waited_for_no_events_are_read(clock: Clock) -> None:
+    ctx, client = context(clock)
+    ctx.wait(judge(*[Verdict(False, "3 pods are ending")] * 12, DONE), "remove/pods")
+    assert ("events", "Event", "") not in client.sent and ctx.lines == ["remove/pods   3 pods are ending"]
+
+
 @pytest.mark.parametrize("event", [{"message": "timed out"}, {"uid": "of the pod before"}, {"reason": "Other"}])
 def test_other_troubles_of_mounting_pass(clock: Clock, event: dict[str, Any]) -> None:
     ctx = mounting(clock, **event)
@@ -229,7 +235,8 @@ def test_how_far_several_pods_have_come_is_said_when_it_moves(clock: Clock) -> N
         return Verdict(False, f"pod kw-{done} is Pending", progress=f"{done} of 5 pods ready")
 
     ctx.wait(judge(at(1), at(1), at(2), at(3), at(3), at(3), at(4), DONE), "create/StatefulSet/kw", poll=2.0)
-    # 1 is where it began, 3 came within five seconds of 2
+    ctx.wait(judge(at(4), *[LATER] * 4, DONE), "create/StatefulSet/kw", poll=1.0)
+    # 1 is where it began, 3 came within five seconds of 2; and where nothing is counted there is nothing to say
     assert ctx.lines == ["create/StatefulSet/kw   2 of 5 pods ready", "create/StatefulSet/kw   4 of 5 pods ready"]
 
 
@@ -282,6 +289,14 @@ def test_the_journal_is_written_only_when_it_differs(clock: Clock) -> None:
     ctx.write_journal(replace(JOURNAL, cluster_id="other"))
     assert len(client.sent) == 2 and ctx.seen.journal.cluster_id == "other"
     assert Journal.read(client.objects["ConfigMap", "kw-journal"]) == ctx.seen.journal
+
+
+def test_a_journal_that_somebody_deleted_is_written_again(clock: Clock) -> None:
+    ctx, client = context(clock)
+    known = replace(JOURNAL, options=ctx.seen.noted)
+    ctx.seen = replace(ctx.seen, journal=known)
+    ctx.write_journal(known)
+    assert client.sent == [("apply", "ConfigMap", "kw-journal")]
 
 
 def test_the_journal_keeps_the_options_in_force(clock: Clock) -> None:
@@ -462,6 +477,7 @@ def test_what_does_not_mend_itself_refuses_at_once(clock: Clock, rule: Rule) -> 
     with pytest.raises(ClusterError) as error:
         ctx.prove_in_time(lambda: [_gate("jobs_running"), _gate(rule.name)], Step("scale_in/kw-3", "x"))
     assert error.value.reason == rule.name and clock.now == 1000.0
+    assert error.value.msg.endswith(" Nothing was changed.")
 
 
 @pytest.mark.parametrize("rule", [rule for rule in RULES if rule.mends], ids=lambda rule: rule.name)
@@ -546,6 +562,23 @@ def test_a_local_volume_whose_node_leaves_needs_its_rights() -> None:
     assert {"patch persistentvolumes", "delete persistentvolumes", "create pods"} <= set(local)
     assert not {"patch persistentvolumes", "delete persistentvolumes", "create pods"} & set(dynamic)
     assert "delete persistentvolumeclaims" in local and "delete persistentvolumeclaims" in dynamic
+
+
+def test_what_belongs_to_all_namespaces_is_asked_for_there() -> None:
+    """Else a right that no Role can give would be looked for in the namespace, and found missing."""
+    made = [
+        "create/Namespace/db",
+        "create/Service/kw",
+        "repair/PodDisruptionBudget/b",
+        "delete/Service/x",
+        "repair/Pod/kw-1",
+    ]
+    everywhere = {
+        (resource, namespaced)
+        for _verb, resource, _group, namespaced in rights.needed(_steps([*made, *rights._BY_VERB]))
+    }
+    assert {resource for resource, namespaced in everywhere if not namespaced} == {"persistentvolumes", "namespaces"}
+    assert not {resource for resource, namespaced in everywhere if namespaced} & {"persistentvolumes", "namespaces"}
 
 
 def test_closing_what_is_over_needs_only_what_every_run_needs() -> None:
