@@ -342,8 +342,8 @@ options:
   on_failure:
     description:
       - What a run does when a node stalls while it leaves, or a pod cannot start with what is new.
-      - V(stop) leaves it as it is, to be mended and continued; V(rollback) puts the node back, or brings the pods
-        back to what they ran, behind the same gates.
+      - V(stop) leaves it as it is, to be mended and continued.
+      - V(rollback) puts the node back, or brings the pods back to what they ran, behind the same gates.
       - One of V(stop), V(rollback).
       - V(stop) when not given.
     type: str

@@ -132,7 +132,9 @@ steps:
   elements: str
   sample: [create/Service/orders, volume/orders-0, create/StatefulSet/orders, initialize]
 plan:
-  description: The plan as it was made before the first step, with headline, C(steps), C(remaining) and C(gates) (name, value, limit, holds, sentence, waived, and C(waits) for one that a run waits for before it refuses).
+  description:
+    - The plan as it was made before the first step, with headline, C(steps), C(remaining) and C(gates).
+    - A gate has name, value, limit, holds, sentence and waived; C(waits) says that a run waits for it before it refuses.
   returned: always
   type: dict
 plan_lines:

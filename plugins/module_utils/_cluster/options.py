@@ -384,7 +384,8 @@ OPTIONS: tuple[Option, ...] = (
         "str",
         (
             "What a run does when a node stalls while it leaves, or a pod cannot start with what is new.",
-            "V(stop) leaves it as it is, to be mended and continued; V(rollback) puts the node back, or brings the pods back to what they ran, behind the same gates.",
+            "V(stop) leaves it as it is, to be mended and continued.",
+            "V(rollback) puts the node back, or brings the pods back to what they ran, behind the same gates.",
         ),
         default="stop",
         choices=("stop", "rollback"),

@@ -92,7 +92,8 @@ def test_the_patch_says_only_what_differs(desired: Any, live: Any, patch: dict[s
     ],
 )
 def test_where_two_objects_differ(one: Any, other: Any, found: set[str]) -> None:
-    assert paths(one, other) == paths(other, one) == found
+    here, there = one, other
+    assert paths(here, there) == paths(there, here) == found
 
 
 def _merged(live: Any, patch: Any) -> Any:

@@ -34,8 +34,8 @@ WAS = spec(cache="1GiB", image_pull_secrets=["a"], pod_labels={"a": "b"})
 ORIGIN = {"image": OLD, "options": WAS.remembered()}
 
 
-def undoing(origin: Any = ORIGIN) -> Journal:
-    return during("upgrade", "upgrade/kw-2", **{"from": origin})
+def undoing(origin: Any = None) -> Journal:
+    return during("upgrade", "upgrade/kw-2", **{"from": ORIGIN if origin is None else origin})
 
 
 # ---- to what

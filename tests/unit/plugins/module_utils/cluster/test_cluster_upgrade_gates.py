@@ -223,7 +223,8 @@ def edited(change: Any, **options: Any) -> Observed:
     "asked",
     [
         {"cache": "1GiB"}, {"memory": "2Gi"}, {"cpu": "2", "memory": "2Gi"}, {"env": {"A": "1"}}, {"restart_id": "1"}, {"pod_labels": {"a": "b"}},
-        {"extra_args": ["--x"]}, {"anti_affinity": "preferred"}, {"termination_grace_period": 9}, {"pre_stop_seconds": 0}, {"tolerations": [{"operator": "Exists"}]},
+        {"extra_args": ["--x"]}, {"anti_affinity": "preferred"}, {"termination_grace_period": 9}, {"pre_stop_seconds": 0},
+        {"tolerations": [{"operator": "Exists"}]},
         {"node_selector": {"a": "b"}}, {"pod_overrides": {"spec": {"hostNetwork": True}}}, {"cache": "1GiB", "image": NEW},
     ],
 )  # fmt: skip
@@ -308,7 +309,8 @@ def test_without_options_or_with_the_template_written_nothing_is_asked() -> None
 @pytest.mark.parametrize(
     ("expected", "path", "covers"),
     [
-        ("spec.a", "spec.a", True), ("spec.a", "spec.a.b", True), ("spec.a.b", "spec.a", True), ("spec.a", "spec.a[0].b", True), ("spec.a[0].b", "spec.a", True),
+        ("spec.a", "spec.a", True), ("spec.a", "spec.a.b", True), ("spec.a.b", "spec.a", True), ("spec.a", "spec.a[0].b", True),
+        ("spec.a[0].b", "spec.a", True),
         ("spec.a", "spec.ab", False), ("spec.ab", "spec.a", False), ("spec.a[1]", "spec.a[10]", False), ("spec.a[1].b", "spec.a[10].b", False),
         ("spec.a.b", "spec.a.c", False),
     ],
