@@ -139,6 +139,8 @@ BAD: dict[str, tuple[Any, str]] = {
     "deletion_protection": ("hm", "allowed are true and false"), "operations": (["destroy"], "allowed are create, initialize"),
     "waive": (["nodes_needed"], "allowed are nodes_live"), "max_runtime": ("soon", "is no whole number"), "wait_timeout": ("1", "allowed are 10 and more"),
     "stall_timeout": ("1", "allowed are 10 and more"), "soak": ("-1", "allowed are 0 and more"),
+    "pause_after": ("-1", "allowed are 0 and more"), "pre_pull": ("perhaps", "allowed are true and false"),
+    "on_failure": ("hope", "allowed are stop, rollback"), "paused": ("a bit", "allowed are true and false"),
 }  # fmt: skip
 
 
@@ -149,6 +151,7 @@ def test_bad_input_costs_no_request(cluster: Module, sent: Callable[[], Any]) ->
         "cache",
         "max_sql_memory",
         "extra_args",
+        "restart_id",
         "confirm",
     }
     sent()
