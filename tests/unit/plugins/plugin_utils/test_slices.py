@@ -10,7 +10,13 @@ from typing import Any
 import pytest
 from ansible.plugins.action import ActionBase
 from ansible_collections.kaiwudb.kubernetes.plugins.plugin_utils import slices
-from ansible_collections.kaiwudb.kubernetes.plugins.plugin_utils.slices import SlicedAction, merge, took
+from ansible_collections.kaiwudb.kubernetes.plugins.plugin_utils.slices import (
+    HICCUPS,
+    PATIENCE,
+    SlicedAction,
+    merge,
+    took,
+)
 
 
 @pytest.mark.parametrize(
@@ -143,6 +149,73 @@ def test_what_a_slice_hands_on_reaches_the_next_one_and_not_the_user(clock: Any,
 def test_a_failure_ends_it(clock: Any, lines: list[str]) -> None:
     action = Action({"name": "kw"}, [going(), going(failed=True, msg="no")], clock)
     assert action.run()["failed"] and len(action.calls) == 2
+
+
+# ---- hiccups of the API server in the middle of work
+
+
+def hiccup(reason: str = "api_connectionfailed", **more: Any) -> dict[str, Any]:
+    """A slice that failed in the middle of a step for a moment's trouble."""
+    return {
+        "failed": True,
+        "msg": "refused",
+        "reason": reason,
+        "step": "upgrade/kw-2",
+        "resumable": True,
+        "steps": [],
+        **more,
+    }
+
+
+@pytest.mark.parametrize("reason", HICCUPS)
+def test_a_hiccup_is_looked_at_again(clock: Any, lines: list[str], reason: str) -> None:
+    action = Action({"name": "kw"}, [going(), hiccup(reason), dict(DONE)], clock)
+    result = action.run()
+    assert not result.get("failed") and result["in_progress"] is False and result["steps"] == ["upgrade/kw-2"]
+    assert lines == [f"kw    {reason} at upgrade/kw-2: looks again and goes on"]
+    assert "reason" not in result and result["msg"] == "kw: done", "a trouble that passed is not told at the end"
+    assert len({call["run_id"] for call in action.calls}) == 1, "it is the same run"
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        hiccup("image_pull"), hiccup("api_forbidden"), hiccup("locked"), hiccup("lock_lost"), hiccup("timeout"), hiccup("engine_sql"),
+        hiccup(step=None),  # before anything was begun: it is told at once
+        hiccup(resumable=False),
+    ],
+)  # fmt: skip
+def test_every_other_failure_is_one(clock: Any, lines: list[str], failure: dict[str, Any]) -> None:
+    action = Action({"name": "kw"}, [going(), failure, dict(DONE)], clock)
+    result = action.run()
+    assert result["failed"] and result["reason"] == failure["reason"] and len(action.calls) == 2 and lines == []
+
+
+def test_hiccups_without_end_are_a_failure(clock: Any, lines: list[str]) -> None:
+    action = Action({"name": "kw"}, [hiccup() for _number in range(9)], clock)
+    result = action.run()
+    assert result["failed"] and (result["reason"], result["msg"]) == ("api_connectionfailed", "refused")
+    assert len(action.calls) == PATIENCE + 1
+
+
+def test_a_slice_that_works_forgives_the_hiccups_before(clock: Any, lines: list[str]) -> None:
+    answers = [hiccup(), hiccup(), going(), hiccup(), hiccup(), dict(DONE)]
+    action = Action({"name": "kw"}, answers, clock)
+    assert not action.run().get("failed") and len(action.calls) == 6
+
+
+def test_in_the_last_slice_there_is_no_time_to_look_again(clock: Any, lines: list[str]) -> None:
+    action = Action({"name": "kw", "max_runtime": 4}, [hiccup(), dict(DONE)], clock)
+    assert action.run()["failed"] and len(action.calls) == 1
+
+
+def test_what_was_done_before_a_hiccup_is_a_change(clock: Any, lines: list[str]) -> None:
+    """The slice that failed says what it did; the next one may find nothing left to do."""
+    nothing = {**DONE, "steps": [], "did": "nothing to do", "msg": "kw: nothing to do"}
+    result = Action({"name": "kw"}, [hiccup(steps=["scale_out/kw-3"]), dict(nothing)], clock).run()
+    assert (result["steps"], result["changed"]) == (["scale_out/kw-3"], True)
+    result = Action({"name": "kw"}, [hiccup(), dict(nothing)], clock).run()
+    assert result["changed"] is False
 
 
 def test_the_last_slice_within_the_limit_is_told_so(clock: Any, lines: list[str]) -> None:

@@ -123,7 +123,8 @@ def created(**more: Any) -> Any:
 
 
 def test_created() -> None:
-    assert ids(plan(created())) == ["initialize"]
+    found = plan(created())
+    assert ids(found) == ["initialize"] and found.steps[0].title == "once, at kw-0"
 
 
 def test_created_with_a_wrong_image_is_corrected_at_once() -> None:
@@ -260,6 +261,7 @@ def test_scale_out() -> None:
     assert found.headline == "kw: scale out 3→5, 4 steps"
     assert found.changes["StatefulSet/kw spec.replicas"] == (3, 5)
     assert [step.facts.get("ordinal") for step in found.steps] == [3, 4, 3, 4]
+    assert [step.title for step in found.steps[2:]] == ["replicas 3 → 4", "replicas 4 → 5"]
 
 
 def test_half_scaled_out() -> None:
@@ -307,6 +309,11 @@ def test_scale_in_from_the_highest_ordinal_one_by_one() -> None:
         "local": True,
     }
     assert found.changes == {"StatefulSet/kw spec.replicas": (5, 3)} and found.headline == "kw: scale in 5→3, 2 steps"
+
+
+def test_where_a_storage_class_provisions_the_claim_is_treated() -> None:
+    found = plan(live(4, of=spec(replicas=4, storage="dynamic")), replicas=3, volumes="delete")
+    assert ids(found) == ["scale_in/kw-3"] and found.steps[0].title == "node 4 leaves, claim: delete"
 
 
 def test_a_forgotten_option_is_no_scale_in() -> None:
@@ -372,6 +379,18 @@ def test_pod_gone_claim_left() -> None:
     assert ids(plan(kept)) == [], "a claim kept by policy is no work"
 
 
+def test_claims_that_pods_left_are_tidied_up_from_the_highest_down() -> None:
+    """Also when nobody remembers why they are there."""
+    foreign = claim(9)
+    foreign["metadata"]["name"] = "datadir-kw-backup"
+    left_over = live(3, extra=[claim(3), claim(4), foreign])
+    assert ids(plan(left_over)) == ["scale_in/kw-4", "scale_in/kw-3"]
+    growing = plan(left_over, replicas=4)
+    assert ids(growing) == ["volume/kw-3", "scale_in/kw-4", "scale_out/kw-3"], (
+        "the pod to come takes its claim as it is"
+    )
+
+
 def test_killed_right_before_the_end_of_a_scale_in() -> None:
     seen = live(3, journal=during("scale_in", "scale_in/kw-3", replicas=3, pods=["kw-3"]))
     assert ids(plan(seen)) == ["scale_in/kw-3"]
@@ -393,7 +412,8 @@ def test_the_last_pod_of_an_upgrade_is_seen_through() -> None:
 @pytest.mark.parametrize(
     "operation",
     [{}, {"step": None}, {"step": "nonsense"}, {"step": "upgrade/kw-0", "image": NEW}, {"step": "scale_out/kw-7"}, {"step": "scale_in/kw-1"},
-     {"step": "upgrade/kw-9", "image": OLD}, {"step": "reclaim/kw-7"}, {"step": "prepull"}, {"step": "preserve"}, {"step": "finalize"}],
+     {"step": "upgrade/kw-9", "image": OLD}, {"step": "reclaim/kw-7"}, {"step": "upgrade/kw-3", "image": OLD},
+     {"step": "scale_out/kw-3"}, {"step": "reclaim/kw-3"}, {"step": "create/Service/kw"}, {"step": "initialize/kw-0"}, {"step": "prepull"}, {"step": "preserve"}, {"step": "finalize"}],
 )  # fmt: skip
 def test_an_interrupted_step_that_leads_elsewhere_is_dropped(operation: dict[str, Any]) -> None:
     """What is left of it is its entry in the journal, which would otherwise be under way for ever."""
@@ -512,6 +532,9 @@ def test_what_is_not_reclaimed() -> None:
     dynamic = live(of=spec(storage="dynamic"), without=["PersistentVolumeClaim/datadir-kw-1"])
     assert ids(plan(dynamic)) == [], "its class makes another volume"
     assert ids(plan(reclaiming(extra=[volume(1)]))) == [], "the volume belongs to nobody"
+    assert ids(plan(live(without=["PersistentVolumeClaim/datadir-kw-1", "PersistentVolume/db.kw-1"]))) == [], (
+        "there is none"
+    )
     assert ids(plan(reclaiming(extra=[volume(1, uid="claim-1", **RETIRED)]))) == [], "its node left"
     shrinking = live(4, without=["PersistentVolumeClaim/datadir-kw-3"])
     assert "reclaim/kw-3" not in ids(plan(shrinking, replicas=3)), "its node leaves"
@@ -609,6 +632,8 @@ def test_a_paused_cluster_refuses_whoever_knows_nothing_of_it() -> None:
     assert (error.value.reason, error.value.facts) == ("paused", {"step": "prepull", "resumable": False})
     with pytest.raises(ClusterError, match=r"and create/Service/kw would be to do\. Nothing"):
         plan(paused(without=["Service/kw"]))
+    with pytest.raises(ClusterError, match=r"and create/Service/kw and 1 more steps would be to do"):
+        plan(paused(without=["Service/kw", "Service/kw-public"]))
     with pytest.raises(ClusterError, match=r"kw is paused \(somebody\)"):
         plan(paused(""), replicas=4)
 

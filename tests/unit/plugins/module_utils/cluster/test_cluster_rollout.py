@@ -114,6 +114,9 @@ def test_outdated_reads_pods_not_counters() -> None:
     edited = statefulset(spec())
     edited["status"]["updateRevision"] = "r2"
     assert outdated(spec(), live(sts=edited)) == ["kw-2", "kw-1", "kw-0"]
+    assert [step.title for step in plan(live(sts=edited)).steps] == [
+        f"node {number}: new template" for number in (3, 2, 1)
+    ]
     assert outdated(spec(), observed()) == []
 
 
@@ -216,7 +219,15 @@ def test_an_engine_whose_versions_are_not_known_is_always_held() -> None:
     assert ids(plan(bini, image="bini/bini:release2.1"))[:3] == ["prepull", "preserve", "upgrade/kw-2"]
 
 
+def test_other_options_hold_nothing() -> None:
+    """Also where nobody knows the versions: the image stays."""
+    bini = live(of=spec(engine="bini", image="bini/bini:release2.0"), nodes=[row(1, 0, build="release2.0")])
+    assert ids(plan(bini, cache="1GiB")) == ["reconfigure/kw-2", "reconfigure/kw-1", "reconfigure/kw-0"]
+
+
 def test_versions_of_the_older_engine() -> None:
+    first = live(of=spec(engine="kwdb2", image="kwdb/kwdb:2.0.4"), nodes=[row(1, 0, build="V2.0.4")])
+    assert "preserve" in ids(plan(first, image="kwdb/kwdb:2.1.0")), "20.1 and 20.1-1"
     old = live(of=spec(engine="kwdb2", image="kwdb/kwdb:2.2.0"), nodes=[row(1, 0, build="V2.2.0")])
     assert "preserve" not in ids(plan(old, image="kwdb/kwdb:2.2.2")), "20.1-1 both"
 
@@ -275,6 +286,12 @@ def test_a_hold_that_holds_nothing_is_let_go(image: str, version: str, last: str
     held = replace(JOURNAL, unfinalized={**HELD.unfinalized, "version": version})
     found = plan(upgraded(image, held), operations=EVERYTHING)
     assert ids(found) == [last] and (found.steps[0].facts == {"undone": True}) is (last == "release")
+
+
+def test_an_undo_to_an_image_that_says_no_version_lets_go_too() -> None:
+    latest = "kwdb/kwdb:latest"
+    undone = live(of=spec(image=latest), journal=replace(JOURNAL, unfinalized={**HELD.unfinalized, "image": latest}))
+    assert ids(plan(undone)) == ["release"]
 
 
 def test_going_back_ends_with_letting_go() -> None:
