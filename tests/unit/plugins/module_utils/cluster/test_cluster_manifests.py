@@ -388,6 +388,7 @@ def test_the_pod_that_runs_the_new_image_once(engine: str, binary: str) -> None:
         and body["tolerations"] == [{"operator": "Exists"}]
     )
     assert body["imagePullSecrets"] == [{"name": "s"}] and body["automountServiceAccountToken"] is False
+    assert body["enableServiceLinks"] is False and body["terminationGracePeriodSeconds"] == 1
     assert "volumes" not in body and "volumeMounts" not in container and "securityContext" not in container, (
         "it touches nothing on the node"
     )

@@ -138,11 +138,28 @@ def test_going_forward_asks_no_setting() -> None:
     assert len(rollout.version_path(ctx)) == 1 and ctx.engine.asked == []  # type: ignore[attr-defined]
 
 
-def test_half_way_back_one_pod_is_enough_to_ask() -> None:
+@pytest.mark.parametrize(
+    "builds", [("V3.2.2", "V3.2.2", "V3.3.0"), ("V3.2.2", "V3.4.0", "V3.2.2"), ("V3.5.1", "V3.2.2", "V3.2.2")]
+)
+def test_half_way_back_one_pod_is_enough_to_ask(builds: tuple[str, ...]) -> None:
     """Two nodes run the old release already, the third is to follow."""
-    seen = built("V3.2.2", "V3.2.2", "V3.3.0", of=spec(image=FAR))
+    seen = built(*builds, of=spec(image=FAR))
     found = rollout.version_path(context(seen, image=NEW, settings={"version": "20.2"}))
     assert [gate.holds for gate in found] == [True, False]
+
+
+@pytest.mark.parametrize(
+    "builds", [("V3.2.2", "V3.2.2", "V3.1.0"), ("V3.0.0", "V3.2.2", "V3.2.2"), ("V3.2.2", "V3.1.7", "V3.2.2")]
+)
+def test_half_way_on_one_pod_is_enough_to_need_a_setting(builds: tuple[str, ...]) -> None:
+    found = rollout.version_path(context(built(*builds), image=NEW, settings={"ts.raft_log.sync_period": "10s"}))
+    assert [gate.holds for gate in found] == [True, False]
+
+
+def test_where_nobody_knows_what_a_release_reads_the_way_back_is_not_judged() -> None:
+    seen = built("release2.1", of=spec(engine="bini", image="bini/bini:release2.1"))
+    ctx = context(seen, image="bini/bini:release2.0", settings={"version": "20.1"})
+    assert [gate.holds for gate in rollout.version_path(ctx)] == [True]
 
 
 # ---- the image that was run once
@@ -261,18 +278,16 @@ def test_what_somebody_changed_by_hand_would_change_back() -> None:
     assert gates.judge([found], ["template_expected"])[0].waived
 
 
-def test_many_surprises_are_shortened() -> None:
+@pytest.mark.parametrize(
+    ("count", "says"), [(5, "spec.added4 (changed by hand"), (7, "spec.added4 … (changed by hand")]
+)
+def test_many_surprises_are_shortened(count: int, says: str) -> None:
     def much(template: dict[str, Any]) -> None:
-        for number in range(7):
-            template["spec"][f"added{number}"] = 1
+        template["spec"].update({f"added{number}": 1 for number in range(count)})
 
     ctx, step = reconfiguring(edited(much), cache="1GiB")
     (found,) = rollout.template_expected(ctx, step)
-    assert (
-        found.value == "7 of 8"
-        and "spec.added4 … (changed by hand" in found.sentence
-        and "added5" not in found.sentence
-    )
+    assert found.value == f"{count} of {count + 1}" and says in found.sentence and "added5" not in found.sentence
 
 
 def test_what_the_server_adds_is_no_surprise() -> None:
