@@ -7,12 +7,10 @@ from __future__ import annotations
 import typing as t
 from dataclasses import replace
 
-from .._engine.profiles import cluster_version, version_from_image, version_of
-from . import compare, manifests, placement, quantity
+from . import compare, manifests, placement, quantity, rolling
 from .errors import ClusterError, InputError
 from .names import OPTIONS, RETIRED, ordinal_of
-from .observe import Observed, container, ready
-from .options import OPTIONS as TABLE
+from .observe import Observed, ready
 from .placement import node_of
 from .plan import Plan, Step, permitted
 from .spec import Spec
@@ -43,7 +41,7 @@ def present(spec: Spec, seen: Observed, profile: Profile, *, kube_nodes: t.Seque
     steps += _volumes(spec, seen, kube_nodes, changes)
     held: list[Step] = []
     fresh = seen.statefulset is not None and not seen.initialized
-    if fresh and (outdated(spec, seen) or seen.image != spec.image):
+    if fresh and (rolling.outdated(spec, seen) or seen.image != spec.image):
         # Nothing to guard yet, and pods that crash would never come so far as to be initialised.
         steps.append(
             Step(
@@ -71,7 +69,7 @@ def present(spec: Spec, seen: Observed, profile: Profile, *, kube_nodes: t.Seque
         steps += _reclaim(spec, seen)
         steps += _leaving(spec, seen, changes)
         if not fresh:
-            rollout, held = _rollout(spec, seen, profile, changes)
+            rollout, held = rolling.rollout(spec, seen, profile, changes)
             steps += rollout
         joining = _joining(spec, seen, changes)
         held += joining if held else []
@@ -98,7 +96,7 @@ def present(spec: Spec, seen: Observed, profile: Profile, *, kube_nodes: t.Seque
             what = under_way if over else f"leaving of {', '.join(called_off)}"
             steps.append(Step("close", f"{what} of an earlier run is over, nothing of it is left to do"))
         if not held and not fresh:
-            steps += _final(spec, seen, profile, steps)
+            steps += rolling.final(spec, seen, profile, steps)
     steps, later = _paused(spec, seen, steps, changes)
     plan = Plan("", tuple(steps), (*later, *held), changes=changes, held=bool(held) and not later)
     plan = permitted(plan, spec)
@@ -265,7 +263,7 @@ def _objects(spec: Spec, seen: Observed, profile: Profile, changes: dict[str, tu
     steps += [_relabel(seen, name, pod, operation) for name, pod in sorted(seen.strays.items())]
     if seen.statefulset is not None:
         live_note = (seen.statefulset["metadata"].get("annotations") or {}).get(OPTIONS)
-        shapes = _template_options(spec, seen)
+        shapes = rolling.changed_options(spec, seen)
         if not shapes and live_note != manifests.annotation(spec):
             steps.append(
                 Step(
@@ -300,20 +298,6 @@ def _relabel(seen: Observed, name: str, pod: Object, operation: str) -> Step:
         pod=name,
         facts={"patch": {"metadata": {"labels": wanted}}},
     )
-
-
-def _template_options(spec: Spec, seen: Observed) -> list[str]:
-    """Options that shape the pods and differ from those in force. What the collection itself renders differently in a new
-    version is no difference: a new collection never restarts a database."""
-    known, now = seen.noted, spec.remembered()
-    return [
-        option.name
-        for option in TABLE
-        if option.scope == "template"
-        and option.name in spec.asked
-        and option.name != "image"
-        and now.get(option.name) != known.get(option.name)
-    ]
 
 
 def _volumes(
@@ -482,116 +466,6 @@ def _leaving(spec: Spec, seen: Observed, changes: dict[str, tuple[t.Any, t.Any]]
     if wanted < seen.replicas:
         changes[f"StatefulSet/{spec.name} spec.replicas"] = (seen.replicas, wanted)
     return steps
-
-
-def outdated(spec: Spec, seen: Observed) -> list[str]:
-    """Pods that do not run what the StatefulSet should hold, from the highest ordinal down."""
-    if seen.statefulset is None:
-        return []
-    remaining = seen.expected_pods()[: spec.replicas]
-    status = seen.statefulset.get("status", {})
-    current = status.get("observedGeneration") == seen.statefulset["metadata"].get("generation")
-    everything = bool(_template_options(spec, seen))
-    old = []
-    for name in remaining:
-        pod = seen.pods.get(name)
-        if pod is None:
-            continue
-        revision = pod["metadata"]["labels"].get("controller-revision-hash")
-        moved = current and seen.image == spec.image and revision != status.get("updateRevision")
-        if everything or container(pod)["image"] != spec.image or moved:
-            old.append(name)
-    return list(reversed(old))
-
-
-def _rollout(
-    spec: Spec, seen: Observed, profile: Profile, changes: dict[str, tuple[t.Any, t.Any]]
-) -> tuple[list[Step], list[Step]]:
-    """Pods to restart with another image or other options, one at a time; and those that C(pause_after) holds."""
-    options = _template_options(spec, seen)
-    pods = outdated(spec, seen)
-    if not pods and not options and seen.image == spec.image:
-        return [], []
-    upgrade = seen.image != spec.image or any(container(seen.pods[pod])["image"] != spec.image for pod in pods)
-    operation = "upgrade" if upgrade else "reconfigure"
-    asked = "image" in spec.asked if upgrade else True
-    if seen.image != spec.image:
-        changes[f"StatefulSet/{spec.name} image"] = (seen.image, spec.image)
-    changes.update(
-        {
-            f"StatefulSet/{spec.name} {name}": (seen.remembered.get(name), spec.values[name])
-            for name in options
-            if seen.remembered is not None
-        }
-    )
-    nodes = {
-        node: pod for pod in pods if (node := seen.pods[pod]["spec"].get("nodeName"))
-    }  # one pod a Kubernetes node is enough
-    pull = sorted(nodes) if upgrade and spec.pre_pull else []
-    steps = []
-    for pod in pods:
-        node = seen.node_of(pod)
-        steps.append(
-            Step(
-                f"{operation}/{pod}",
-                f"node {node.id if node else 'unknown'}: "
-                + (
-                    f"{container(seen.pods[pod])['image']} → {spec.image}"
-                    if upgrade
-                    else ", ".join(options) or "new template"
-                ),
-                operation,
-                asked=asked,
-                disruptive=True,
-                pod=pod,
-                facts={"ordinal": ordinal_of(pod), "options": options, "pre_pull": pull},
-            )
-        )
-    held: list[Step] = []
-    if spec.pause_after:
-        room = max(0, spec.pause_after - (min(seen.replicas, spec.replicas) - len(pods)))
-        steps, held = steps[:room], steps[room:]
-    if not steps:
-        return [], held
-    first = []
-    if pull and not set(pull) <= pulled_nodes(seen, spec.image):
-        title = f"{spec.image} runs once on {', '.join(pull)}"
-        first.append(Step("prepull", title, operation, facts={"nodes": {pod: node for node, pod in nodes.items()}}))
-    if upgrade and _must_preserve(spec, seen, profile):
-        first.append(Step("preserve", "the cluster version is held, so that the upgrade can be undone", operation))
-    return [*first, *steps], held
-
-
-def pulled_nodes(seen: Observed, image: str) -> set[str]:
-    """Kubernetes nodes on which the upgrade under way has seen this image run."""
-    pulled = seen.journal.pulled
-    return set(pulled.get("nodes") or ()) if pulled.get("image") == image else set()
-
-
-def _must_preserve(spec: Spec, seen: Observed, profile: Profile) -> bool:
-    """Whether the release asked for may raise the cluster version, from which there is no way back."""
-    if seen.journal.unfinalized or not seen.initialized or spec.single_node:
-        return False
-    builds = [version_of(node.build) for node in seen.live()] or [version_from_image(str(seen.image))]
-    source, target = next((build for build in builds if build), None), version_from_image(spec.image)
-    if source and target and target[:3] <= source[:3]:
-        return False
-    known = cluster_version(profile, source), cluster_version(profile, target)
-    return not (all(known) and known[0] == known[1])
-
-
-def _final(spec: Spec, seen: Observed, profile: Profile, ahead: t.Sequence[Step]) -> list[Step]:
-    """What ends an upgrade whose cluster version was held: the version rises, or where it cannot, it is only let go."""
-    held = seen.journal.unfinalized
-    if not held and not any(step.id == "preserve" for step in ahead):
-        return []
-    brings = cluster_version(profile, version_from_image(spec.image))
-    if held and (held.get("image") == spec.image or brings == held.get("version")):
-        title = f"cluster version {held.get('version')} is no longer held: {spec.image} brings no other"
-        return [Step("release", title, "upgrade", facts={"undone": True})]
-    return [
-        Step("finalize", "the cluster version rises; from then on there is no way back", "finalize", disruptive=True)
-    ]
 
 
 def _joining(spec: Spec, seen: Observed, changes: dict[str, tuple[t.Any, t.Any]]) -> list[Step]:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import typing as t
 
-from .. import manifests, present, verdict
+from .. import manifests, rolling, verdict
 from ..context import utc
 from ..errors import ClusterError
 from ..names import OPTIONS, PAUSED, owned
@@ -46,7 +46,7 @@ def _statefulset(ctx: Context, step: Step) -> None:
     if ctx.seen.statefulset is None and ctx.seen.pods:
         # Pods that lost their StatefulSet are taken over as they run; what differs is rolled out behind the gates.
         wanted["spec"]["updateStrategy"]["rollingUpdate"]["partition"] = ctx.spec.replicas
-    old = present.outdated(ctx.spec, ctx.seen)
+    old = rolling.outdated(ctx.spec, ctx.seen)
     if ctx.seen.statefulset is None or (not ctx.seen.initialized and (old or ctx.seen.image != ctx.spec.image)):
         ctx.client.apply(wanted)
     for pod in old if not ctx.seen.initialized else ():

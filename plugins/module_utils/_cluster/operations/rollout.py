@@ -15,7 +15,7 @@ from dataclasses import replace
 from ..._engine import profiles
 from ..._engine.parse import seconds
 from ..._engine.parse import version as build_of
-from .. import compare, gates, manifests, present, verdict
+from .. import compare, gates, manifests, rolling, verdict
 from ..context import utc
 from ..errors import ClusterError
 from ..names import OPTIONS, ordinal_of
@@ -98,7 +98,7 @@ def _pullable(ctx: Context, step: Step) -> list[gates.Gate]:
     wanted = set(step.facts.get("pre_pull") or ())
     if not wanted:
         return []
-    missing = sorted(wanted - present.pulled_nodes(ctx.seen, ctx.spec.image))
+    missing = sorted(wanted - rolling.pulled_nodes(ctx.seen, ctx.spec.image))
     return [
         gates.Gate(
             "image_pullable",

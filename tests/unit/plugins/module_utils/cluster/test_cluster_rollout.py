@@ -12,7 +12,7 @@ from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.errors
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.journal import Journal
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.observe import Observed
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.plan import Plan
-from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.present import outdated
+from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.rolling import outdated
 from ansible_collections.kaiwudb.kubernetes.tests.unit.plugins.module_utils.cluster.factories import (
     FAR,
     JOURNAL,
