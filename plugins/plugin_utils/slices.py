@@ -58,7 +58,7 @@ class SlicedAction(ActionBase):  # type: ignore[misc]  # Ansible ships no types
             if hiccup(answer) and hiccups < PATIENCE and not last:
                 hiccups += 1
                 Display().display(f"{name}    {answer['reason']} at {answer['step']}: looks again and goes on")
-                answer = {**answer, "failed": False, "in_progress": True}
+                answer = {**answer, "failed": False, "in_progress": True, "changed": bool(answer.get("steps"))}
             elif not answer.get("failed"):
                 hiccups = 0
             total = merge(total, answer)
