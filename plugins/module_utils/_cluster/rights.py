@@ -80,7 +80,8 @@ def needed(plan: Plan) -> list[Right]:
         if verb in ("create", "repair", "delete"):
             kind = rest.split("/")[0]
             resource, group = _PLURAL[kind]
-            wanted["delete" if verb == "delete" else "patch", resource, group, kind != "Namespace"] = None
+            how = "delete" if verb == "delete" else "create" if kind == "Namespace" else "patch"
+            wanted[how, resource, group, kind != "Namespace"] = None
         wanted.update(dict.fromkeys(_BY_VERB.get(verb, ())))
         if step.facts.get("local"):
             wanted.update(dict.fromkeys(_VOLUME))

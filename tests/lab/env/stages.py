@@ -294,7 +294,7 @@ def faults(log: Path, echo: bool, part: str = "quick") -> list[Check]:
     record.unlink(missing_ok=True)
     # Faults that disturb the Kubernetes cluster as a whole have it to themselves.
     parts = (
-        (["-n", "2", "--dist", "loadgroup", "-m", "quick", "--every", "12"],)
+        (["-n", "2", "--dist", "loadgroup", "-m", "quick", "--every", "24"],)
         if part == "quick"
         else (["-n", "2", "--dist", "loadgroup", "-k", "not whole-"], ["-k", "whole-"])
     )

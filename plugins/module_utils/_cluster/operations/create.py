@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import typing as t
 
+from ..._kube.errors import KubeError
 from .. import manifests, rolling, verdict
 from ..context import utc
 from ..errors import ClusterError
@@ -33,7 +34,12 @@ def create(ctx: Context, step: Step) -> None:
     """One object that is missing."""
     _verb, kind, _name = step.id.split("/")
     if kind == "Namespace":
-        ctx.client.apply(manifests.namespace(ctx.spec))
+        # Created, not applied: an apply would need the right to patch every namespace there is.
+        try:
+            ctx.client.create(manifests.namespace(ctx.spec))
+        except KubeError as error:
+            if error.status != 409:  # somebody was faster
+                raise
     elif kind == "StatefulSet":
         _statefulset(ctx, step)
     else:
