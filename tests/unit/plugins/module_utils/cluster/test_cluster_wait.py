@@ -534,7 +534,7 @@ def _steps(names: Iterable[str]) -> Plan:
 @pytest.mark.parametrize(
     ("step", "needed"),
     [
-        ("create/Namespace/db", "patch namespaces"), ("create/Service/kw", "patch services"), ("repair/PodDisruptionBudget/b", "patch poddisruptionbudgets"),
+        ("create/Namespace/db", "create namespaces"), ("create/Service/kw", "patch services"), ("repair/PodDisruptionBudget/b", "patch poddisruptionbudgets"),
         ("create/ServiceAccount/kw", "patch serviceaccounts"), ("create/StatefulSet/kw", "patch statefulsets"), ("delete/Service/kw-ui", "delete services"),
         ("volume/kw-0", "patch persistentvolumes"), ("volume/kw-0", "create pods"), ("reuse/kw-0", "delete persistentvolumes"),
         ("initialize", "create pods/exec"),
