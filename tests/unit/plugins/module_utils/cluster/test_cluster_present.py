@@ -413,7 +413,8 @@ def test_the_last_pod_of_an_upgrade_is_seen_through() -> None:
     "operation",
     [{}, {"step": None}, {"step": "nonsense"}, {"step": "upgrade/kw-0", "image": NEW}, {"step": "scale_out/kw-7"}, {"step": "scale_in/kw-1"},
      {"step": "upgrade/kw-9", "image": OLD}, {"step": "reclaim/kw-7"}, {"step": "upgrade/kw-3", "image": OLD},
-     {"step": "scale_out/kw-3"}, {"step": "reclaim/kw-3"}, {"step": "create/Service/kw"}, {"step": "initialize/kw-0"}, {"step": "prepull"}, {"step": "preserve"}, {"step": "finalize"}],
+     {"step": "scale_out/kw-3"}, {"step": "reclaim/kw-3"}, {"step": "create/Service/kw"},
+     {"step": "initialize/kw-0"}, {"step": "prepull"}, {"step": "preserve"}, {"step": "finalize"}],
 )  # fmt: skip
 def test_an_interrupted_step_that_leads_elsewhere_is_dropped(operation: dict[str, Any]) -> None:
     """What is left of it is its entry in the journal, which would otherwise be under way for ever."""
