@@ -4,7 +4,7 @@
 
 ``KAIWUDB_FAULTS_RECORD`` names the file (default: .lab/results/faults.jsonl). Workers of one test run append to it side by side.
 
-    python tests/lab/faults/figures.py RECORD [REPORT.md]       # prints the figures; the tables go to the report
+    python tests/lab/faults/figures.py RECORD REPORT.md [--retries]     # prints the figures; the tables go to the report
 """
 
 from __future__ import annotations
@@ -103,23 +103,22 @@ def report(rows: Sequence[Row]) -> str:
 
 
 def main(arguments: list[str]) -> int:
-    """0; 1 when there is no row, a row was lost, or a retry failed that no fault explains."""
-    rows = read(Path(arguments[0])) if arguments else read()
-    if len(arguments) > 1:
-        Path(arguments[1]).write_text(report(rows), encoding="utf-8")
+    """0; 1 when there is no row, a row was lost, or a run needed a human; with --retries also when one failed that no fault explains.
+
+    Retries are strict only where the machine has nothing else to do.
+    """
+    record, page, *flags = arguments
+    rows = read(Path(record))
+    Path(page).write_text(report(rows), encoding="utf-8")
     for name, count in (sums := figures(rows)).items():
         print(f"{count:>8}  {name}")
     control = [row for row in rows if row.matrix == "control"]
     if control:
-        print(
-            f"{sum(row.held for row in control):>8}  rows of the control that lose data or wedge without the gates, of {len(control)}"
-        )
-    bad = (
-        sums["acknowledged rows lost"]
-        + sums["retries that failed, database nodes undisturbed"]
-        + sums["runs that needed a human"]
-    )
-    return 1 if not rows or bad else 0
+        bad = sum(row.held for row in control)
+        print(f"{bad:>8}  rows of the control, of {len(control)}, that lose data or wedge without the guards")
+    wrong = sums["acknowledged rows lost"] + sums["runs that needed a human"]
+    wrong += sums["retries that failed, database nodes undisturbed"] if "--retries" in flags else 0
+    return 1 if not rows or wrong else 0
 
 
 if __name__ == "__main__":
