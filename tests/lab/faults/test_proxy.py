@@ -19,6 +19,8 @@ FRAMES = b"\x82\x06\x01hello\x82\x7e\x00\x80" + b"\x01" + b"x" * 127  # a short 
 GOODBYE = b"\x88\x02\x03\xe8"
 PODS = "/api/v1/namespaces/n/pods"
 
+pytestmark = pytest.mark.quick
+
 
 class Server:
     """A server that keeps connections open, and what it was asked."""
