@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -144,7 +145,9 @@ func labDir() string {
 // hangIfAsked is the lab's hanging command line: it never ends by itself.
 func hangIfAsked() {
 	if _, err := os.Stat(filepath.Join(labDir(), "cli-hang")); err == nil {
-		select {}
+		for { // not `select {}`: alone, the runtime calls that a deadlock and ends
+			time.Sleep(time.Hour)
+		}
 	}
 }
 
