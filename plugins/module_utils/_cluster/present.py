@@ -7,11 +7,10 @@ from __future__ import annotations
 import typing as t
 from dataclasses import replace
 
-from . import compare, manifests, placement, quantity, rolling
+from . import compare, manifests, placement, quantity, rolling, volumes
 from .errors import ClusterError, InputError
 from .names import OPTIONS, RETIRED, ordinal_of
 from .observe import Observed, ready
-from .placement import node_of
 from .plan import Plan, Step, permitted
 from .spec import Spec
 
@@ -20,11 +19,6 @@ if t.TYPE_CHECKING:
 
 Object = t.Mapping[str, t.Any]
 NODE_OPERATIONS = ("decommission", "recommission")  # of kaiwudb_node_decommission, which sees to their end itself
-
-
-def ordinals_to_add(spec: Spec, seen: Observed) -> range:
-    """Ordinals that get a pod they do not have yet."""
-    return range(seen.replicas, max(seen.replicas, spec.replicas))
 
 
 def present(spec: Spec, seen: Observed, profile: Profile, *, kube_nodes: t.Sequence[Object] | None) -> Plan:
@@ -38,7 +32,7 @@ def present(spec: Spec, seen: Observed, profile: Profile, *, kube_nodes: t.Seque
         raise fixed
     steps = [*_returning(spec, seen), *_objects(spec, seen, profile, changes)]
     mended = len(steps)
-    steps += _volumes(spec, seen, kube_nodes, changes)
+    steps += volumes.needed(spec, seen, kube_nodes, changes)
     held: list[Step] = []
     fresh = seen.statefulset is not None and not seen.initialized
     if fresh and (rolling.outdated(spec, seen) or seen.image != spec.image):
@@ -66,7 +60,7 @@ def present(spec: Spec, seen: Observed, profile: Profile, *, kube_nodes: t.Seque
     elif seen.statefulset is not None and not seen.journal.initialized:
         steps.append(Step("remember", "write down the id of a cluster that was initialised before", "initialize"))
     if seen.statefulset is not None:
-        steps += _reclaim(spec, seen)
+        steps += volumes.reclaim(spec, seen)
         steps += _leaving(spec, seen, changes)
         if not fresh:
             rollout, held = rolling.rollout(spec, seen, profile, changes)
@@ -142,30 +136,6 @@ def _refuse_to_drop_pods(spec: Spec, seen: Observed) -> None:
             "orphaned_pods",
             resumable=False,
         )
-
-
-def _reclaim(spec: Spec, seen: Observed) -> list[Step]:
-    """Pods whose claim was deleted, or whose volume still belongs to a claim that is gone: the volume goes to a new claim."""
-    if spec.storage != "local":
-        return []
-    steps = []
-    for ordinal in range(min(seen.replicas, spec.replicas)):
-        volume, claim = seen.volumes.get(seen.names.volume(ordinal)), seen.claims.get(seen.names.claim(ordinal))
-        owner = (volume or {}).get("spec", {}).get("claimRef", {}).get("uid")
-        if volume is None or _retired(volume) or not owner:
-            continue
-        going = claim is not None and claim["metadata"].get("deletionTimestamp")
-        if claim is None or going or claim["metadata"].get("uid") not in (None, owner):
-            pod = seen.names.pod(ordinal)
-            title = (
-                f"claim {seen.names.claim(ordinal)} "
-                + ("is being deleted" if going else "was deleted")
-                + ": its volume goes to a new one"
-            )
-            steps.append(
-                Step(f"reclaim/{pod}", title, "reconfigure", disruptive=True, pod=pod, facts={"ordinal": ordinal})
-            )
-    return steps
 
 
 def _interrupted(spec: Spec, seen: Observed) -> str:
@@ -300,96 +270,6 @@ def _relabel(seen: Observed, name: str, pod: Object, operation: str) -> Step:
     )
 
 
-def _volumes(
-    spec: Spec, seen: Observed, kube_nodes: t.Sequence[Object] | None, changes: dict[str, tuple[t.Any, t.Any]]
-) -> list[Step]:
-    """Volumes that pods to come need, and retained ones that must be freed for their claim."""
-    if spec.storage != "local":
-        return _old_claims(spec, seen)
-    operation = "create" if seen.statefulset is None else "scale_out"
-    have = {ordinal: volume for name, volume in seen.volumes.items() if (ordinal := ordinal_of(name)) is not None}
-    wanted = ordinals_to_add(spec, seen)
-    missing = [ordinal for ordinal in wanted if ordinal not in have or _retired(have[ordinal])]
-    kept = {name: volume for name, volume in seen.volumes.items() if not _retired(volume)}
-    steps = []
-    for ordinal, node in placement.place(spec, missing, kept, kube_nodes).items():
-        pod, old = seen.names.pod(ordinal), have.get(ordinal)
-        if old is not None:
-            since = old["metadata"]["annotations"][RETIRED]
-            if spec.volumes not in ("wipe", "archive"):
-                raise ClusterError(
-                    f"volume {old['metadata']['name']} still holds the store of a node that left ({since}); it would come back decommissioned "
-                    "and never take data. Nothing was changed. Set volumes to archive (keep it under another name) or wipe (erase it).",
-                    "store_retired",
-                    node=pod,
-                    resumable=False,
-                )
-            steps.append(
-                Step(
-                    f"reuse/{pod}",
-                    f"{spec.volumes} the old store on {node_of(old)}",
-                    operation,
-                    facts={"ordinal": ordinal, "node": node_of(old), "action": spec.volumes},
-                )
-            )
-        steps.append(
-            Step(
-                f"volume/{pod}",
-                f"{spec.storage_size} on {node}, {manifests.directory(spec, ordinal)}",
-                operation,
-                facts={"ordinal": ordinal, "node": node, "hostname": placement.hostname_of(node, kube_nodes)},
-            )
-        )
-        changes[f"PersistentVolume/{seen.names.volume(ordinal)}"] = (None, f"{spec.storage_size} on {node}")
-    for ordinal in wanted:
-        volume = have.get(ordinal)
-        if (
-            volume is not None
-            and not _retired(volume)
-            and volume["spec"].get("claimRef", {}).get("uid")
-            and seen.names.claim(ordinal) not in seen.claims
-        ):
-            steps.append(
-                Step(
-                    f"free/{seen.names.pod(ordinal)}",
-                    f"volume kept for cluster {seen.cluster_id or 'not initialised'} takes its new claim",
-                    operation,
-                    facts={"ordinal": ordinal},
-                )
-            )
-    return steps
-
-
-def _old_claims(spec: Spec, seen: Observed) -> list[Step]:
-    """Claims of a storage class that were kept when their node left, and that pods to come would take as they are."""
-    steps = []
-    for ordinal in ordinals_to_add(spec, seen):
-        pod, claim = seen.names.pod(ordinal), seen.claims.get(seen.names.claim(ordinal))
-        if claim is None or not _retired(claim):
-            continue
-        if spec.volumes == "retain":
-            raise ClusterError(
-                f"claim {claim['metadata']['name']} still holds the store of a node that left ({claim['metadata']['annotations'][RETIRED]}); it would "
-                "come back decommissioned and never take data. Nothing was changed. Set volumes to delete to drop the claim, after saving what you need.",
-                "store_retired",
-                node=pod,
-                resumable=False,
-            )
-        steps.append(
-            Step(
-                f"drop/{pod}",
-                f"claim {claim['metadata']['name']} with the store of a node that left",
-                "scale_out",
-                facts={"ordinal": ordinal},
-            )
-        )
-    return steps
-
-
-def _retired(volume: Object) -> bool:
-    return RETIRED in (volume["metadata"].get("annotations") or {})
-
-
 def _refuse_pods_that_cannot_spread(spec: Spec, seen: Observed, kube_nodes: t.Sequence[Object] | None) -> None:
     """More pods than nodes under required anti-affinity would wait for ever (local volumes are refused by placement)."""
     if kube_nodes is None or spec.anti_affinity != "required" or spec.replicas <= seen.replicas:
@@ -479,7 +359,7 @@ def _joining(spec: Spec, seen: Observed, changes: dict[str, tuple[t.Any, t.Any]]
             pod=seen.names.pod(ordinal),
             facts={"ordinal": ordinal},
         )
-        for ordinal in ordinals_to_add(spec, seen)
+        for ordinal in volumes.ordinals_to_add(spec, seen)
     ]
     if steps:
         changes[f"StatefulSet/{spec.name} spec.replicas"] = (seen.replicas, spec.replicas)

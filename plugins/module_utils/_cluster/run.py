@@ -13,7 +13,8 @@ from dataclasses import replace
 from .._engine.errors import EngineError
 from .._engine.profiles import PROFILES
 from .._kube.errors import KubeError
-from . import absent, gates, lock, observe, present, rights
+from . import absent, gates, lock, observe, present, rights, undo
+from . import volumes as planned
 from .context import Context, Paused, utc
 from .errors import ClusterError
 from .journal import Journal
@@ -21,10 +22,9 @@ from .manifests import names_of
 from .names import Names
 from .observe import Observed
 from .operations import create, initialize, members, remove, rollout, volumes
-from .options import OPTIONS
 from .plan import Plan, Step
 from .progress import about
-from .spec import COERCE, Spec, resolve
+from .spec import Spec, resolve
 
 if t.TYPE_CHECKING:
     from .._kube.client import Client
@@ -100,16 +100,6 @@ LOOK_AFTER = (
 )
 # Steps that change nothing the gates of a later step judge.
 HARMLESS = ("create", "repair", "delete", "remember", "resume", "preserve", "prepull")
-# Why a pod did not come up with what is new; other failures are not mended by going back.
-UNDOABLE = (
-    "image_pull",
-    "container_crash",
-    "container_config",
-    "build",
-    "timeout",
-    "unschedulable",
-    "volume_mount",
-)
 
 
 class Run:
@@ -194,7 +184,7 @@ class Run:
         if self.state == "absent" and "operations" not in self.asked:
             spec = replace(spec, values={**spec.values, "operations": ("remove",)})
         if (seen.journal.operation.get("undoing") or {}).get("run") == self.run_id:
-            spec = before(spec, seen.journal)  # an earlier slice of this run has begun to go back
+            spec = undo.before(spec, seen.journal)  # an earlier slice of this run has begun to go back
         ctx = Context(
             self.client,
             spec,
@@ -235,7 +225,7 @@ class Run:
                 f"namespace {spec.namespace} is being deleted. Nothing was changed. Run again when it is gone.",
                 "namespace_missing",
             )
-        adding = present.ordinals_to_add(spec, seen)
+        adding = planned.ordinals_to_add(spec, seen)
         nodes = self._kube_nodes(spec) if adding else None
         if nodes is not None and not self.volumes_only and spec.storage == "dynamic":
             present.refuse_few_nodes(spec, nodes)
@@ -313,7 +303,7 @@ class Run:
             try:
                 ended = self._try(ctx, step, first, functools.partial(self._do, ctx, plan, batch))
             except ClusterError as error:
-                if not self._undoes(ctx, step, error):
+                if not undo.begins(ctx, step, error):
                     raise
                 return self._work(ctx, self.plan(ctx, look=False), first)
             if not ended:
@@ -344,50 +334,8 @@ class Run:
                 progress=ctx.lines,
             )
         if operation in ("upgrade", "reconfigure"):
-            self._refuse_down(ctx, first)
+            rollout.refuse_down(ctx, steps=self.done, plan=first.result(), progress=ctx.lines)
         return self._result(ctx, plan, first, finished=True)
-
-    def _refuse_down(self, ctx: Context, first: Plan) -> None:
-        """ClusterError for pods that were passed over because they were down before; the others have what is new."""
-        down = [
-            pod for pod in ctx.seen.expected_pods() if pod not in ctx.seen.pods or not observe.ready(ctx.seen.pods[pod])
-        ]
-        if down:
-            raise ClusterError(
-                f"{', '.join(down)} was down before and still is; every other pod has what was asked. Mend it (its Kubernetes node, its volume) "
-                "and run again.",
-                "pod_down",
-                node=down[0],
-                steps=self.done,
-                plan=first.result(),
-                progress=ctx.lines,
-            )
-
-    def _undoes(self, ctx: Context, step: Step, error: ClusterError) -> bool:
-        """Whether this failure is answered by going back; then the journal says so, and the spec is the one before."""
-        journal = ctx.seen.journal
-        origin = journal.operation.get("from")
-        if (
-            ctx.spec.on_failure != "rollback"
-            or step.operation not in ("upgrade", "reconfigure")
-            or not step.pod
-            or error.reason not in UNDOABLE
-            or not origin
-            or journal.operation.get("undoing")
-        ):
-            return False
-        ctx.say(f"{step.id} failed ({error.reason}): rolling back to {origin['image']}")
-        why = {
-            "run": self.run_id,
-            "reason": error.reason,
-            "msg": error.msg,
-            "step": step.id,
-            "node": error.facts.get("node"),
-        }
-        ctx.write_journal(replace(journal, operation={**journal.operation, "undoing": why}))
-        ctx.spec = before(ctx.spec, ctx.seen.journal)
-        ctx.look()
-        return True
 
     def _say_how_far(self, ctx: Context, step: Step, left: t.Sequence[Step]) -> None:
         """After a pod: how many are done, and about how long the others take."""
@@ -475,9 +423,7 @@ class Run:
         if name in ("upgrade", "reconfigure") and (
             "from" not in journal.operation or journal.operation.get("name") != name
         ):
-            last = journal.history[-1] if journal.history else {}
-            held = last.get("from") if last.get("outcome") == "held" and last.get("name") == name else None
-            facts["from"] = held or {"image": ctx.seen.image, "options": ctx.seen.noted}
+            facts["from"] = undo.origin(ctx.seen, name)
         ctx.write_journal(journal.begin(name, self.who, utc(), **facts))
 
     # ---- the answer
@@ -519,21 +465,6 @@ class Run:
 
 def _verb(step: Step) -> str:
     return step.id.split("/")[0]
-
-
-def before(spec: Spec, journal: Journal) -> Spec:
-    """The spec as it was before the operation under way, of what shapes pods."""
-    origin = journal.operation.get("from") or {}
-    noted = origin.get("options") or {}
-    shaping = {option.name: option for option in OPTIONS if option.scope == "template"}
-    values = {
-        name: COERCE[option.kind](option, noted[name]) if name in noted else option.default
-        for name, option in shaping.items()
-        if name != "image" and noted  # without a note nobody knows better than what is in force
-    }
-    values["image"] = origin.get("image") or spec.image
-    changed = {name for name, value in values.items() if value != spec.values[name]}
-    return Spec(spec.asked | changed, {**spec.values, **values, "pause_after": 0})
 
 
 def usable(namespace: t.Mapping[str, t.Any] | None) -> bool:

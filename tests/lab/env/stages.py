@@ -293,7 +293,11 @@ def faults(log: Path, echo: bool, part: str = "quick") -> list[Check]:
     record = ws.RESULTS / f"faults-{part}.jsonl"
     record.unlink(missing_ok=True)
     if part == "all" and not shutil.which("faketime"):  # wrong clocks; the quick part has none
-        ws.run(["sh", "-c", "apt-get install -qy faketime || { apt-get update -q && apt-get install -qy faketime; }"], log, seconds=300)
+        ws.run(
+            ["sh", "-c", "apt-get install -qy faketime || { apt-get update -q && apt-get install -qy faketime; }"],
+            log,
+            seconds=300,
+        )
     # Faults that disturb the Kubernetes cluster as a whole have it to themselves.
     parts = (
         (["-n", "2", "--dist", "loadgroup", "-m", "quick", "--every", "24"],)

@@ -267,6 +267,19 @@ def _replace(ctx: Context, step: Step) -> None:
         ctx.client.delete("Pod", step.pod, ctx.names.namespace, uid=found["metadata"]["uid"])
 
 
+def refuse_down(ctx: Context, **facts: t.Any) -> None:
+    """ClusterError, with these facts, for pods that were passed over because they were down before; the others have what is new."""
+    down = [pod for pod in ctx.seen.expected_pods() if pod not in ctx.seen.pods or not ready(ctx.seen.pods[pod])]
+    if down:
+        raise ClusterError(
+            f"{', '.join(down)} was down before and still is; every other pod has what was asked. Mend it (its Kubernetes node, its volume) "
+            "and run again.",
+            "pod_down",
+            node=down[0],
+            **facts,
+        )
+
+
 # ---- after the last one
 
 

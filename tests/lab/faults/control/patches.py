@@ -40,7 +40,7 @@ PATCHES = {
         ("present.py", "    if (spec.replicas == 1 and seen.replicas > 1) or (seen.replicas == 1 and spec.replicas > 1):\n", "    if False:\n"),
     )),
     "retired": Patch("a volume of a node that left is taken as it is", (
-        ("present.py", "def _retired(volume: Object) -> bool:\n", "def _retired(volume: Object) -> bool:\n    return False\n"),
+        ("volumes.py", "def retired(volume: Object) -> bool:\n", "def retired(volume: Object) -> bool:\n    return False\n"),
         ("operations/members.py", "    if found.done and node is not None and node.is_decommissioning:\n", "    if False:\n"),
     )),
     "confirm": Patch("a removal needs no confirmation", (

@@ -12,7 +12,8 @@ from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.contex
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.errors import ClusterError
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.journal import Journal
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.plan import Plan, Step
-from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.run import DO, UNDOABLE, Run, before
+from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.run import DO, Run
+from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.undo import UNDOABLE, before, begins
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._engine.profiles import PROFILES
 from ansible_collections.kaiwudb.kubernetes.tests.unit.plugins.module_utils.cluster.factories import (
     JOURNAL,
@@ -117,8 +118,8 @@ def failed(reason: str) -> ClusterError:
 
 @pytest.mark.parametrize("reason", UNDOABLE)
 def test_a_pod_that_cannot_start_is_undone_when_that_was_asked_for(reason: str) -> None:
-    run, ctx, _client = run_on(mid_upgrade(**{"from": ORIGIN}), on_failure="rollback", cache="2GiB")
-    assert run._undoes(ctx, STEP, failed(reason))
+    _run, ctx, _client = run_on(mid_upgrade(**{"from": ORIGIN}), on_failure="rollback", cache="2GiB")
+    assert begins(ctx, STEP, failed(reason))
     assert (ctx.spec.image, ctx.spec.cache) == (OLD, "1GiB")
     assert ctx.seen.journal.operation["undoing"] == {
         "run": "r1", "reason": reason, "msg": "pod kw-2 cannot start.", "step": "upgrade/kw-2", "node": "kw-2",
@@ -142,8 +143,8 @@ def test_a_pod_that_cannot_start_is_undone_when_that_was_asked_for(reason: str) 
 def test_other_failures_are_not_undone(case: str, step: Step, reason: str, operation: dict[str, Any]) -> None:
     asked = {"on_failure": operation.get("on_failure", "rollback")}
     seen = mid_upgrade(**{key: value for key, value in operation.items() if key != "on_failure"})
-    run, ctx, client = run_on(seen, **asked)
-    assert not run._undoes(ctx, step, failed(reason)), case
+    _run, ctx, client = run_on(seen, **asked)
+    assert not begins(ctx, step, failed(reason)), case
     assert ctx.spec.image == NEW and client.sent == [] and ctx.lines == []
 
 
@@ -174,7 +175,14 @@ def test_after_a_hold_the_way_back_is_still_known() -> None:
     held = replace(mid_upgrade(), journal=undoing().end("10:00", "held"))
     run, ctx, _client = run_on(held, run_id="r2", on_failure="rollback")
     assert noted(run, ctx)["from"] == ORIGIN
-    assert run._undoes(ctx, STEP, failed("image_pull")) and ctx.spec.image == OLD
+    assert begins(ctx, STEP, failed("image_pull")) and ctx.spec.image == OLD
+
+
+def test_nor_is_it_lost_to_what_was_done_meanwhile() -> None:
+    """Held, then grown by another run, then taken up again."""
+    journal = undoing().end("10:00", "held").begin("scale_out", "ben", "10:05").end("10:06", "done")
+    run, ctx, _client = run_on(replace(mid_upgrade(), journal=journal), run_id="r2")
+    assert noted(run, ctx)["from"] == ORIGIN
 
 
 @pytest.mark.parametrize("outcome", ["done", "undone", "rolled back"])
@@ -203,7 +211,7 @@ def test_a_later_run_goes_where_it_was_asked_to(run_id: str, still: bool) -> Non
     )
     run, ctx, _client = run_on(seen, run_id=run_id, on_failure="rollback")
     assert bool(noted(run, ctx).get("undoing")) is still
-    assert run._undoes(ctx, STEP, failed("image_pull")) is not still
+    assert begins(ctx, STEP, failed("image_pull")) is not still
 
 
 def test_steps_with_their_times_reach_the_journal_with_the_next_one() -> None:
