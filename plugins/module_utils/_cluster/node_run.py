@@ -38,7 +38,7 @@ class NodeRun(Run):
                 f"{node!r} names no node; allowed are a pod's name ({self.asked['name']}-3), an ordinal (3) or a node id (id=4)",
             )
 
-    def go(self) -> dict[str, t.Any]:
+    def slice(self) -> dict[str, t.Any]:
         ctx = self._context()
         if ctx.seen.statefulset is None:
             raise ClusterError(

@@ -231,6 +231,17 @@ def _objects(spec: Spec, seen: Observed, profile: Profile, changes: dict[str, tu
             )
             changes.update({f"{kind}/{name} {path}": values for path, values in found.items()})
     steps += [_relabel(seen, name, pod, operation) for name, pod in sorted(seen.strays.items())]
+    anew = rolling.edited_and_down(seen)
+    steps += [
+        Step(
+            f"delete/Pod/{pod}",
+            "down since its image was edited: its StatefulSet makes it anew",
+            operation,
+            facts={"uid": seen.pods[pod]["metadata"]["uid"]},
+        )
+        for pod in anew
+    ]
+    steps += [Step("settle", f"until {', '.join(anew)} serve{'' if anew[1:] else 's'} again")] if anew else []
     if seen.statefulset is not None:
         live_note = (seen.statefulset["metadata"].get("annotations") or {}).get(OPTIONS)
         shapes = rolling.changed_options(spec, seen)

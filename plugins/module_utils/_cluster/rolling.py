@@ -8,7 +8,7 @@ import typing as t
 
 from .._engine.profiles import cluster_version, version_from_image, version_of
 from .names import ordinal_of
-from .observe import Observed, container
+from .observe import Observed, container, ready
 from .options import OPTIONS
 from .plan import Step
 from .spec import Spec
@@ -39,16 +39,36 @@ def outdated(spec: Spec, seen: Observed) -> list[str]:
     status = seen.statefulset.get("status", {})
     current = status.get("observedGeneration") == seen.statefulset["metadata"].get("generation")
     everything = bool(changed_options(spec, seen))
+    anew = edited_and_down(seen) if seen.image == spec.image and not everything else []
     old = []
     for name in remaining:
         pod = seen.pods.get(name)
-        if pod is None:
+        if pod is None or name in anew:
             continue
         revision = pod["metadata"]["labels"].get("controller-revision-hash")
         moved = current and seen.image == spec.image and revision != status.get("updateRevision")
         if everything or container(pod)["image"] != spec.image or moved:
             old.append(name)
     return list(reversed(old))
+
+
+def edited_and_down(seen: Observed) -> list[str]:
+    """Pods to which somebody gave another image than their StatefulSet, and that do not run since: to start them as they
+    should be takes nothing away from anybody, however many they are."""
+    if seen.statefulset is None:
+        return []
+    status = seen.statefulset.get("status", {})
+    if status.get("observedGeneration") != seen.statefulset["metadata"].get("generation"):
+        return []
+    return [
+        name
+        for name in seen.expected_pods()
+        if (pod := seen.pods.get(name)) is not None
+        and not ready(pod)
+        and not pod["metadata"].get("deletionTimestamp")
+        and pod["metadata"]["labels"].get("controller-revision-hash") == status.get("updateRevision")
+        and container(pod)["image"] != seen.image
+    ]
 
 
 def rollout(

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import itertools
 import time
@@ -80,7 +81,7 @@ DO: dict[str, t.Callable[[Context, Step], None]] = {
 # The gates before a step, by its verb.
 GATES: dict[str, t.Callable[[Context, Step], list[gates.Gate]]] = {
     "initialize": initialize.before,
-    "reclaim": lambda ctx, _step: gates.common(ctx.seen, ctx.deep(), None),
+    "reclaim": volumes.before,
     "scale_in": members.before,
     "upgrade": rollout.before,
     "reconfigure": rollout.before,
@@ -129,6 +130,7 @@ class Run:
         carry: t.Mapping[str, t.Any] | None = None,
     ) -> None:
         self.carry = carry
+        self.kept = bool((carry or {}).get("locked"))  # whether the slice before kept the lock for this one
         self.client, self.asked, self.state, self.check = client, asked, state, check
         self.who, self.run_id, self.seconds, self.volumes_only, self.sliced = who, run_id, seconds, volumes_only, sliced
         self.started = time.monotonic()
@@ -142,6 +144,22 @@ class Run:
 
     def go(self) -> dict[str, t.Any]:
         """The module's result. ClusterError and KubeError carry what the module fails with."""
+        try:
+            return self.slice()
+        finally:
+            if (
+                self.kept
+            ):  # this slice ended before it came so far as to take the lock again: refused, or nothing left to do
+                with contextlib.suppress(KubeError):
+                    lock.Lock(self.client, Names(self.asked["name"], self.asked["namespace"]), self.holder).release()
+
+    @property
+    def holder(self) -> str:
+        """As the lock knows this run."""
+        return f"{self.who}/{self.run_id}"
+
+    def slice(self) -> dict[str, t.Any]:
+        """One slice of it."""
         ctx = self._context()
         plan = self.plan(ctx)
         if self.check or not plan.steps:
@@ -474,8 +492,9 @@ def usable(namespace: t.Mapping[str, t.Any] | None) -> bool:
 
 def locked(run: Run, ctx: Context, work: t.Callable[[], dict[str, t.Any]]) -> dict[str, t.Any]:
     """C(work) under the cluster's lock. A slice that ends keeps it for the next one; everything else gives it up."""
-    held = lock.Lock(run.client, ctx.names, f"{run.who}/{run.run_id}")
+    held = lock.Lock(run.client, ctx.names, run.holder)
     held.take(lambda: _describe(ctx.seen), ctx.say)
+    run.kept = False
     ctx.lost = lambda: held.lost
     try:
         result = work()
@@ -484,6 +503,7 @@ def locked(run: Run, ctx: Context, work: t.Callable[[], dict[str, t.Any]]) -> di
         raise
     if result["in_progress"] and run.sliced:
         held.hold()
+        result["carry"] = {**result["carry"], "locked": True}
     else:
         held.release()
     return result

@@ -83,7 +83,7 @@ def mend(ctx: Context, step: Step) -> None:
 
 def delete(ctx: Context, step: Step) -> None:
     _verb, kind, name = step.id.split("/")
-    ctx.client.delete(kind, name, ctx.names.namespace)
+    ctx.client.delete(kind, name, ctx.names.namespace, uid=step.facts.get("uid"))
 
 
 def pause(ctx: Context, step: Step) -> None:

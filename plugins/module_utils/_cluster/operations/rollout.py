@@ -111,7 +111,7 @@ def _pullable(ctx: Context, step: Step) -> list[gates.Gate]:
 
 
 def version_path(ctx: Context) -> list[gates.Gate]:
-    """Whether the database may go from every version it runs to the one asked for."""
+    """Whether the database may go from every version it runs to the one asked for. What only the engine can tell does not hold while it is silent."""
     pulled = ctx.seen.journal.pulled
     target = profiles.version_from_image(ctx.spec.image) or (
         profiles.version_of(pulled.get("build")) if pulled.get("image") == ctx.spec.image else None
@@ -128,7 +128,7 @@ def version_path(ctx: Context) -> list[gates.Gate]:
     shown = "→".join(".".join(map(str, version)) if version else "unknown" for version in (source, target))
     judged = [gates.Gate("version_path", shown, path.why, path.allowed, f"{shown}: {path.why}.")]
     for need in path.needs:
-        value = _setting(ctx, need.setting)
+        value = _setting(ctx, need.setting) if ctx.seen.nodes else "unknown, no node answers"
         judged.append(
             gates.Gate(
                 "version_path",
@@ -140,14 +140,16 @@ def version_path(ctx: Context) -> list[gates.Gate]:
         )
     brings = profiles.cluster_version(ctx.profile, target)
     if path.allowed and path.downgrade and brings:
-        active = _setting(ctx, "version")
+        active = _setting(ctx, "version") if ctx.seen.nodes else ""
         judged.append(
             gates.Gate(
                 "version_path",
-                f"cluster version {active}",
+                f"cluster version {active or 'unknown, no node answers'}",
                 f"≤ {brings}",
-                not profiles.older(brings, active),
-                f"The cluster was finalised at {active}; {ctx.spec.image} only reads up to {brings}. Go forward, or export and import.",
+                bool(active) and not profiles.older(brings, active),
+                f"The cluster was finalised at {active}; {ctx.spec.image} only reads up to {brings}. Go forward, or export and import."
+                if active
+                else f"{ctx.spec.image} only reads up to {brings}. Bring back enough nodes for one to answer, then ask again.",
             )
         )
     return judged

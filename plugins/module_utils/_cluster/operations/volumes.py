@@ -81,6 +81,13 @@ def free(ctx: Context, step: Step) -> None:
     ctx.client.patch("PersistentVolume", name, None, {"spec": {"claimRef": {"uid": None, "resourceVersion": None}}})
 
 
+def before(ctx: Context, step: Step) -> list[gates.Gate]:
+    """The gates before the pod on the old claim is ended; one that is down, on its way, or on the new claim loses nothing."""
+    pod, claim = ctx.seen.pods.get(step.pod), ctx.seen.claims.get(ctx.names.claim(step.facts["ordinal"]))
+    renewed = claim is not None and not claim["metadata"].get("deletionTimestamp")
+    return [] if pod is None or not ready(pod) or renewed else gates.common(ctx.seen, ctx.deep(), None)
+
+
 def reclaim(ctx: Context, step: Step) -> None:
     """Bring a deleted claim's volume to its successor: the pod that still holds the old claim ends, then the volume is freed."""
     pod, claim, volume = step.pod, ctx.names.claim(step.facts["ordinal"]), ctx.names.volume(step.facts["ordinal"])

@@ -12,8 +12,9 @@ from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster import
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster import manifests
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.errors import ClusterError
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.lock import DURATION, Lock
+from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.run import Run
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._kube.errors import KubeError
-from ansible_collections.kaiwudb.kubernetes.tests.unit.plugins.module_utils.cluster.factories import NAMES
+from ansible_collections.kaiwudb.kubernetes.tests.unit.plugins.module_utils.cluster.factories import NAMES, REQUIRED
 from ansible_collections.kaiwudb.kubernetes.tests.unit.plugins.module_utils.cluster.fakes import Client, Clock
 
 Make = Callable[[str], Lock]
@@ -71,6 +72,30 @@ def test_the_next_slice_of_the_same_run_holds_it_still(client: Client, make: Mak
     acquired = lease(client)["acquireTime"]
     take(make("ann/1"))
     assert lease(client)["acquireTime"] == acquired, "since when it runs is not told anew"
+
+
+@pytest.mark.parametrize("ends", ["refused", "nothing to do"])
+@pytest.mark.parametrize(("carry", "still"), [({"locked": True}, ""), ({}, "ann/1"), (None, "ann/1")])
+def test_a_slice_that_ends_early_gives_up_what_the_one_before_kept(
+    client: Client, make: Make, ends: str, carry: dict[str, Any] | None, still: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or whoever runs next would wait for a run that is over."""
+    held_by(client, "ann/1")
+    run = Run(client, REQUIRED, who="ann", run_id="1", carry=carry)  # type: ignore[arg-type]
+
+    def slice_of_it() -> dict[str, Any]:
+        if ends == "refused":
+            raise ClusterError("gate nodes_live", "nodes_live")
+        return {}
+
+    monkeypatch.setattr(run, "slice", slice_of_it)
+    if ends == "refused":
+        with pytest.raises(ClusterError):
+            run.go()
+    else:
+        run.go()
+    assert lease(client)["holderIdentity"] == still
+    assert bool(client.sent) is bool(carry), "who holds nothing asks nothing"
 
 
 def test_a_run_that_renews_refuses_another_and_is_named(client: Client, clock: Clock, make: Make) -> None:

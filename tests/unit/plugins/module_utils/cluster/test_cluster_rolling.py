@@ -12,7 +12,7 @@ from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.errors
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.journal import Journal
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.observe import Observed
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.plan import Plan
-from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.rolling import outdated
+from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.rolling import edited_and_down, outdated
 from ansible_collections.kaiwudb.kubernetes.tests.unit.plugins.module_utils.cluster.factories import (
     FAR,
     JOURNAL,
@@ -118,6 +118,39 @@ def test_outdated_reads_pods_not_counters() -> None:
         f"node {number}: new template" for number in (3, 2, 1)
     ]
     assert outdated(spec(), observed()) == []
+
+
+# ---- pods whose image somebody edited
+
+
+def edited(ordinal: int, *, image: str = "nowhere/kwdb:3.2.1", **how: Any) -> Any:
+    return pod(ordinal, image=image, **{"ready": False, **how})
+
+
+def test_pods_that_are_down_since_they_were_edited_are_made_anew_at_once() -> None:
+    """Two of three: nobody answers, so no gate could ever hold again."""
+    found = plan(silent(live(pods=[pod(0), edited(1), edited(2)])))
+    assert ids(found) == ["delete/Pod/kw-1", "delete/Pod/kw-2", "settle"]
+    assert found.steps[0].facts == {"uid": "pod-1"} and found.steps[2].title == "until kw-1, kw-2 serve again"
+
+
+@pytest.mark.parametrize(
+    ("case", "other"),
+    [
+        ("it serves, so the gates come first", edited(1, ready=True)),
+        ("it ends already", edited(1, deleting=True)),
+        ("it is of another template", edited(1, revision="r0")),
+    ],
+)
+def test_an_edited_pod_is_not_made_anew_without_the_gates_when(case: str, other: Any) -> None:
+    assert ids(plan(live(pods=[pod(0), other, pod(2)]))) == ["prepull", "upgrade/kw-1"], case
+    assert edited_and_down(live(pods=[pod(0), other, pod(2)])) == [], case
+
+
+def test_what_the_controller_has_not_seen_yet_makes_no_pod_an_edited_one() -> None:
+    unseen = statefulset(spec(image=NEW), seen=False)
+    assert edited_and_down(live(sts=unseen, pods=[pod(0), pod(1), pod(2, ready=False)])) == []
+    assert edited_and_down(observed()) == []
 
 
 # ---- the new image runs once on every node before the first restart
