@@ -57,8 +57,15 @@ def present(spec: Spec, seen: Observed, profile: Profile, *, kube_nodes: t.Seque
     again = _interrupted(spec, seen)
     if (not seen.initialized and not spec.single_node) or again == "initialize":
         steps.append(Step("initialize", f"once, at {seen.names.pod(0)}", "initialize"))
-    elif seen.statefulset is not None and not seen.journal.initialized:
-        steps.append(Step("remember", "write down the id of a cluster that was initialised before", "initialize"))
+    elif not seen.journal.initialized:
+        what = (
+            "of a cluster that was initialised before"
+            if seen.initialized
+            else "of the single node, which needs no init"
+        )
+        steps.append(Step("remember", f"wait until it serves, and write down the id {what}", "initialize"))
+    elif seen.statefulset is None:
+        steps.append(Step("settle", "wait until every pod is ready and live"))
     if seen.statefulset is not None:
         steps += volumes.reclaim(spec, seen)
         steps += _leaving(spec, seen, changes)

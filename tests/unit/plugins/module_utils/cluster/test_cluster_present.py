@@ -85,7 +85,9 @@ def test_dynamic_storage_makes_no_volumes() -> None:
 
 
 def test_a_single_node_initialises_itself() -> None:
-    assert ids(plan_of(spec(single_node=True), observed())) == [*OBJECTS, "volume/kw-0", "create/StatefulSet/kw"]
+    assert ids(plan_of(spec(single_node=True), observed())) == [
+        *OBJECTS, "volume/kw-0", "create/StatefulSet/kw", "remember",
+    ]  # fmt: skip
 
 
 def test_volumes_only() -> None:
@@ -109,7 +111,7 @@ def test_a_kept_volume_is_freed_for_its_new_claim() -> None:
 
 def test_an_old_cluster_on_its_volumes_is_remembered_not_initialised() -> None:
     stamped = [volume(number, **{"kaiwudb.kubernetes/cluster-id": "id"}) for number in range(3)]
-    assert ids(plan_of(spec(), observed(*stamped))) == [*OBJECTS, "create/StatefulSet/kw"]
+    assert ids(plan_of(spec(), observed(*stamped))) == [*OBJECTS, "create/StatefulSet/kw", "remember"]
     started = live(journal=FRESH, pods=[pod(number) for number in range(3)])
     assert ids(plan(started)) == ["remember"]
 
@@ -569,7 +571,7 @@ def orphans(replicas: int = 4, **options: Any) -> Any:
 
 def test_pods_that_lost_their_statefulset_are_taken_over() -> None:
     found = plan(orphans(cache="1GiB"))
-    assert ids(found) == ["create/StatefulSet/kw"]
+    assert ids(found) == ["create/StatefulSet/kw", "settle"]
     assert found.steps[0].title == f"4 pods of {OLD}, pods that run are taken over"
     assert found.changes == {"StatefulSet/kw spec.replicas": (None, 4), "StatefulSet/kw image": (None, OLD)}
     assert spec_over(orphans(cache="1GiB")).cache == "1GiB", "with the options that the journal kept"
@@ -583,7 +585,7 @@ def test_pods_are_never_dropped_by_making_the_statefulset_smaller() -> None:
         "StatefulSet kw is gone, but pods up to kw-3 run; one of 3 replicas would end the others without moving their data. "
         "Nothing was changed. Set replicas to 4, and scale in afterwards."
     )
-    assert ids(plan(orphans(), replicas=5))[-1] == "create/StatefulSet/kw", "a bigger one ends nobody"
+    assert ids(plan(orphans(), replicas=5))[-2:] == ["create/StatefulSet/kw", "settle"], "a bigger one ends nobody"
     gap = orphans(4)
     del gap.objects["Pod"]["kw-1"]
     with pytest.raises(ClusterError, match=r"pods up to kw-3 run.* Set replicas to 4"):
