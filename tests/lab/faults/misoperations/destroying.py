@@ -69,6 +69,7 @@ def ids(stage: Stage) -> set[str]:
 @misoperation(
     "stopped: timeout; nobody initialised; one cluster; 3 nodes of 3.2.1",
     "refused: never_initialised; nobody initialised; one cluster; 3 nodes of 3.2.1",
+    "refused: image_pull; nobody initialised; one cluster; 3 nodes of 3.2.1",
     shape=THREE,
     disturbs=True,
 )
