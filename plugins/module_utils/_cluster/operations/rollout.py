@@ -83,8 +83,11 @@ def prepull(ctx: Context, step: Step) -> None:
 def before(ctx: Context, step: Step) -> list[gates.Gate]:
     """The gates before this pod is restarted.
 
-    Restarting a pod that is down takes nothing away from anybody: its own failure must not block its repair.
+    Restarting a pod that is down takes nothing away from anybody: its own failure must not block its repair. And one that was
+    restarted in an earlier slice is only waited for: that the engine does not count it as live yet is no reason to refuse.
     """
+    if _new(ctx, step.pod) and not _needs_template(ctx, step):
+        return []
     if step.pod not in ctx.seen.pods or not ready(ctx.seen.pods[step.pod]):
         return [*version_path(ctx), *_pullable(ctx, step)]
     found = [*gates.common(ctx.seen, ctx.deep(), None), gates.claims_kept(ctx.seen)]
