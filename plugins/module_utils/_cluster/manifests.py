@@ -297,10 +297,11 @@ def volume(spec: Spec, ordinal: int, node: str, cluster_id: str | None = None, h
 
 # What a preparing pod may do to the one directory it is told. Arguments, never text put into the script: $1 directory, $2 suffix.
 SCRIPTS = {
-    # Someone's data is never taken for a fresh directory: say what lies there and fail.
-    "make": 'mkdir -p -- "$1" && if [ -n "$(ls -A -- "$1")" ]; then echo "not empty:"; ls -la -- "$1"; exit 3; fi',
+    # Someone's data is never taken for a fresh directory: say what lies there and fail. (lost+found comes with a file system.)
+    "make": 'mkdir -p -- "$1" && if [ -n "$(ls -A -- "$1" | grep -vx lost+found)" ]; then echo "not empty:"; ls -la -- "$1"; exit 3; fi',
     "archive": 'if [ -e "$1" ]; then mv -- "$1" "$1.$2"; fi',
-    "wipe": 'rm -rf -- "$1"',
+    # A disk's own mount point stays, empty; rm complains of it.
+    "wipe": 'rm -rf -- "$1" 2>/dev/null; if [ -n "$(ls -A -- "$1" 2>/dev/null)" ]; then echo "not wiped:"; ls -la -- "$1"; exit 4; fi',
 }
 
 

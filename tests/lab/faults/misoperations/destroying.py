@@ -179,7 +179,7 @@ def _full_disks_away(place: Place) -> None:
 
 
 @misoperation("refused: space; 4 nodes of 3.2.1; done; 3 nodes of 3.2.1", disturbs=False,
-              shape=Shape(4, {"local_pv_prepare": "none", "volumes": "delete"}, rate=15, prepare=_little_disks, undo=_full_disks_away))  # fmt: skip
+              shape=Shape(4, {"local_pv_prepare": "none", "volumes": "wipe"}, rate=15, prepare=_little_disks, undo=_full_disks_away))  # fmt: skip
 def too_little_room(stage: Stage) -> None:
     """The disks of the nodes that stay are nearly full; ask for three. Then make room and ask again."""
     filler = {}

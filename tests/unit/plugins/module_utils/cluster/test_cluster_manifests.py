@@ -402,8 +402,8 @@ def test_the_pod_that_runs_another_binary() -> None:
     assert made["spec"]["containers"][0]["command"] == ["/opt/kw", "version"] and "imagePullSecrets" not in made["spec"]
 
 
-def _script(action: str, directory: Path, suffix: str = "s") -> subprocess.CompletedProcess[str]:
-    command = ["/bin/sh", "-c", manifests.SCRIPTS[action], "sh", str(directory), suffix]
+def _script(action: str, directory: Path, suffix: str = "s", before: str = "") -> subprocess.CompletedProcess[str]:
+    command = ["/bin/sh", "-c", before + manifests.SCRIPTS[action], "sh", str(directory), suffix]
     return subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
 
 
@@ -420,6 +420,21 @@ def test_scripts_do_what_they_say(tmp_path: Path) -> None:
     assert not directory.exists() and (tmp_path / f"{directory.name}.s" / ".store").read_text() == "data"
     assert _script("wipe", tmp_path / f"{directory.name}.s").returncode == 0
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_mount_point_of_a_disk_is_fresh_when_empty_and_stays_when_wiped(tmp_path: Path) -> None:
+    (tmp_path / "lost+found").mkdir()
+    assert _script("make", tmp_path).returncode == 0, "as mkfs leaves it"
+    (tmp_path / ".store").write_text("data")
+    assert _script("make", tmp_path).returncode == 3
+    mounted = 'rm() { find "$3" -mindepth 1 -delete; return 1; }; '  # as rm does where the directory itself is busy
+    assert _script("wipe", tmp_path, before=mounted).returncode == 0 and list(tmp_path.iterdir()) == []
+
+
+def test_wiped_is_proven(tmp_path: Path) -> None:
+    (tmp_path / ".store").write_text("data")
+    left = _script("wipe", tmp_path, before="rm() { return 1; }; ")
+    assert left.returncode == 4 and left.stdout.startswith("not wiped:") and ".store" in left.stdout
 
 
 def test_journal_and_lease() -> None:
