@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) 2026, kaiwudb.kubernetes contributors
+"""What steps do to a cluster in memory: whom they leave alone, what they refuse, what they remember."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any, ClassVar
+
+import pytest
+from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster import context, manifests, verdict
+from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.context import Context
+from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.errors import ClusterError
+from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.observe import Deep, Observed
+from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.operations import helpers
+from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._engine.profiles import PROFILES
+from ansible_collections.kaiwudb.kubernetes.tests.unit.plugins.module_utils.cluster.factories import (
+    NAMES,
+    live,
+    pod,
+    spec,
+    spec_over,
+)
+from ansible_collections.kaiwudb.kubernetes.tests.unit.plugins.module_utils.cluster.fakes import Client, Clock
+
+
+class World(Client):
+    """A server that also deletes, and patches annotations and the StatefulSet's size."""
+
+    counts: ClassVar[dict[str, int]] = {}
+
+    def delete(self, kind: str, name: str, namespace: str | None = None, **_how: Any) -> bool:
+        self._sent("delete", kind, name)
+        return self.objects.pop((kind, name), None) is not None
+
+    def patch(self, kind: str, name: str, namespace: str | None, body: Any, **_how: Any) -> dict[str, Any]:
+        if isinstance(body, dict) and "metadata" in body and "resourceVersion" in body["metadata"]:
+            return super().patch(kind, name, namespace, body)
+        self._sent("patch", kind, name)
+        item = self.objects[kind, name]
+        if isinstance(body, list):
+            item["spec"]["replicas"] = body[-1]["value"]
+        else:
+            notes = item["metadata"].setdefault("annotations", {})
+            notes.update(body["metadata"]["annotations"])
+        return self.put(item)
+
+    def deleted(self) -> list[str]:
+        return [f"{kind}/{name}" for verb, kind, name in self.sent if verb == "delete"]
+
+
+class Told(Context):
+    """Its engine is what the test says: rows and deep view."""
+
+    known: Deep | None = None
+    rows: Any = None
+
+    def look(self) -> Observed:
+        self.look_at_objects()
+        return self.ask_engine()
+
+    def ask_engine(self) -> Observed:
+        self.look_at_pods()
+        self.seen = replace(self.seen, nodes=self.rows)
+        return self.seen
+
+    def deep(self) -> Deep | None:
+        return self.known
+
+
+def ground(seen: Observed, clock: Clock, *more: Any, **asked: Any) -> tuple[Told, World]:
+    """The cluster of this snapshot on a server. more: further objects there."""
+    client = World(clock, {"kind": "Namespace", "metadata": {"name": "db"}})
+    for kinds in seen.objects.values():
+        for item in kinds.values():
+            client.put(dict(item))
+    if seen.journal.data() != type(seen.journal)().data():
+        client.put(manifests.configmap(NAMES, seen.journal.data()))
+    for item in more:
+        client.put(item)
+    wanted = spec_over(seen, **asked) if seen.remembered else spec(**asked)
+    ctx = Told(client, wanted, PROFILES["kwdb"], "ann", run_id="r1")  # type: ignore[arg-type]
+    ctx.seen, ctx.rows = seen, seen.nodes
+    return ctx, client
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    made = Clock()
+    monkeypatch.setattr(context, "time", made)
+    return made
+
+
+# ---- short-lived pods
+
+
+def called(name: str, **labels: str) -> dict[str, Any]:
+    """A pod of that name with the labels of one of ours but for these."""
+    made = pod(0)
+    made["metadata"] = {
+        "name": name,
+        "namespace": "db",
+        "uid": "old",
+        "labels": {**NAMES.labels, "app.kubernetes.io/component": "volume", **labels},
+    }
+    made["spec"]["containers"][0]["command"] = ["/bin/sh"]
+    return made
+
+
+def prepare(ctx: Context, done: Callable[[], None] = lambda: None) -> None:
+    wanted = {"kw-volume-0": manifests.preparer(ctx.spec, 0, "w1", "/var/lib/kaiwudb/db.kw-0", "make")}
+    helpers.run(ctx, wanted, lambda *_pod: verdict.DONE, "volume/kw-0", done)
+
+
+OTHERS: Sequence[dict[str, str]] = [
+    {"app.kubernetes.io/instance": "kw-volume", "app.kubernetes.io/component": "database"},
+    {"app.kubernetes.io/instance": "kw-volume"},
+    {"app.kubernetes.io/component": "database"},
+    {"app.kubernetes.io/managed-by": "Helm"},
+]
+
+
+@pytest.mark.parametrize("labels", OTHERS)
+def test_a_pod_of_another_cluster_whose_name_a_helper_needs_stays(clock: Clock, labels: dict[str, str]) -> None:
+    """Cluster kw-volume has its first database pod where kw has the pod that prepares its first volume."""
+    ctx, client = ground(live(), clock, called("kw-volume-0", **labels))
+    with pytest.raises(ClusterError) as error:
+        prepare(ctx)
+    assert (error.value.reason, error.value.facts["resumable"]) == ("foreign_object", False)
+    assert client.deleted() == []
+
+
+@pytest.mark.parametrize("labels", OTHERS)
+def test_nor_is_it_cleaned_up(clock: Clock, labels: dict[str, str]) -> None:
+    ctx, client = ground(live(), clock)
+    prepare(ctx, lambda: client.put(called("kw-volume-0", **labels)) and None)
+    assert client.deleted() == []
+
+
+def test_a_helper_that_a_killed_run_left_goes_first_and_the_new_one_at_the_end(clock: Clock) -> None:
+    ctx, client = ground(live(), clock, called("kw-volume-0"))
+    prepare(ctx)
+    assert client.deleted() == ["Pod/kw-volume-0"] * 2 and ("create", "Pod", "kw-volume-0") in client.sent
