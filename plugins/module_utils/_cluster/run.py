@@ -231,7 +231,9 @@ class Run:
                     "Nothing was changed. Make it, or set volumes to delete to drop the API objects only.",
                     "namespace_missing",
                 )
-            if plan.steps and seen.statefulset is not None:
+            # Pods that lost their StatefulSet serve on; those of a removal that was interrupted were judged when it began.
+            orphans = seen.pods and seen.journal.operation.get("name") != "remove"
+            if plan.steps and (seen.statefulset is not None or orphans):
                 judged = [gates.confirmed(spec.name, spec.confirm), remove.protected(ctx)]
                 plan = replace(plan, gates=tuple(judged))
                 ctx.prove(judged, plan.steps[0])

@@ -14,9 +14,13 @@ from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.contex
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.errors import ClusterError
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.observe import Deep, Observed
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.operations import helpers
+from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.plan import Plan
+from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.run import Run
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._engine.profiles import PROFILES
 from ansible_collections.kaiwudb.kubernetes.tests.unit.plugins.module_utils.cluster.factories import (
     NAMES,
+    deep,
+    during,
     live,
     pod,
     spec,
@@ -142,3 +146,34 @@ def test_a_helper_that_a_killed_run_left_goes_first_and_the_new_one_at_the_end(c
     ctx, client = ground(live(), clock, called("kw-volume-0"))
     prepare(ctx)
     assert client.deleted() == ["Pod/kw-volume-0"] * 2 and ("create", "Pod", "kw-volume-0") in client.sent
+
+
+# ---- what may be removed
+
+
+def removal(clock: Clock, seen: Observed, **asked: Any) -> Plan:
+    ctx, client = ground(seen, clock, operations=["remove"], **asked)
+    ctx.known = deep()
+    return Run(client, {"name": "kw", "namespace": "db"}, state="absent").plan(ctx, look=False)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("asked", "reason"),
+    [({}, "confirmed"), ({"confirm": "kw"}, "protected"), ({"confirm": "kw", "deletion_protection": False}, "")],
+)
+@pytest.mark.parametrize("without", [[], ["StatefulSet/kw"]])
+def test_pods_that_lost_their_statefulset_are_protected_as_ever(
+    clock: Clock, asked: dict[str, Any], reason: str, without: list[str]
+) -> None:
+    if not reason:
+        assert removal(clock, live(without=without), **asked).steps
+        return
+    with pytest.raises(ClusterError) as error:
+        removal(clock, live(without=without), **asked)
+    assert error.value.reason == reason
+
+
+def test_a_removal_that_was_interrupted_goes_on_without_being_judged_again(clock: Clock) -> None:
+    """Its StatefulSet is gone, its pods are ending, and nobody can tell any more what it holds."""
+    seen = live(without=["StatefulSet/kw"], journal=during("remove", options={"security": "insecure"}))
+    assert removal(clock, seen, confirm="kw").steps
