@@ -266,7 +266,7 @@ def look_at_objects(client: Client, names: Names, *, sql_port: int = 26257, volu
 
 def _labelled(pod: Object, names: Names) -> bool:
     labels = pod["metadata"].get("labels") or {}
-    return all(labels.get(key) == value for key, value in names.pod_selector.items())
+    return all(labels.get(key) == value for key, value in {**names.labels, **names.pod_selector}.items())
 
 
 def _namespace(client: Client, names: Names) -> Object | None:

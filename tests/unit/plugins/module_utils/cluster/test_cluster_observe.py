@@ -306,7 +306,13 @@ def listed(*items: dict[str, Any]) -> tuple[Client, Any]:
 
 
 @pytest.mark.parametrize(
-    "lost", ["app.kubernetes.io/name", "app.kubernetes.io/instance", "app.kubernetes.io/component"]
+    "lost",
+    [
+        "app.kubernetes.io/name",
+        "app.kubernetes.io/instance",
+        "app.kubernetes.io/component",
+        "app.kubernetes.io/managed-by",
+    ],
 )
 def test_a_pod_whose_labels_were_edited_is_found_by_its_name(lost: str) -> None:
     edited = pod(1)

@@ -13,10 +13,11 @@ from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster import
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.context import Context
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.errors import ClusterError
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.observe import Deep, Observed
-from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.operations import helpers
-from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.plan import Plan
+from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.operations import helpers, remove
+from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.plan import Plan, Step
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.run import Run
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._engine.profiles import PROFILES
+from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._kube.errors import KubeError
 from ansible_collections.kaiwudb.kubernetes.tests.unit.plugins.module_utils.cluster.factories import (
     NAMES,
     deep,
@@ -177,3 +178,48 @@ def test_a_removal_that_was_interrupted_goes_on_without_being_judged_again(clock
     """Its StatefulSet is gone, its pods are ending, and nobody can tell any more what it holds."""
     seen = live(without=["StatefulSet/kw"], journal=during("remove", options={"security": "insecure"}))
     assert removal(clock, seen, confirm="kw").steps
+
+
+def labelled(kind: str, name: str, **labels: str) -> dict[str, Any]:
+    return {"kind": kind, "metadata": {"name": name, "namespace": "db", "labels": labels}, "spec": {}}
+
+
+@pytest.mark.parametrize("kind", ["Deployment", "Job", "CronJob", "ConfigMap"])
+def test_a_namespace_with_other_peoples_work_is_kept(clock: Clock, kind: str) -> None:
+    """A Deployment scaled to 0 and a CronJob between its hours have no pod that would show."""
+    ctx, client = ground(live(), clock, labelled(kind, "reports"))
+    remove.namespace(ctx, Step("remove/namespace", ""))
+    assert client.deleted() == [] and ctx.lines == [f"namespace db kept: it holds {kind} reports"]
+
+
+def test_a_namespace_whose_contents_may_not_be_seen_is_kept(clock: Clock) -> None:
+    ctx, client = ground(live(), clock)
+    for kind in ("Deployment", "CronJob"):
+        client.fail["list", kind] = KubeError(403, "Forbidden", "no")
+    remove.namespace(ctx, Step("remove/namespace", ""))
+    assert client.deleted() == []
+    assert ctx.lines == ["namespace db kept: whether it holds any Deployment or CronJob may not be seen"]
+    client.fail["list", "Deployment"] = KubeError(500, "InternalError", "no")
+    with pytest.raises(KubeError):
+        remove.namespace(ctx, Step("remove/namespace", ""))
+
+
+def test_an_empty_namespace_goes(clock: Clock) -> None:
+    ctx, client = ground(live(), clock)
+    remove.namespace(ctx, Step("remove/namespace", ""))
+    assert client.deleted() == ["Namespace/db"]
+
+
+def test_a_removal_ends_only_pods_of_its_own(clock: Clock) -> None:
+    """Labels that somebody else's pods happen to share are not enough."""
+    helm = {"app.kubernetes.io/managed-by": "Helm"}
+    ctx, client = ground(
+        live(),
+        clock,
+        called("theirs-0", **helm),
+        called("theirs-1", **helm, **{"app.kubernetes.io/component": "database"}),
+        called("kw-pull-0"),
+    )
+    remove._end_pods(ctx)
+    remove._end_helpers(ctx)
+    assert client.deleted() == ["Pod/kw-0", "Pod/kw-1", "Pod/kw-2", "Pod/kw-pull-0"]
