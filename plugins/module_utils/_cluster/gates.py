@@ -185,8 +185,11 @@ def _underreplicated(found: t.Sequence[_ranges.Range]) -> Gate:
     )
 
 
-def common(seen: Observed, deep: Deep | None, subject: int | None) -> list[Gate]:
-    """The gates of every disruptive step. subject: node id the step is about, which may itself be leaving or restarting."""
+def common(seen: Observed, deep: Deep | None, subject: int | None, pod: str = "") -> list[Gate]:
+    """The gates of every disruptive step.
+
+    subject, pod: node id and pod the step is about: the one may itself be leaving or restarting, the other missing.
+    """
     if seen.nodes is None or deep is None:
         why = seen.engine_silence or "its SQL does not answer"
         return [
@@ -203,7 +206,7 @@ def common(seen: Observed, deep: Deep | None, subject: int | None) -> list[Gate]
     moving = [node for node in members if node.is_decommissioning or node.is_draining]
     whole = deep.wholeness(seen)
     blocking = [job for job in deep.jobs if job.kind in BLOCKING_JOBS]
-    pods_missing = [pod for pod in seen.expected_pods() if pod not in seen.pods]
+    pods_missing = [name for name in seen.expected_pods() if name not in seen.pods and name != pod]
     return [
         Gate("engine_answers", "yes", "yes", True),
         Gate(
@@ -402,7 +405,7 @@ def scale_in(seen: Observed, deep: Deep | None, node_id: int | None, pod: str) -
 
     A half-done rollout stands in the way of a node that runs, not of a dead one: that may be what the rollout waits for.
     """
-    gates = common(seen, deep, node_id)
+    gates = common(seen, deep, node_id, pod)
     if deep is None or seen.nodes is None:
         return gates
     subject = next((node for node in seen.nodes if node.id == node_id), None)

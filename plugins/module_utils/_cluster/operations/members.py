@@ -11,6 +11,7 @@ from dataclasses import replace
 from .. import gates, observe, verdict
 from ..context import POLL, utc
 from ..errors import ClusterError
+from ..names import STORE
 from ..progress import Falling, about
 from ..ranges import by_table, stall_seconds
 from . import create, volumes
@@ -92,13 +93,7 @@ def scale_in(ctx: Context, step: Step) -> None:
     if ctx.seen.replicas > ordinal:
         node = ctx.seen.node_of(pod)
         if node is None and ctx.seen.initialized:
-            raise ClusterError(
-                f"no node has the address of {pod} ({ctx.names.address(ordinal, ctx.spec.sql_port)}); whose replicas would move is not "
-                "known. Nothing was changed. Wait until it has joined.",
-                "node_unknown",
-                step=step.id,
-                node=pod,
-            )
+            _prove_never_joined(ctx, step)
         if node is not None:
             node_id = node.id
             decommission(ctx, step, node_id)
@@ -114,6 +109,31 @@ def scale_in(ctx: Context, step: Step) -> None:
         ctx.prove_in_time(lambda: gates.common(ctx.ask_engine(), ctx.deep(), None), step)
     ctx.wait(lambda: _gone(ctx, pod), step.id, poll=5.0)
     ctx.say(f"pod {pod} gone   {volumes.retire(ctx, ordinal, step.id)}")
+
+
+def _prove_never_joined(ctx: Context, step: Step) -> None:
+    """A pod that never came so far as to have a store (unschedulable, crashing) may go as it is; ClusterError (node_unknown) for any other.
+
+    Claims and volumes are stamped with the node whose store lies there once it has joined.
+    """
+    pod, ordinal = step.pod, step.facts["ordinal"]
+
+    def unborn() -> bool:
+        places = (ctx.seen.claims.get(ctx.names.claim(ordinal)), ctx.seen.volumes.get(ctx.names.volume(ordinal)))
+        stamped = any(STORE in (place["metadata"].get("annotations") or {}) for place in places if place)
+        there = ctx.seen.pods.get(pod)
+        return not stamped and ctx.seen.node_of(pod) is None and not (there and observe.ready(there))
+
+    if unborn():
+        ctx.prove_in_time(lambda: gates.common(ctx.ask_engine(), ctx.deep(), None, pod), step)
+    if not unborn():  # or it has joined meanwhile
+        raise ClusterError(
+            f"no node has the address of {pod} ({ctx.names.address(ordinal, ctx.spec.sql_port)}); whose replicas would move is not "
+            "known. Nothing was changed. Wait until it has joined.",
+            "node_unknown",
+            step=step.id,
+            node=pod,
+        )
 
 
 def _gone(ctx: Context, pod: str) -> verdict.Verdict:

@@ -13,19 +13,23 @@ from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster import
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.context import Context
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.errors import ClusterError
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.observe import Deep, Observed
-from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.operations import helpers, remove
+from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.operations import helpers, members, remove
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.plan import Plan, Step
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.run import Run
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._engine.profiles import PROFILES
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._kube.errors import KubeError
 from ansible_collections.kaiwudb.kubernetes.tests.unit.plugins.module_utils.cluster.factories import (
     NAMES,
+    claim,
     deep,
     during,
     live,
     pod,
+    row,
     spec,
     spec_over,
+    store,
+    volume,
 )
 from ansible_collections.kaiwudb.kubernetes.tests.unit.plugins.module_utils.cluster.fakes import Client, Clock
 
@@ -223,3 +227,68 @@ def test_a_removal_ends_only_pods_of_its_own(clock: Clock) -> None:
     remove._end_pods(ctx)
     remove._end_helpers(ctx)
     assert client.deleted() == ["Pod/kw-0", "Pod/kw-1", "Pod/kw-2", "Pod/kw-pull-0"]
+
+
+# ---- nodes that leave
+
+STORE = {"kaiwudb.kubernetes/store": "node 4"}
+DELETE = {"volumes": "delete"}
+
+
+def leaving(clock: Clock, seen: Observed, ordinal: int = 3, **asked: Any) -> tuple[Told, World]:
+    """The step that takes the highest pod away, up to its end or its refusal."""
+    ctx, client = ground(seen, clock, **{**DELETE, **asked})
+    ctx.known = deep(whole_for=20, apart=15, stores=[store(number) for number in range(1, 5)])
+
+    def follow() -> None:
+        """The controller ends the pod it has no use for any more."""
+        if client.objects["StatefulSet", "kw"]["spec"]["replicas"] <= ordinal:
+            client.objects.pop(("Pod", f"kw-{ordinal}"), None)
+
+    client.on_watch = follow
+    step = Step(f"scale_in/kw-{ordinal}", "", "scale_in", pod=f"kw-{ordinal}", facts={"ordinal": ordinal})
+    members.scale_in(ctx, step)
+    return ctx, client
+
+
+THREE = [row(number + 1, number) for number in range(3)]
+NEVER = pod(3, ready=False, unschedulable="0/4 nodes are available")
+
+
+@pytest.mark.parametrize("pods", [[NEVER], [pod(3, ready=False, waiting=("CrashLoopBackOff", ""))], []])
+def test_a_pod_that_never_joined_may_go_again(clock: Clock, pods: list[Any]) -> None:
+    """Else a scale out that cannot succeed could not be undone either."""
+    _ctx, client = leaving(clock, live(4, pods=[pod(0), pod(1), pod(2), *pods], nodes=THREE))
+    assert client.objects["StatefulSet", "kw"]["spec"]["replicas"] == 3
+    assert {"PersistentVolumeClaim/datadir-kw-3", "PersistentVolume/db.kw-3"} <= set(client.deleted())
+
+
+@pytest.mark.parametrize(
+    ("last", "extra"), [(NEVER, [claim(3, **STORE)]), (NEVER, [volume(3, uid="claim-3", **STORE)]), (pod(3), [])]
+)
+def test_a_pod_that_has_a_store_or_serves_does_not_go_unknown(clock: Clock, last: Any, extra: list[Any]) -> None:
+    seen = live(4, pods=[pod(0), pod(1), pod(2), last], nodes=THREE, extra=extra)
+    with pytest.raises(ClusterError) as error:
+        leaving(clock, seen)
+    assert error.value.reason == "node_unknown"
+
+
+def test_a_pod_that_joins_while_the_gates_are_judged_does_not_go_unknown(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def joined(ctx: Told) -> Observed:
+        ctx.rows = [*THREE, row(4, 3)]
+        return look(ctx)
+
+    look = Told.ask_engine
+    monkeypatch.setattr(Told, "ask_engine", joined)
+    with pytest.raises(ClusterError) as error:
+        leaving(clock, live(4, pods=[pod(0), pod(1), pod(2), NEVER], nodes=THREE))
+    assert error.value.reason == "node_unknown"
+
+
+def test_what_never_joined_goes_behind_the_gates_of_the_others(clock: Clock) -> None:
+    dead = [row(1, 0), row(2, 1, is_live=False), row(3, 2)]
+    with pytest.raises(ClusterError) as error:
+        leaving(clock, live(4, pods=[pod(0), pod(1), pod(2), NEVER], nodes=dead))
+    assert error.value.reason == "nodes_live"
