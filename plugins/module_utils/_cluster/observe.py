@@ -216,10 +216,12 @@ class Observed:
     def members(self) -> list[NodeRow]:
         """Rows that are nodes. One that is decommissioning and has no pod is history, not a node.
 
-        Its own figures do not matter: gossip about it is frozen at its end, and for some seconds it still counts as live.
+        Nor is one that is dead and whose pod does not serve: on a dead Kubernetes node a pod is Terminating for ever. Of one without a pod
+        not even its own figures matter: gossip about it is frozen at its end, and for some seconds it still counts as live.
         What it may still hold shows in the ranges, where it is not among the live ones.
         """
-        owned = [self.node_of(pod) for pod in self.pods]
+        there = [(self.node_of(name), ready(pod)) for name, pod in self.pods.items()]
+        owned = [row for row, serves in there if row and (serves or row.is_live)]
         return [row for row in self.nodes or () if not row.is_decommissioning or row in owned]
 
     def live(self) -> list[NodeRow]:

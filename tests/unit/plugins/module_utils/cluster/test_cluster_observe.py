@@ -80,6 +80,23 @@ def test_history_is_no_member_but_a_dead_or_leaving_node_is() -> None:
     assert [item.id for item in stray.members()] == [1, 2, 3, 9], "a node outside is one all the same"
 
 
+@pytest.mark.parametrize(
+    ("last", "live_still", "member"),
+    [
+        (pod(3, ready=False, deleting=True), False, False),
+        (pod(3, ready=False), False, False),
+        (pod(3), False, True),  # Kubernetes has not noticed, or the engine not yet
+        (pod(3, ready=False, deleting=True), True, True),  # it still leaves
+    ],
+)
+def test_a_decommissioned_node_that_died_is_history_though_its_pod_lies_about(
+    last: Any, live_still: bool, member: bool
+) -> None:
+    rows = [row(1, 0), row(2, 1), row(3, 2), row(4, 3, is_decommissioning=True, is_live=live_still)]
+    seen = live(4, pods=[pod(0), pod(1), pod(2), last], nodes=rows)
+    assert (4 in [item.id for item in seen.members()]) is member
+
+
 def test_wholeness_counts_live_members_and_those_that_stay() -> None:
     rows = [row(1, 0), row(2, 1), row(3, 2), row(4, 3, is_decommissioning=True)]
     on_the_leaving = [Range(1, "a.b", frozenset({1, 2, 4}), 3)]
