@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import typing as t
 from dataclasses import dataclass, replace
+from datetime import datetime, timezone
 
 Object = t.Mapping[str, t.Any]
 
@@ -121,6 +122,31 @@ def ready(pod: Object | None, name: str, revision: str | None = None) -> Verdict
     if _condition(pod, "Ready").get("status") != "True":
         return Verdict(False, f"pod {name} runs but is not ready", pod=name)
     return DONE
+
+
+# Seconds past its time before a pod that is ending counts as overdue: the API server's clock and this one may differ, a kubelet takes a moment.
+OVERDUE = 30.0
+
+
+def overdue(pods: t.Iterable[Object], now: float) -> str:
+    """Which pod should be gone by now, and what to do; empty without one. now: seconds since the epoch.
+
+    Only its kubelet says that a pod has ended, and on a machine that is off nobody does. deletionTimestamp is the time by which the pod
+    should be gone (https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/object-meta/).
+    """
+    for pod in pods:
+        due = pod["metadata"].get("deletionTimestamp")
+        if not due:
+            continue
+        moment = datetime.strptime(due, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=timezone.utc)
+        if now - moment.timestamp() > OVERDUE:
+            meta = pod["metadata"]
+            return (
+                f"pod {meta['name']} should be gone since {due}, and Kubernetes node {pod['spec'].get('nodeName')} does not say that it is: bring the "
+                f"node back, or take the pod away with kubectl -n {meta.get('namespace')} delete pod --force {meta['name']} once the machine is "
+                "certainly off"
+            )
+    return ""
 
 
 def _ended(pod: Object, name: str) -> tuple[Verdict | None, Object]:

@@ -137,7 +137,10 @@ def _prove_never_joined(ctx: Context, step: Step) -> None:
 
 
 def _gone(ctx: Context, pod: str) -> verdict.Verdict:
-    return verdict.Verdict(False, f"pod {pod} is draining", pod=pod) if pod in ctx.look_at_pods() else verdict.DONE
+    there = ctx.look_at_pods().get(pod)
+    if there is None:
+        return verdict.DONE
+    return verdict.Verdict(False, verdict.overdue([there], time.time()) or f"pod {pod} is draining", pod=pod)
 
 
 def decommission(ctx: Context, step: Step, node_id: int) -> None:

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import time
 import typing as t
 
 from ..._kube.errors import KubeError
@@ -81,13 +82,14 @@ def pods(ctx: Context, step: Step) -> None:
     _end_pods(ctx)
     if not _keeps_claims(ctx):
         _all(ctx, "PersistentVolumeClaim")  # they go when their pods are gone
-    ctx.wait(
-        lambda: (
-            verdict.Verdict(False, f"{len(left)} pods are ending") if (left := ctx.look_at_pods()) else verdict.DONE
-        ),
-        step.id,
-        poll=5.0,
-    )
+
+    def gone() -> verdict.Verdict:
+        left = ctx.look_at_pods()
+        if not left:
+            return verdict.DONE
+        return verdict.Verdict(False, verdict.overdue(left.values(), time.time()) or f"{len(left)} pods are ending")
+
+    ctx.wait(gone, step.id, poll=5.0)
     ctx.say("pods gone")
 
 

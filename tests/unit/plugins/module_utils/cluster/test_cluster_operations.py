@@ -292,3 +292,24 @@ def test_what_never_joined_goes_behind_the_gates_of_the_others(clock: Clock) -> 
     with pytest.raises(ClusterError) as error:
         leaving(clock, live(4, pods=[pod(0), pod(1), pod(2), NEVER], nodes=dead))
     assert error.value.reason == "nodes_live"
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_whoever_waits_for_a_pod_to_end_says_what_holds_it(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch, late: bool
+) -> None:
+    """On a machine that is off a pod is Terminating for ever, and nobody but a person may say so."""
+    for module in (members, remove):
+        monkeypatch.setattr(module, "time", clock)
+    ctx, client = ground(live(4, pods=[pod(3, ready=False, deleting=True)]), clock)
+    clock.now += 2e8 if late else 0  # far behind the pod's deletionTimestamp
+    found = members._gone(ctx, "kw-3")
+    assert ("Kubernetes node w4" in found.why) is late and not found.done
+    monkeypatch.setattr(remove, "_end_pods", lambda _ctx: None)
+    monkeypatch.setattr(ctx, "wait", lambda judge, *_rest, **_how: said.append(judge()))
+    said: list[verdict.Verdict] = []
+    remove.pods(ctx, Step("remove/pods", ""))
+    assert ("Kubernetes node w4" in said[0].why) is late and not said[0].done
+    client.objects.pop(("Pod", "kw-3"))
+    remove.pods(ctx, Step("remove/pods", ""))
+    assert members._gone(ctx, "kw-3").done and said[1].done
