@@ -16,6 +16,7 @@ from .run import Run, locked
 
 if t.TYPE_CHECKING:
     from .._engine.parse import NodeRow
+    from .journal import Journal
 
 Work = t.Callable[[Context, Step], None]
 
@@ -104,11 +105,11 @@ class NodeRun(Run):
             )
             return Plan(
                 f"{ctx.spec.name}: node {row.id} stays",
-                tuple(steps) or self._close(ctx, row),
+                tuple(steps) or self._close(ctx, row, pod),
                 changes={f"node/{row.id}": ("decommissioning", "active")} if steps else {},
             )
         if row.is_decommissioning and not row.gossiped_replicas and not self._holds(ctx, row):
-            return Plan(f"{ctx.spec.name}: node {row.id} holds nothing", self._close(ctx, row))
+            return Plan(f"{ctx.spec.name}: node {row.id} holds nothing", self._close(ctx, row, pod))
         step = Step(
             f"decommission/{row.id}",
             f"its replicas move away; pod {pod or 'none'}",
@@ -128,11 +129,20 @@ class NodeRun(Run):
             gates=tuple(found),
         )
 
-    def _close(self, ctx: Context, row: NodeRow) -> tuple[Step, ...]:
-        """What is left of a run that was killed right after its work was complete."""
+    def _close(self, ctx: Context, row: NodeRow, pod: str) -> tuple[Step, ...]:
+        """What is left of a run that was killed right after its work was complete, or of an order to leave that is called off."""
         known = ctx.seen.journal.operation
-        mine = known.get("name") in NODE_OPERATIONS and known.get("node") == row.id
-        return (Step("close", f"{known['name']} of an earlier run is complete"),) if mine else ()
+        if known.get("name") in NODE_OPERATIONS and known.get("node") == row.id:
+            return (Step("close", f"{known['name']} of an earlier run is complete", pod=pod),)
+        called_off = self.wanted == "active" and pod in ctx.seen.journal.leaving_pods
+        return (Step("close", f"{pod} was to leave and stays", pod=pod),) if called_off else ()
+
+    def _closed(self, ctx: Context, step: Step) -> Journal:
+        """The journal at the end. A node that was put back is wanted: the scale in that had sent it away does not go on."""
+        journal = ctx.seen.journal
+        if journal.operation.get("name") in NODE_OPERATIONS:
+            journal = journal.end(utc(), "done")
+        return journal.stays(step.pod) if self.wanted == "active" else journal
 
     def _holds(self, ctx: Context, row: NodeRow) -> bool:
         """Whether any range still has a replica there; the gossiped number may be old."""
@@ -142,7 +152,7 @@ class NodeRun(Run):
     def _act(self, ctx: Context, plan: Plan, row: NodeRow) -> dict[str, t.Any]:
         step = plan.steps[0]
         if step.id == "close":
-            ctx.write_journal(ctx.seen.journal.end(utc(), "done"))
+            ctx.write_journal(self._closed(ctx, step))
             self.done.append(step.id)
             return self._answer(ctx, plan, row)
         ctx.write_journal(
@@ -160,7 +170,7 @@ class NodeRun(Run):
         finished = self._try(ctx, step, plan, act)
         if finished:
             self.done.append(step.id)
-            ctx.write_journal(ctx.seen.journal.end(utc(), "done"))
+            ctx.write_journal(self._closed(ctx, step))
             ctx.ask_engine()
         return self._answer(ctx, plan, row, finished=finished)
 

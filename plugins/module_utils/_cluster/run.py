@@ -381,7 +381,8 @@ class Run:
             (DO.get(step.id) or DO[_verb(step)])(ctx, step)
         self.done += [item.id for item in batch]
         if _verb(step) in ("scale_in", "recommission"):
-            ctx.write_journal(ctx.seen.journal.left(step.pod))
+            journal = ctx.seen.journal
+            ctx.write_journal(journal.left(step.pod) if _verb(step) == "scale_in" else journal.stays(step.pod))
         seconds = round(max(0.0, time.time() - began), 1)
         self.times += [{"step": item.id, "at": utc(began), "seconds": seconds} for item in batch]
         if _verb(step) in LOOK_AFTER:

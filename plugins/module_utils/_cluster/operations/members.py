@@ -210,7 +210,7 @@ def _stalled(ctx: Context, step: Step, node_id: int, left: int, limit: float) ->
     back = ctx.spec.on_failure == "rollback"
     if back:
         ctx.engine.recommission([node_id])
-        ctx.write_journal(ctx.seen.journal.left(step.pod).end(utc(), "undone"))
+        ctx.write_journal(ctx.seen.journal.stays(step.pod).end(utc(), "undone"))
         ctx.say(f"node {node_id} is active again: it had stalled")
     what_now = (
         "It was put back and takes replicas again. Mend what blocks, then ask again."

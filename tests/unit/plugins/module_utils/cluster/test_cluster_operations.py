@@ -6,12 +6,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import pytest
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster import context, manifests, verdict
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.context import Context
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.errors import ClusterError
+from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.journal import Journal
+from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.node_run import NodeRun
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.observe import Deep, Observed
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.operations import helpers, members, remove
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.plan import Plan, Step
@@ -23,7 +26,9 @@ from ansible_collections.kaiwudb.kubernetes.tests.unit.plugins.module_utils.clus
     claim,
     deep,
     during,
+    ids,
     live,
+    plan,
     pod,
     row,
     spec,
@@ -313,3 +318,61 @@ def test_whoever_waits_for_a_pod_to_end_says_what_holds_it(
     client.objects.pop(("Pod", "kw-3"))
     remove.pods(ctx, Step("remove/pods", ""))
     assert members._gone(ctx, "kw-3").done and said[1].done
+
+
+# ---- nodes that come back
+
+FIVE_TO_THREE = replace(during("scale_in", "scale_in/kw-4"), leaving={"pods": ["kw-3", "kw-4"], "replicas": 3})
+
+
+class Engine:
+    """Counts down, or does not; and takes nodes back."""
+
+    def __init__(self, left: int = 7) -> None:
+        self.left, self.back = left, list[int]()
+
+    def decommission(self, _ids: list[int], **_how: Any) -> Any:
+        return SimpleNamespace(replicas=self.left, done=False)
+
+    def recommission(self, ids: list[int]) -> None:
+        self.back += ids
+
+
+def node_run(client: World, node: str, state: str) -> NodeRun:
+    return NodeRun(client, {"name": "kw", "namespace": "db"}, node=node, state=state, run_id="r1", who="ann")
+
+
+def five(marked: bool = True) -> Observed:
+    rows = [row(number + 1, number) for number in range(4)]
+    return live(5, nodes=[*rows, row(5, 4, is_decommissioning=marked)], journal=FIVE_TO_THREE)
+
+
+@pytest.mark.parametrize(("marked", "step"), [(True, "recommission/5"), (False, "close")])
+def test_a_node_that_is_put_back_is_not_sent_away_again_by_the_next_run(clock: Clock, marked: bool, step: str) -> None:
+    """Also when the run that put it back was killed before it could write so."""
+    ctx, client = ground(five(marked), clock)
+    ctx.engine = Engine()  # type: ignore[assignment]
+    doer = node_run(client, "kw-4", "active")
+    found = ctx.seen.node_of("kw-4")
+    assert found is not None
+    planned = doer._plan_for(ctx, found)
+    assert ids(planned) == [step]
+    doer._act(ctx, planned, found)
+    assert ctx.seen.journal.leaving == {}
+    after = replace(live(5), journal=Journal.read(client.objects["ConfigMap", "kw-journal"]))
+    assert not [step for step in ids(plan(after)) if step.startswith("scale_in")]
+
+
+def test_a_node_that_stays_settled_needs_nothing_written(clock: Clock) -> None:
+    ctx, client = ground(live(), clock)
+    found = ctx.seen.node_of("kw-2")
+    assert found is not None and node_run(client, "kw-2", "active")._plan_for(ctx, found).steps == ()
+
+
+def test_a_stalled_scale_in_that_is_put_back_is_over(clock: Clock) -> None:
+    ctx, client = ground(five(), clock, on_failure="rollback")
+    ctx.engine, ctx.known = Engine(), deep()  # type: ignore[assignment]
+    error = members._stalled(ctx, Step("scale_in/kw-4", "", pod="kw-4"), 5, 7, 60.0)
+    assert error.facts["undone"] and ctx.engine.back == [5] and ctx.seen.journal.leaving == {}
+    after = replace(live(5), journal=Journal.read(client.objects["ConfigMap", "kw-journal"]))
+    assert ids(plan(after)) == []
