@@ -37,12 +37,17 @@ def _close(ctx: Context, step: Step) -> None:
 
 
 def _ordered(ctx: Context) -> Journal:
-    """The journal with only those pods still leaving that are there and are not wanted to stay."""
-    journal = ctx.seen.journal
+    """The journal with only those pods still leaving that are there, unless they are wanted and known to stay.
+
+    One that is wanted and still marked, or of which a silent engine tells nothing, is put back by a later run: this one's size is remembered.
+    """
+    journal, expected = ctx.seen.journal, ctx.seen.expected_pods()
     for pod in journal.leaving_pods:
-        if pod in ctx.seen.expected_pods()[: ctx.spec.replicas] or pod not in ctx.seen.expected_pods():
+        node = ctx.seen.node_of(pod)
+        stays = pod in expected[: ctx.spec.replicas] and node is not None and not node.is_decommissioning
+        if stays or pod not in expected:
             journal = journal.left(pod)
-    return journal
+    return replace(journal, leaving={**journal.leaving, "replicas": ctx.spec.replicas}) if journal.leaving else journal
 
 
 DO: dict[str, t.Callable[[Context, Step], None]] = {

@@ -18,7 +18,7 @@ from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.node_r
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.observe import Deep, Observed
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.operations import helpers, members, remove
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.plan import Plan, Step
-from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.run import Run
+from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.run import Run, _close
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._engine.profiles import PROFILES
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._kube.errors import KubeError
 from ansible_collections.kaiwudb.kubernetes.tests.unit.plugins.module_utils.cluster.factories import (
@@ -31,6 +31,7 @@ from ansible_collections.kaiwudb.kubernetes.tests.unit.plugins.module_utils.clus
     plan,
     pod,
     row,
+    silent,
     spec,
     spec_over,
     store,
@@ -376,3 +377,34 @@ def test_a_stalled_scale_in_that_is_put_back_is_over(clock: Clock) -> None:
     assert error.facts["undone"] and ctx.engine.back == [5] and ctx.seen.journal.leaving == {}
     after = replace(live(5), journal=Journal.read(client.objects["ConfigMap", "kw-journal"]))
     assert ids(plan(after)) == []
+
+
+FOUR_TO_THREE = replace(during("scale_in", "scale_in/kw-3"), leaving={"pods": ["kw-3"], "replicas": 3})
+
+
+def called_off(clock: Clock, seen: Observed) -> tuple[Journal, World]:
+    """What the journal says after a run that asked for four again in the middle of 4 → 3."""
+    ctx, client = ground(seen, clock, replicas=4)
+    _close(ctx, Step("close", ""))
+    return Journal.read(client.objects["ConfigMap", "kw-journal"]), client
+
+
+@pytest.mark.parametrize(
+    "seen",
+    [
+        silent(live(4, journal=FOUR_TO_THREE)),
+        live(4, journal=FOUR_TO_THREE, nodes=[*THREE, row(4, 3, is_decommissioning=True)]),
+        live(4, journal=FOUR_TO_THREE, nodes=THREE),
+    ],
+)
+def test_one_wanted_again_is_put_back_as_soon_as_the_engine_answers(clock: Clock, seen: Observed) -> None:
+    """Forgotten while the engine is silent, it would stay marked for ever; and a plain run goes on with the last wish, not the first."""
+    known, _client = called_off(clock, seen)
+    assert known.leaving == {"pods": ["kw-3"], "replicas": 4} and known.operation == {}
+    answering = live(4, journal=known, nodes=[*THREE, row(4, 3, is_decommissioning=True)])
+    assert ids(plan(answering)) == ["recommission/kw-3"]
+
+
+@pytest.mark.parametrize("seen", [live(4, journal=FOUR_TO_THREE), live(3, journal=FOUR_TO_THREE)])
+def test_one_that_is_known_to_stay_or_gone_is_forgotten(clock: Clock, seen: Observed) -> None:
+    assert called_off(clock, seen)[0].leaving == {}
