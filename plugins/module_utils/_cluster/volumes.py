@@ -84,6 +84,7 @@ def needed(
 
 def _old_claims(spec: Spec, seen: Observed) -> list[Step]:
     """Claims of a storage class that were kept when their node left, and that pods to come would take as they are."""
+    operation = "create" if seen.statefulset is None else "scale_out"
     steps = []
     for ordinal in ordinals_to_add(spec, seen):
         pod, claim = seen.names.pod(ordinal), seen.claims.get(seen.names.claim(ordinal))
@@ -101,7 +102,7 @@ def _old_claims(spec: Spec, seen: Observed) -> list[Step]:
             Step(
                 f"drop/{pod}",
                 f"claim {claim['metadata']['name']} with the store of a node that left",
-                "scale_out",
+                operation,
                 facts={"ordinal": ordinal},
             )
         )

@@ -16,12 +16,18 @@ from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.errors
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.journal import Journal
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.node_run import NodeRun
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.observe import Deep, Observed
-from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.operations import helpers, members, remove
+from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.operations import (
+    helpers,
+    initialize,
+    members,
+    remove,
+)
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.plan import Plan, Step
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.run import Run, _close
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._engine.profiles import PROFILES
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._kube.errors import KubeError
 from ansible_collections.kaiwudb.kubernetes.tests.unit.plugins.module_utils.cluster.factories import (
+    ID,
     NAMES,
     claim,
     deep,
@@ -335,6 +341,9 @@ class Engine:
     def decommission(self, _ids: list[int], **_how: Any) -> Any:
         return SimpleNamespace(replicas=self.left, done=False)
 
+    def cluster_id(self, _pod: str) -> str:
+        return ID
+
     def recommission(self, ids: list[int]) -> None:
         self.back += ids
 
@@ -408,3 +417,26 @@ def test_one_wanted_again_is_put_back_as_soon_as_the_engine_answers(clock: Clock
 @pytest.mark.parametrize("seen", [live(4, journal=FOUR_TO_THREE), live(3, journal=FOUR_TO_THREE)])
 def test_one_that_is_known_to_stay_or_gone_is_forgotten(clock: Clock, seen: Observed) -> None:
     assert called_off(clock, seen)[0].leaving == {}
+
+
+# ---- a cluster on stores that were there before
+
+
+@pytest.mark.parametrize("ordered", [False, True])
+def test_a_store_whose_node_had_left_is_not_written_down_as_healthy(clock: Clock, ordered: bool) -> None:
+    """Its pod is Ready and its node live, but decommissioned; unless it is leaving by our own order."""
+    known = Journal(leaving={"pods": ["kw-3"], "replicas": 3} if ordered else {})
+    ctx, client = ground(live(4, journal=known, nodes=[*THREE, row(4, 3, is_decommissioning=True)]), clock)
+    ctx.engine = Engine()  # type: ignore[assignment]
+    if ordered:
+        initialize.remember(ctx, Step("remember", ""))
+        assert ctx.seen.journal.initialized and ctx.seen.journal.cluster_id == ID
+        return
+    with pytest.raises(ClusterError) as error:
+        initialize.remember(ctx, Step("remember", ""))
+    assert (error.value.reason, error.value.facts["node"], error.value.facts["resumable"]) == (
+        "store_retired",
+        "kw-3",
+        False,
+    )
+    assert not [sent for sent in client.sent if sent[0] in ("apply", "patch")]

@@ -302,6 +302,14 @@ def test_a_retired_claim_of_a_storage_class_never_comes_back_by_accident() -> No
 # ---- shrinking
 
 
+def test_a_retired_claim_goes_before_a_cluster_is_made_on_it() -> None:
+    """With the permissions of the role statefulset, too: else its pod would come up with a store that left."""
+    seen = observed(*[claim(ordinal) for ordinal in range(3)], claim(3, **RETIRED))
+    wanted = spec(storage="dynamic", replicas=4, operations=["create", "reconfigure"], volumes="delete")
+    made = plan_of(wanted, seen)
+    assert ids(made).index("drop/kw-3") < ids(made).index("create/StatefulSet/kw") and "drop/kw-3" not in left(made)
+
+
 def test_scale_in_from_the_highest_ordinal_one_by_one() -> None:
     found = plan(live(5), replicas=3)
     assert ids(found) == ["scale_in/kw-4", "scale_in/kw-3"]
