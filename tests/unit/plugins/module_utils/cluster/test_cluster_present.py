@@ -13,6 +13,7 @@ from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.journa
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.plan import Step
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.present import settled
 from ansible_collections.kaiwudb.kubernetes.tests.unit.plugins.module_utils.cluster.factories import (
+    ID,
     JOURNAL,
     LABELS,
     NEW,
@@ -583,6 +584,23 @@ def test_pods_that_lost_their_statefulset_are_taken_over() -> None:
     assert found.steps[0].title == f"4 pods of {OLD}, pods that run are taken over"
     assert found.changes == {"StatefulSet/kw spec.replicas": (None, 4), "StatefulSet/kw image": (None, OLD)}
     assert spec_over(orphans(cache="1GiB")).cache == "1GiB", "with the options that the journal kept"
+
+
+STAMP = {"kaiwudb.kubernetes/cluster-id": ID}
+
+
+@pytest.mark.parametrize(
+    ("make", "storage"),
+    [(lambda number, **notes: volume(number, uid=f"c{number}", **notes), "local"), (claim, "dynamic")],
+)
+def test_stores_that_are_kept_are_never_left_out_by_making_the_statefulset_smaller(make: Any, storage: str) -> None:
+    kept = [make(number, **STAMP) for number in range(5)]
+    with pytest.raises(ClusterError, match=r"-4 is kept .* Set replicas to 5, and scale in afterwards") as error:
+        plan_of(spec(storage=storage), observed(*kept))
+    assert (error.value.reason, error.value.facts["resumable"]) == ("orphaned_volumes", False)
+    assert "create/StatefulSet/kw" in ids(plan_of(spec(storage=storage, replicas=5), observed(*kept)))
+    others = [make(3, **STAMP, **RETIRED), make(4)]  # one left the cluster, one never belonged to it
+    assert "create/StatefulSet/kw" in ids(plan_of(spec(storage=storage), observed(*kept[:3], *others)))
 
 
 def test_pods_are_never_dropped_by_making_the_statefulset_smaller() -> None:
