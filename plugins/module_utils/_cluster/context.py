@@ -327,7 +327,7 @@ class Context:
 
         def judge() -> verdict.Verdict:
             judged = _gates.judge(found(), self.spec.waive)
-            self.prove([gate for gate in judged if gate.name not in _gates.PASSING], step, changed=changed)
+            self.prove([gate for gate in judged if not gate.mends], step, changed=changed)
             refusing = _gates.failed(judged)
             return (
                 verdict.Verdict(False, f"gate {refusing[0].name}: {refusing[0].sentence}") if refusing else verdict.DONE

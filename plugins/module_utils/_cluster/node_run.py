@@ -121,7 +121,7 @@ class NodeRun(Run):
         )
         found = gates.judge(members.before(ctx, step), ctx.spec.waive)
         if not row.is_decommissioning:
-            ctx.prove([gate for gate in found if gate.name not in gates.PASSING], step)
+            ctx.prove([gate for gate in found if not gate.mends], step)
         return Plan(
             f"{ctx.spec.name}: decommission node {row.id} ({row.address})",
             (step,),

@@ -69,13 +69,18 @@ class Deep:
         live = {node.id for node in members if (node.is_live and node.is_available) or node.id == also}
         return _ranges.wholeness(self.ranges, live, len([node for node in members if not node.is_decommissioning]))
 
-    def room_without(self, node_id: int | None) -> tuple[int, int] | None:
-        """Bytes that would move and bytes the others can take; None while the stores have not reported yet."""
-        others = [store for store in self.stores if store.node != node_id]
-        if node_id is None or not others or any(not store.capacity for store in others):
+    def room_without(self, seen: Observed, node_id: int) -> tuple[int, int] | None:
+        """Bytes that would move and bytes the live nodes that stay can take; None while a store of one of them has not reported yet.
+
+        Stores of nodes that left or died are still listed, with room that nobody can use.
+        """
+        staying = {node.id for node in seen.live()} - {node_id}
+        asked = staying | {node.id for node in seen.nodes or () if node.id == node_id and node.is_live}
+        reported = {store.node for store in self.stores} - {store.node for store in self.stores if not store.capacity}
+        if not staying or not asked <= reported:
             return None
         moved = sum(store.used for store in self.stores if store.node == node_id)
-        return moved, int(sum(store.available for store in others) * FREE_SHARE)
+        return moved, int(sum(store.available for store in self.stores if store.node in staying) * FREE_SHARE)
 
 
 @dataclass(frozen=True)
