@@ -41,6 +41,21 @@ class NodeRun(Run):
 
     def slice(self) -> dict[str, t.Any]:
         ctx = self._context()
+        row, plan = self._judged(ctx)
+        if self.check or not plan.steps:
+            return self._answer(ctx, plan, row)
+        rights.refuse_missing(self.client, plan, ctx.spec.namespace)
+
+        def work() -> dict[str, t.Any]:
+            """Another run may have ended just before this one got the lock: what it left is looked at, and its journal written on."""
+            ctx.look()
+            row, plan = self._judged(ctx)
+            return self._act(ctx, plan, row) if plan.steps else self._answer(ctx, plan, row)
+
+        return locked(self, ctx, work)
+
+    def _judged(self, ctx: Context) -> tuple[NodeRow, Plan]:
+        """The row that is meant and what is to do with it, from what was just seen; ClusterError when nothing may be done."""
         if ctx.seen.statefulset is None:
             raise ClusterError(
                 f"there is no cluster {ctx.spec.name} in namespace {ctx.spec.namespace}.", "no_cluster", resumable=False
@@ -55,10 +70,7 @@ class NodeRun(Run):
                 step=plan.steps[0].id,
                 resumable=False,
             )
-        if self.check or not plan.steps:
-            return self._answer(ctx, plan, row)
-        rights.refuse_missing(self.client, plan, ctx.spec.namespace)
-        return locked(self, ctx, lambda: self._act(ctx, plan, row))
+        return row, plan
 
     def _find(self, ctx: Context) -> NodeRow:
         """The one row meant; ClusterError when there is none or nobody answers."""

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import pytest
-from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster import context, manifests, verdict
+from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster import context, lock, manifests, verdict
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.context import Context
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.errors import ClusterError
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.journal import Journal
@@ -28,6 +28,7 @@ from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._engine.profile
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._kube.errors import KubeError
 from ansible_collections.kaiwudb.kubernetes.tests.unit.plugins.module_utils.cluster.factories import (
     ID,
+    JOURNAL,
     NAMES,
     claim,
     deep,
@@ -40,6 +41,7 @@ from ansible_collections.kaiwudb.kubernetes.tests.unit.plugins.module_utils.clus
     silent,
     spec,
     spec_over,
+    statefulset,
     store,
     volume,
 )
@@ -440,3 +442,54 @@ def test_a_store_whose_node_had_left_is_not_written_down_as_healthy(clock: Clock
         False,
     )
     assert not [sent for sent in client.sent if sent[0] in ("apply", "patch")]
+
+
+# ---- one node, under the lock
+
+
+def meanwhile(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch, seen: Observed, rows: Any, *more: Any
+) -> tuple[World, Callable[[str, str], Any]]:
+    """A run on one node that looks at C(seen), and finds C(more) and these rows once it has the lock."""
+    ctx, client = ground(seen, clock)
+    ctx.engine, ctx.known = Engine(left=0), deep()  # type: ignore[assignment]
+    monkeypatch.setattr(lock, "time", clock)
+
+    def take(self: lock.Lock, *_rest: Any) -> None:
+        ctx.rows = rows
+        for item in more:
+            client.put(item)
+
+    monkeypatch.setattr(lock.Lock, "take", take)
+    monkeypatch.setattr(NodeRun, "_context", lambda _self: ctx)
+    return client, lambda node, state: node_run(client, node, state).slice()
+
+
+def test_what_another_run_wrote_before_the_lock_is_not_undone(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    newer = replace(JOURNAL, unfinalized={"version": "20.1-3", "image": "x", "since": "10:00", "who": "bob"})
+    marked = [*THREE, row(4, 3, is_decommissioning=True)]
+    kept = manifests.configmap(NAMES, newer.data())
+    client, run = meanwhile(clock, monkeypatch, live(4, nodes=marked), marked, kept)
+    assert run("kw-3", "active")["steps"] == ["recommission/4"]
+    assert Journal.read(client.objects["ConfigMap", "kw-journal"]).unfinalized == newer.unfinalized
+
+
+def test_what_another_run_has_done_before_the_lock_is_not_done_again(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    marked = [*THREE, row(4, 3, is_decommissioning=True)]
+    client, run = meanwhile(clock, monkeypatch, live(4, nodes=marked), [*THREE, row(4, 3)])
+    found = run("kw-3", "active")
+    assert found["steps"] == [] and not found["changed"]
+    assert not [sent for sent in client.sent if sent[0] in ("apply", "patch", "create")]
+
+
+def test_a_cluster_that_was_paused_before_the_lock_is_left_alone(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    marked = [*THREE, row(4, 3, is_decommissioning=True)]
+    paused = statefulset(spec(replicas=4))
+    paused["metadata"]["annotations"]["kaiwudb.kubernetes/paused"] = "by bob"
+    client, run = meanwhile(clock, monkeypatch, live(4, nodes=marked), marked, paused)
+    with pytest.raises(ClusterError) as error:
+        run("kw-3", "active")
+    assert error.value.reason == "paused"
+    assert not [sent for sent in client.sent if sent[0] in ("apply", "patch", "create")]
