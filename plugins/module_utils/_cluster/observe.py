@@ -7,6 +7,7 @@ Light (one LIST a kind by label, one C(node status)) is enough for a settled clu
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import typing as t
@@ -302,10 +303,16 @@ def ask_engine(engine: Engine, seen: Observed) -> Observed:
     try:
         rows = tuple(engine.node_status(decommission=True, pods=serving))
         found = replace(seen, nodes=rows, engine_silence="")
-        shared = [pod for pod in serving if len(found.rows_of(pod)) > 1]
-        return replace(found, ids={pod: engine.node_id(pod) for pod in shared})
     except EngineError as error:
         return replace(seen, nodes=None, engine_silence=str(error))
+    ids = {}
+    for pod in serving:
+        if len(found.rows_of(pod)) > 1:
+            with contextlib.suppress(
+                EngineError
+            ):  # then only this pod's own word is missing, and the live row or the newest counts
+                ids[pod] = engine.node_id(pod)
+    return replace(found, ids=ids)
 
 
 _WANTED = re.compile(r"num_replicas = (\d+)")

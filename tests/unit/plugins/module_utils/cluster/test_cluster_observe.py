@@ -405,6 +405,20 @@ def test_a_shared_address_is_settled_by_the_pod_itself() -> None:
     assert chosen is not None and chosen.id == 4
 
 
+def test_one_pod_that_does_not_tell_its_id_loses_nobody_elses_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    def told(_self: Any, name: str) -> int:
+        if name == "kw-2":
+            raise EngineError("hung", "did not answer", name, "sql")
+        return 2
+
+    monkeypatch.setattr(Engine, "node_id", told)
+    rows = [row(1, 0), row(2, 1), row(8, 1), row(4, 2, is_live=False), row(9, 2)]
+    found = ask_engine(Engine(rows), live())  # type: ignore[arg-type]
+    assert found.nodes == tuple(rows) and found.ids == {"kw-1": 2} and found.engine_silence == ""
+    chosen = found.node_of("kw-2")
+    assert chosen is not None and chosen.id == 9, "the live one"
+
+
 ZONES = [
     {"target": "x", "range_name": name, "database_name": database, "table_name": table, "raw_config_sql": f"ALTER …\n\tnum_replicas = {count},\n\tx = 1"}
     for name, database, table, count in (
