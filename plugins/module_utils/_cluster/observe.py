@@ -252,8 +252,14 @@ def ready(pod: Object) -> bool:
     )
 
 
-def look_at_objects(client: Client, names: Names, *, sql_port: int = 26257, volumes: bool = True) -> Observed:
-    """The API server's half of the light snapshot: one read a kind. KubeError when it refuses or does not answer."""
+def look_at_objects(client: Client, names: Names, *, sql_port: int = 26257, volumes: bool | None = True) -> Observed:
+    """The API server's half of the light snapshot: one read a kind. KubeError when it refuses or does not answer.
+
+    volumes: whether PersistentVolumes are looked at. They are cluster-scoped: an account of one namespace may not list them, and where a
+    storage class provisions it need not. None: where there is no cluster either, none of them is an answer too.
+    """
+    from .._kube.errors import KubeError
+
     namespace = _namespace(client, names)
     objects: dict[str, dict[str, Object]] = {kind: {} for kind in (*KINDS, "PersistentVolume")}
     if namespace is not None:
@@ -262,13 +268,25 @@ def look_at_objects(client: Client, names: Names, *, sql_port: int = 26257, volu
                 client.list(kind, names.namespace, labels=names.pod_selector if kind == "Pod" else names.selector)[0],
                 names,
             )
-    if volumes:
-        objects["PersistentVolume"] = _by_name(client.list("PersistentVolume", labels=names.volume_selector)[0], names)
+    denied: KubeError | None = None
+    if volumes is not False:
+        try:
+            found = client.list("PersistentVolume", labels=names.volume_selector)[0]
+            objects["PersistentVolume"] = _by_name(found, names)
+        except KubeError as error:
+            if error.status != 403:
+                raise
+            denied = error
     journal = Journal.read(objects["ConfigMap"].get(names.journal))
     seen = Observed(names, namespace, objects, journal, sql_port)
+    known = seen.remembered or seen.removed_options
+    if denied and (known.get("storage", "local") if known else "local" if volumes else "") == "local":
+        raise denied
     # A pod whose labels were edited is in no list, yet its name is taken: nobody can make another one.
-    found = {name: client.get("Pod", name, names.namespace) for name in seen.expected_pods() if name not in seen.pods}
-    strays = {name: pod for name, pod in found.items() if pod is not None and not _labelled(pod, names)}
+    unlisted = {
+        name: client.get("Pod", name, names.namespace) for name in seen.expected_pods() if name not in seen.pods
+    }
+    strays = {name: pod for name, pod in unlisted.items() if pod is not None and not _labelled(pod, names)}
     return replace(seen, strays=strays)
 
 

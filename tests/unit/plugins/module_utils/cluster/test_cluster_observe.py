@@ -11,6 +11,7 @@ import pytest
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster import status
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.context import Context
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.journal import Journal
+from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.manifests import configmap
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.observe import (
     Job,
     Store,
@@ -356,6 +357,53 @@ def test_a_namespace_that_is_missing_or_may_not_be_seen() -> None:
     client.fail["get", "Namespace"] = KubeError(500, "InternalError", "no")
     with pytest.raises(KubeError):
         look_at_objects(client, NAMES)  # type: ignore[arg-type]
+
+
+NOT_ALLOWED = KubeError(403, "Forbidden", "cannot list persistentvolumes at the cluster scope")
+
+
+@pytest.mark.parametrize(
+    ("storage", "volumes", "raises"),
+    [
+        ("dynamic", True, False),
+        ("dynamic", None, False),
+        ("local", True, True),
+        ("local", None, True),
+        (None, True, True),  # local is the default of a cluster that is made
+        (None, None, False),  # a status of nothing needs no right
+    ],
+)
+def test_an_account_of_one_namespace_need_not_see_volumes_but_local_ones(
+    storage: str | None, volumes: bool | None, raises: bool
+) -> None:
+    client = Client(Clock())
+    client.put({"kind": "Namespace", "metadata": {"name": "db"}})
+    if storage:
+        client.put(statefulset(spec(storage=storage)))
+    client.fail["list", "PersistentVolume"] = NOT_ALLOWED
+    if raises:
+        with pytest.raises(KubeError, match="cannot list persistentvolumes"):
+            look_at_objects(client, NAMES, volumes=volumes)  # type: ignore[arg-type]
+    else:
+        assert look_at_objects(client, NAMES, volumes=volumes).volumes == {}  # type: ignore[arg-type]
+
+
+def test_a_removal_that_was_interrupted_still_knows_that_it_needs_no_volumes() -> None:
+    client = Client(Clock())
+    client.put({"kind": "Namespace", "metadata": {"name": "db"}})
+    removing = replace(JOURNAL, operation={"name": "remove", "options": {"storage": "dynamic"}})
+    client.put(configmap(NAMES, removing.data()))
+    client.fail["list", "PersistentVolume"] = NOT_ALLOWED
+    assert look_at_objects(client, NAMES).volumes == {}  # type: ignore[arg-type]
+    client.fail["list", "PersistentVolume"] = KubeError(500, "InternalError", "no")
+    with pytest.raises(KubeError):
+        look_at_objects(client, NAMES)  # type: ignore[arg-type]
+
+
+def test_a_status_of_nothing_is_an_answer_for_an_account_of_one_namespace() -> None:
+    client = Client(Clock())
+    client.fail["list", "PersistentVolume"] = NOT_ALLOWED
+    assert status.info(client, {"name": "kw", "namespace": "db"}, "ann")["exists"] is False  # type: ignore[arg-type]
 
 
 class Engine:
