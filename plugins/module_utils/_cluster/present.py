@@ -31,6 +31,9 @@ def present(spec: Spec, seen: Observed, profile: Profile, *, kube_nodes: t.Seque
     if fixed:
         raise fixed
     steps = [*_returning(spec, seen), *_objects(spec, seen, profile, changes)]
+    steps += (
+        volumes.reclaim(spec, seen) if seen.statefulset is not None else []
+    )  # all that comes later may wait for these pods
     mended = len(steps)
     steps += volumes.needed(spec, seen, kube_nodes, changes)
     held: list[Step] = []
@@ -67,7 +70,6 @@ def present(spec: Spec, seen: Observed, profile: Profile, *, kube_nodes: t.Seque
     elif seen.statefulset is None:
         steps.append(Step("settle", "wait until every pod is ready and live"))
     if seen.statefulset is not None:
-        steps += volumes.reclaim(spec, seen)
         steps += _leaving(spec, seen, changes)
         if not fresh:
             rollout, held = rolling.rollout(spec, seen, profile, changes)
@@ -101,6 +103,8 @@ def present(spec: Spec, seen: Observed, profile: Profile, *, kube_nodes: t.Seque
     steps, later = _paused(spec, seen, steps, changes)
     plan = Plan("", tuple(steps), (*later, *held), changes=changes, held=bool(held) and not later)
     plan = permitted(plan, spec)
+    if not plan.steps and not later and seen.initialized and not seen.paused and not settled(spec, seen):
+        plan = replace(plan, steps=(Step("settle", "wait until every pod is ready and live"),))
     return replace(plan, headline=_headline(spec, seen, plan.steps, held if plan.held else ()))
 
 
