@@ -85,7 +85,7 @@ def present(spec: Spec, seen: Observed, profile: Profile, *, kube_nodes: t.Seque
                 Step(
                     again,
                     "was interrupted: see that it is complete",
-                    "reconfigure" if verb == "reclaim" else verb,
+                    str(seen.journal.operation["name"]) if verb in ("reclaim", "revert") else verb,
                     pod="" if verb == "create" else rest,
                     facts={} if verb == "create" else {"ordinal": ordinal_of(rest)},
                 ),
@@ -170,6 +170,7 @@ def _interrupted(spec: Spec, seen: Observed) -> str:
         "scale_in": ordinal >= seen.replicas,
         "upgrade": same_template,
         "reconfigure": same_template,
+        "revert": same_template,
     }
     return step if leads_on.get(verb) else ""
 
