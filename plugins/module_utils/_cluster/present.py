@@ -90,8 +90,7 @@ def present(spec: Spec, seen: Observed, profile: Profile, *, kube_nodes: t.Seque
                     facts={} if verb == "create" else {"ordinal": ordinal_of(rest)},
                 ),
             )
-        if not steps and not settled(spec, seen):
-            steps.append(Step("settle", "wait until every pod is ready and live"))
+        steps += _settling(spec, seen, steps)
         under_way = str(seen.journal.operation.get("name") or "")
         called_off = [pod for pod in seen.journal.leaving_pods if pod in seen.expected_pods()[: spec.replicas]]
         over = under_way and under_way not in NODE_OPERATIONS
@@ -103,8 +102,8 @@ def present(spec: Spec, seen: Observed, profile: Profile, *, kube_nodes: t.Seque
     steps, later = _paused(spec, seen, steps, changes)
     plan = Plan("", tuple(steps), (*later, *held), changes=changes, held=bool(held) and not later)
     plan = permitted(plan, spec)
-    if not plan.steps and not later and seen.initialized and not seen.paused and not settled(spec, seen):
-        plan = replace(plan, steps=(Step("settle", "wait until every pod is ready and live"),))
+    if not later and not seen.paused:  # what this run may not do would have waited
+        plan = replace(plan, steps=(*plan.steps, *_settling(spec, seen, plan.steps)))
     return replace(plan, headline=_headline(spec, seen, plan.steps, held if plan.held else ()))
 
 
@@ -173,6 +172,18 @@ def _interrupted(spec: Spec, seen: Observed) -> str:
         "revert": same_template,
     }
     return step if leads_on.get(verb) else ""
+
+
+# Steps that end when every pod serves.
+_WAIT = ("settle", "initialize", "remember", "reclaim", "scale_out", "scale_in", "upgrade", "reconfigure")
+
+
+def _settling(spec: Spec, seen: Observed, steps: t.Sequence[Step]) -> list[Step]:
+    """A step of its own for what no other one waits for: a run does not end well while a pod is down."""
+    waits = any(step.id.split("/")[0] in _WAIT for step in steps)
+    if waits or seen.statefulset is None or not seen.initialized or settled(spec, seen):
+        return []
+    return [Step("settle", "wait until every pod is ready and live")]
 
 
 def settled(spec: Spec, seen: Observed) -> bool:

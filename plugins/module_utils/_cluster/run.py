@@ -246,7 +246,7 @@ class Run:
                 f"namespace {spec.namespace} is being deleted. Nothing was changed. Run again when it is gone.",
                 "namespace_missing",
             )
-        adding = planned.ordinals_to_add(spec, seen)
+        adding = planned.ordinals_without_volume(spec, seen)
         nodes = self._kube_nodes(spec) if adding else None
         if nodes is not None and not self.volumes_only and spec.storage == "dynamic":
             present.refuse_few_nodes(spec, nodes)

@@ -482,7 +482,7 @@ def stray(ordinal: int = 1, claim_name: str = "datadir-kw-1") -> Any:
 
 def test_a_pod_that_mounts_our_claim_gets_its_labels_back() -> None:
     found = plan(stray())
-    assert ids(found) == ["repair/Pod/kw-1"] and (found.steps[0].operation, found.steps[0].pod) == (
+    assert ids(found) == ["repair/Pod/kw-1", "settle"] and (found.steps[0].operation, found.steps[0].pod) == (
         "reconfigure",
         "kw-1",
     )
@@ -570,6 +570,26 @@ def test_an_interrupted_reclaim_is_seen_through() -> None:
     assert found.steps[0].facts == {"ordinal": 1} and found.steps[0].pod == "kw-1"
     still = reclaiming(journal=during("reconfigure", "reclaim/kw-1"))
     assert ids(plan(still)) == ["reclaim/kw-1"], "once"
+
+
+# ---- pods that somebody else added
+
+
+@pytest.mark.parametrize("old", [None, volume(3, "w4", **RETIRED)])
+def test_a_pod_that_was_added_by_kubectl_gets_its_volume(old: Any) -> None:
+    """Its claim waits; without a volume of ours it would wait for ever."""
+    waiting = claim(3)
+    waiting["status"] = {"phase": "Pending"}
+    pods = [*(pod(number) for number in range(3)), pod(3, ready=False, unschedulable="unbound claims")]
+    seen = live(
+        4, pods=pods, extra=[waiting, *([old] if old else [])], without=[] if old else ["PersistentVolume/db.kw-3"]
+    )
+    found = plan(seen, replicas=4, volumes="wipe")
+    assert ids(found) == [*(["reuse/kw-3"] if old else []), "volume/kw-3", "settle"]
+    assert found.steps[-2].operation == "reconfigure"
+    bound = claim(3)
+    bound["status"] = {"phase": "Bound"}
+    assert "volume/kw-3" not in ids(plan(live(4, extra=[bound], without=["PersistentVolume/db.kw-3"]), replicas=4))
 
 
 # ---- what one run may not do hides nothing
