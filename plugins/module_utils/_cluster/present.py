@@ -211,11 +211,17 @@ def _fixed_differences(spec: Spec, seen: Observed) -> InputError | None:
             )
         if quantity.parse(spec.storage_size) > quantity.parse(size):
             return InputError("storage_size", f"growing volumes is not supported yet; allowed is {size}")
-    if (spec.replicas == 1 and seen.replicas > 1) or (seen.replicas == 1 and spec.replicas > 1):
+    alone = spec.single_node  # fixed for the cluster's life: the start mode of a store is for ever
+    if not alone and spec.replicas < 3 and "replicas" not in spec.asked:
+        return InputError(
+            "replicas",
+            f"somebody else made the StatefulSet {spec.replicas} pods large; say how many nodes it should have: allowed are 3 and more",
+        )
+    if alone is not (spec.replicas == 1):
         return InputError(
             "replicas",
             f"{seen.replicas} can never become {spec.replicas}: the start mode of a store is for ever; "
-            f"allowed is {'1' if seen.replicas == 1 else '3 and more'}",
+            f"allowed is {'1' if alone else '3 and more'}",
         )
     return None
 

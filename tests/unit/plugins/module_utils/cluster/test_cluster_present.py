@@ -236,7 +236,8 @@ def test_one_never_becomes_three_nor_three_one() -> None:
         plan(single, replicas=3)
     three = live()
     with pytest.raises(InputError, match=r"replicas: 3 can never become 1: .*; allowed is 3 and more"):
-        plan_of(replace(spec_over(three), values={**spec_over(three).values, "replicas": 1}), three)
+        made = spec_over(three)
+        plan_of(replace(made, asked=made.asked | {"replicas"}, values={**made.values, "replicas": 1}), three)
 
 
 def test_too_few_kubernetes_nodes() -> None:
@@ -590,6 +591,17 @@ def test_a_pod_that_was_added_by_kubectl_gets_its_volume(old: Any) -> None:
     bound = claim(3)
     bound["status"] = {"phase": "Bound"}
     assert "volume/kw-3" not in ids(plan(live(4, extra=[bound], without=["PersistentVolume/db.kw-3"]), replicas=4))
+
+
+@pytest.mark.parametrize("size", [0, 1, 2])
+def test_a_size_that_nobody_may_ask_for_is_left_when_one_is_said(size: int) -> None:
+    """`kubectl scale` asks nobody."""
+    shrunk = live(size, of=spec(), sts=statefulset(spec(), replicas=size))
+    assert ids(plan(shrunk, replicas=3))[-1] == "scale_out/kw-2"
+    with pytest.raises(
+        InputError, match=rf"somebody else made the StatefulSet {size} pods large.* allowed are 3 and more"
+    ):
+        plan(shrunk)
 
 
 # ---- what one run may not do hides nothing
