@@ -31,6 +31,9 @@ def present(spec: Spec, seen: Observed, profile: Profile, *, kube_nodes: t.Seque
     if fixed:
         raise fixed
     steps = [*_returning(spec, seen), *_objects(spec, seen, profile, changes)]
+    steps += (
+        volumes.reclaim(spec, seen) if seen.statefulset is not None else []
+    )  # all that comes later may wait for these pods
     mended = len(steps)
     steps += volumes.needed(spec, seen, kube_nodes, changes)
     held: list[Step] = []
@@ -67,7 +70,6 @@ def present(spec: Spec, seen: Observed, profile: Profile, *, kube_nodes: t.Seque
     elif seen.statefulset is None:
         steps.append(Step("settle", "wait until every pod is ready and live"))
     if seen.statefulset is not None:
-        steps += volumes.reclaim(spec, seen)
         steps += _leaving(spec, seen, changes)
         if not fresh:
             rollout, held = rolling.rollout(spec, seen, profile, changes)
@@ -83,13 +85,12 @@ def present(spec: Spec, seen: Observed, profile: Profile, *, kube_nodes: t.Seque
                 Step(
                     again,
                     "was interrupted: see that it is complete",
-                    "reconfigure" if verb == "reclaim" else verb,
+                    str(seen.journal.operation["name"]) if verb in ("reclaim", "revert") else verb,
                     pod="" if verb == "create" else rest,
                     facts={} if verb == "create" else {"ordinal": ordinal_of(rest)},
                 ),
             )
-        if not steps and not settled(spec, seen):
-            steps.append(Step("settle", "wait until every pod is ready and live"))
+        steps += _settling(spec, seen, steps)
         under_way = str(seen.journal.operation.get("name") or "")
         called_off = [pod for pod in seen.journal.leaving_pods if pod in seen.expected_pods()[: spec.replicas]]
         over = under_way and under_way not in NODE_OPERATIONS
@@ -101,6 +102,8 @@ def present(spec: Spec, seen: Observed, profile: Profile, *, kube_nodes: t.Seque
     steps, later = _paused(spec, seen, steps, changes)
     plan = Plan("", tuple(steps), (*later, *held), changes=changes, held=bool(held) and not later)
     plan = permitted(plan, spec)
+    if not later and not seen.paused:  # what this run may not do would have waited
+        plan = replace(plan, steps=(*plan.steps, *_settling(spec, seen, plan.steps)))
     return replace(plan, headline=_headline(spec, seen, plan.steps, held if plan.held else ()))
 
 
@@ -184,8 +187,21 @@ def _interrupted(spec: Spec, seen: Observed) -> str:
         "scale_in": ordinal >= seen.replicas,
         "upgrade": same_template,
         "reconfigure": same_template,
+        "revert": same_template,
     }
     return step if leads_on.get(verb) else ""
+
+
+# Steps that end when every pod serves.
+_WAIT = ("settle", "initialize", "remember", "reclaim", "scale_out", "scale_in", "upgrade", "reconfigure")
+
+
+def _settling(spec: Spec, seen: Observed, steps: t.Sequence[Step]) -> list[Step]:
+    """A step of its own for what no other one waits for: a run does not end well while a pod is down."""
+    waits = any(step.id.split("/")[0] in _WAIT for step in steps)
+    if waits or seen.statefulset is None or not seen.initialized or settled(spec, seen):
+        return []
+    return [Step("settle", "wait until every pod is ready and live")]
 
 
 def settled(spec: Spec, seen: Observed) -> bool:
@@ -213,11 +229,17 @@ def _fixed_differences(spec: Spec, seen: Observed) -> InputError | None:
             )
         if quantity.parse(spec.storage_size) > quantity.parse(size):
             return InputError("storage_size", f"growing volumes is not supported yet; allowed is {size}")
-    if (spec.replicas == 1 and seen.replicas > 1) or (seen.replicas == 1 and spec.replicas > 1):
+    alone = spec.single_node  # fixed for the cluster's life: the start mode of a store is for ever
+    if not alone and spec.replicas < 3 and "replicas" not in spec.asked:
+        return InputError(
+            "replicas",
+            f"somebody else made the StatefulSet {spec.replicas} pods large; say how many nodes it should have: allowed are 3 and more",
+        )
+    if alone is not (spec.replicas == 1):
         return InputError(
             "replicas",
             f"{seen.replicas} can never become {spec.replicas}: the start mode of a store is for ever; "
-            f"allowed is {'1' if seen.replicas == 1 else '3 and more'}",
+            f"allowed is {'1' if alone else '3 and more'}",
         )
     return None
 

@@ -91,6 +91,12 @@ def hopeless(pod: Object) -> Verdict | None:
     return None
 
 
+def ends_in_time(pod: Object) -> bool:
+    """Whether the pod is being ended and still has time for it: deletionTimestamp is when it should be gone."""
+    due = pod["metadata"].get("deletionTimestamp")
+    return bool(due) and datetime.fromisoformat(due.replace("Z", "+00:00")) >= datetime.now(timezone.utc)
+
+
 def running(pod: Object | None, name: str) -> Verdict:
     """The pod's containers run; they need not be ready (before init none is)."""
     if pod is None:

@@ -22,20 +22,33 @@ def ordinals_to_add(spec: Spec, seen: Observed) -> range:
     return range(seen.replicas, max(seen.replicas, spec.replicas))
 
 
+def ordinals_without_volume(spec: Spec, seen: Observed) -> list[int]:
+    """Ordinals that get a volume: those to add, and pods that wait for one because somebody else added them."""
+    adding = ordinals_to_add(spec, seen)
+    if spec.storage != "local":
+        return list(adding)
+
+    def waits(ordinal: int) -> bool:
+        volume, claim = seen.volumes.get(seen.names.volume(ordinal)), seen.claims.get(seen.names.claim(ordinal), {})
+        return (volume is None or retired(volume)) and claim.get("status", {}).get("phase") == "Pending"
+
+    return [ordinal for ordinal in range(spec.replicas) if ordinal in adding or waits(ordinal)]
+
+
 def needed(
     spec: Spec, seen: Observed, kube_nodes: t.Sequence[Object] | None, changes: dict[str, tuple[t.Any, t.Any]]
 ) -> list[Step]:
     """Volumes that pods to come need, and retained ones that must be freed for their claim."""
     if spec.storage != "local":
         return _old_claims(spec, seen)
-    operation = "create" if seen.statefulset is None else "scale_out"
     have = {ordinal: volume for name, volume in seen.volumes.items() if (ordinal := ordinal_of(name)) is not None}
-    wanted = ordinals_to_add(spec, seen)
+    wanted = ordinals_without_volume(spec, seen)
     missing = [ordinal for ordinal in wanted if ordinal not in have or retired(have[ordinal])]
     kept = {name: volume for name, volume in seen.volumes.items() if not retired(volume)}
     steps = []
     for ordinal, node in placement.place(spec, missing, kept, kube_nodes).items():
         pod, old = seen.names.pod(ordinal), have.get(ordinal)
+        operation = "create" if seen.statefulset is None else "scale_out" if ordinal >= seen.replicas else "reconfigure"
         if old is not None:
             since = old["metadata"]["annotations"][RETIRED]
             if spec.volumes not in ("wipe", "archive"):
@@ -75,7 +88,7 @@ def needed(
                 Step(
                     f"free/{seen.names.pod(ordinal)}",
                     f"volume kept for cluster {seen.cluster_id or 'not initialised'} takes its new claim",
-                    operation,
+                    "create" if seen.statefulset is None else "scale_out",
                     facts={"ordinal": ordinal},
                 )
             )

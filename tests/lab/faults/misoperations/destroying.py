@@ -69,7 +69,7 @@ def ids(stage: Stage) -> set[str]:
 @misoperation(
     "stopped: timeout; nobody initialised; one cluster; 3 nodes of 3.2.1",
     "refused: never_initialised; nobody initialised; one cluster; 3 nodes of 3.2.1",
-    "refused: image_pull; nobody initialised; one cluster; 3 nodes of 3.2.1",
+    "refused: timeout; nobody initialised; one cluster; 3 nodes of 3.2.1",
     shape=THREE,
     disturbs=True,
 )
@@ -80,6 +80,7 @@ def pod_0_lost_its_store_none_lives(stage: Stage) -> None:
     until("pod 0 runs on its empty store", lambda: "Running" in phase(stage, 0), 60)
     stage.asks(operations=["create", "initialize"], wait_timeout="20")
     stage.sees("nobody initialised", lambda: not stage.look().ready)
+    stage.mends()
     stage.asks()
     stage.seen.pop()
     until("pod 0 lives as a new node", lambda: live_again(stage, 0, old), 120, 1)

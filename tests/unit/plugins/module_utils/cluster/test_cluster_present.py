@@ -237,7 +237,8 @@ def test_one_never_becomes_three_nor_three_one() -> None:
         plan(single, replicas=3)
     three = live()
     with pytest.raises(InputError, match=r"replicas: 3 can never become 1: .*; allowed is 3 and more"):
-        plan_of(replace(spec_over(three), values={**spec_over(three).values, "replicas": 1}), three)
+        made = spec_over(three)
+        plan_of(replace(made, asked=made.asked | {"replicas"}, values={**made.values, "replicas": 1}), three)
 
 
 def test_too_few_kubernetes_nodes() -> None:
@@ -491,7 +492,7 @@ def stray(ordinal: int = 1, claim_name: str = "datadir-kw-1") -> Any:
 
 def test_a_pod_that_mounts_our_claim_gets_its_labels_back() -> None:
     found = plan(stray())
-    assert ids(found) == ["repair/Pod/kw-1"] and (found.steps[0].operation, found.steps[0].pod) == (
+    assert ids(found) == ["repair/Pod/kw-1", "settle"] and (found.steps[0].operation, found.steps[0].pod) == (
         "reconfigure",
         "kw-1",
     )
@@ -554,9 +555,21 @@ def test_what_is_not_reclaimed() -> None:
 
 def test_reclaiming_comes_before_other_work_and_may_be_left() -> None:
     assert ids(plan(reclaiming(), image=NEW))[0] == "reclaim/kw-1"
-    assert ids(plan(reclaiming(), replicas=4)) == ["volume/kw-3", "reclaim/kw-1", "scale_out/kw-3"]
+    assert ids(plan(reclaiming(), replicas=4)) == ["reclaim/kw-1", "volume/kw-3", "scale_out/kw-3"]
     found = plan(reclaiming(), replicas=4, operations=["scale_out"])
     assert "reclaim/kw-1" not in ids(found) and left(found) == ["reclaim/kw-1"]
+
+
+def test_a_volume_goes_to_its_new_claim_before_anything_waits_for_its_pod() -> None:
+    """Claims deleted by hand during a first deploy: no pod runs until their volumes are free again."""
+    waiting = [pod(0, ready=False), pod(1, ready=False, unschedulable="unbound claims"), pod(2, ready=False)]
+    fresh = silent(reclaiming(pods=waiting, nodes=[], journal=FRESH), "no pod is ready")
+    assert ids(plan(fresh)) == ["reclaim/kw-1", "initialize"]
+    assert ids(plan(fresh, image=NEW)) == ["reclaim/kw-1", "create/StatefulSet/kw", "initialize"]
+    cut = silent(
+        reclaiming(pods=waiting, nodes=[], journal=during("create", "create/StatefulSet/kw")), "no pod is ready"
+    )
+    assert ids(plan(cut))[:2] == ["reclaim/kw-1", "create/StatefulSet/kw"]
 
 
 def test_an_interrupted_reclaim_is_seen_through() -> None:
@@ -567,6 +580,58 @@ def test_an_interrupted_reclaim_is_seen_through() -> None:
     assert found.steps[0].facts == {"ordinal": 1} and found.steps[0].pod == "kw-1"
     still = reclaiming(journal=during("reconfigure", "reclaim/kw-1"))
     assert ids(plan(still)) == ["reclaim/kw-1"], "once"
+
+
+# ---- pods that somebody else added
+
+
+@pytest.mark.parametrize("old", [None, volume(3, "w4", **RETIRED)])
+def test_a_pod_that_was_added_by_kubectl_gets_its_volume(old: Any) -> None:
+    """Its claim waits; without a volume of ours it would wait for ever."""
+    waiting = claim(3)
+    waiting["status"] = {"phase": "Pending"}
+    pods = [*(pod(number) for number in range(3)), pod(3, ready=False, unschedulable="unbound claims")]
+    seen = live(
+        4, pods=pods, extra=[waiting, *([old] if old else [])], without=[] if old else ["PersistentVolume/db.kw-3"]
+    )
+    found = plan(seen, replicas=4, volumes="wipe")
+    assert ids(found) == [*(["reuse/kw-3"] if old else []), "volume/kw-3", "settle"]
+    assert found.steps[-2].operation == "reconfigure"
+    bound = claim(3)
+    bound["status"] = {"phase": "Bound"}
+    assert "volume/kw-3" not in ids(plan(live(4, extra=[bound], without=["PersistentVolume/db.kw-3"]), replicas=4))
+
+
+@pytest.mark.parametrize("size", [0, 1, 2])
+def test_a_size_that_nobody_may_ask_for_is_left_when_one_is_said(size: int) -> None:
+    """`kubectl scale` asks nobody."""
+    shrunk = live(size, of=spec(), sts=statefulset(spec(), replicas=size))
+    assert ids(plan(shrunk, replicas=3))[-1] == "scale_out/kw-2"
+    with pytest.raises(
+        InputError, match=rf"somebody else made the StatefulSet {size} pods large.* allowed are 3 and more"
+    ):
+        plan(shrunk)
+
+
+# ---- what one run may not do hides nothing
+
+
+def test_a_pod_that_is_down_is_waited_for_also_by_a_run_that_may_do_nothing_else() -> None:
+    half = statefulset(spec(image=NEW), partition=2)
+    half["status"]["updateRevision"] = "r2"
+    pods = [pod(0), pod(1, ready=False), pod(2, image=NEW, revision="r2")]
+    found = plan(live(of=spec(image=NEW), sts=half, pods=pods), operations=["scale_out"])
+    assert ids(found) == ["settle"] and "upgrade/kw-1" in left(found)
+    assert ids(plan(created(), operations=["create"])) == [], "no pod serves before init"
+
+
+def test_what_is_asked_for_is_not_put_off_behind_an_init_that_may_not_run() -> None:
+    begun = live(journal=replace(FRESH, operation=during("initialize", "initialize").operation))
+    assert ids(plan(begun, replicas=4)) == ["volume/kw-3", "initialize", "scale_out/kw-3"]
+    with pytest.raises(ClusterError) as error:
+        plan(begun, replicas=4, operations=["scale_out"])
+    assert error.value.reason == "operation_not_allowed" and "initialize comes first" in error.value.msg
+    assert left(plan(begun, operations=["scale_out"])) == ["initialize"], "nothing was asked for"
 
 
 # ---- pods whose StatefulSet is gone
