@@ -10,7 +10,7 @@ from kindlab import IMAGE, Place, node_of, on_node, until, worker_nodes
 from .stage import KWBASE, NAME, Shape, Stage, has_docker, misoperation
 
 THREE = Shape(3)
-MEBIBYTES = 48  # of each node's own little file system in the row about room
+MEBIBYTES = 96  # of each node's own little file system in the row about room
 
 
 def wipe(stage: Stage, ordinal: int) -> None:
@@ -186,7 +186,7 @@ def too_little_room(stage: Stage) -> None:
     for number in range(6):  # so that what must move is more than what is left
         stage.lab(f"CREATE TABLE defaultdb.bulk{number} (k INT8 PRIMARY KEY, v STRING)")
         stage.lab(
-            f"INSERT INTO defaultdb.bulk{number} SELECT i, repeat('x', 10000) FROM generate_series(1, 300) AS g(i)"
+            f"INSERT INTO defaultdb.bulk{number} SELECT i, repeat('x', 10000) FROM generate_series(1, 600) AS g(i)"
         )
     until("the new tables are whole", stage.whole, 60, 1)
     filler = {}
@@ -196,13 +196,13 @@ def too_little_room(stage: Stage) -> None:
         filler[ordinal] = (node_of(volume), f"{volume['spec']['local']['path']}/filler")
         node, path = filler[ordinal]
         free = int(on_node(node, "df", "--output=avail", "-B1M", path.rsplit("/", 1)[0]).split()[-1])
-        on_node(node, "fallocate", "-l", f"{free - 3}M", path)  # a little stays, for what is acknowledged meanwhile
-    until("the engine knows", lambda: _available(stage) < 5 << 20 and _used(stage, 3) > 6 << 20, 60, 1)
+        on_node(node, "fallocate", "-l", f"{free - 6}M", path)  # a little stays, for what is acknowledged meanwhile
+    until("the engine knows", lambda: _available(stage) < 7 << 20 and _used(stage, 3) > 18 << 20, 60, 1)
     stage.asks(replicas="3")
     stage.notes_state()
     for node, path in filler.values():
         on_node(node, "rm", path)
-    until("the engine knows", lambda: _available(stage) > 5 << 20, 60, 1)
+    until("the engine knows", lambda: _available(stage) > 7 << 20, 60, 1)
     stage.asks(replicas="3")
     stage.notes_state()
 
