@@ -148,8 +148,8 @@ def overdue(pods: t.Iterable[Object], now: float) -> str:
             meta = pod["metadata"]
             return (
                 f"pod {meta['name']} should be gone since {meta['deletionTimestamp']}, and Kubernetes node {pod['spec'].get('nodeName')} "
-                f"does not say that it is: bring the node back, or take the pod away with kubectl -n {meta.get('namespace')} delete pod --force {meta['name']} once the machine is "
-                "certainly off"
+                f"does not say that it is: bring the node back, or take the pod away with kubectl -n {meta.get('namespace')} delete pod "
+                f"--force {meta['name']} once the machine is certainly off"
             )
     return ""
 
