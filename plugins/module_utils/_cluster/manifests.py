@@ -8,6 +8,7 @@ import copy
 import json
 import typing as t
 
+from .fingerprint import EMPTY, FILE, MISSING, UNKNOWN
 from .names import CLAIM, CLUSTER_ID, COMPONENT, CONTAINER, MADE_FOR, NAMESPACE, NODE, OPTIONS, RESTART, Names
 from .spec import Spec
 
@@ -298,7 +299,15 @@ def volume(spec: Spec, ordinal: int, node: str, cluster_id: str | None = None, h
 # What a preparing pod may do to the one directory it is told. Arguments, never text put into the script: $1 directory, $2 suffix.
 SCRIPTS = {
     # Someone's data is never taken for a fresh directory: say what lies there and fail.
-    "make": 'mkdir -p -- "$1" && if [ -n "$(ls -A -- "$1")" ]; then echo "not empty:"; ls -la -- "$1"; exit 3; fi',
+    "make": (
+        'mkdir -p -- "$1" && if [ -n "$(ls -A -- "$1")" ]; then '
+        f'echo "not empty:"; cat -- "$1/{FILE}" 2>/dev/null; ls -la -- "$1"; exit 3; fi'
+    ),
+    # What lies there, without touching it: into the pod's own status, for which nobody needs the right to read logs.
+    "look": (
+        f'{{ if [ ! -e "$1" ]; then echo {MISSING}; elif [ -z "$(ls -A -- "$1")" ]; then echo {EMPTY}; '
+        f'elif [ -s "$1/{FILE}" ]; then cat -- "$1/{FILE}"; else echo {UNKNOWN}; fi; }} > /dev/termination-log'
+    ),
     "archive": 'if [ -e "$1" ]; then mv -- "$1" "$1.$2"; fi',
     "wipe": 'rm -rf -- "$1"',
 }

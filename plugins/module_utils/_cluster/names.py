@@ -20,7 +20,8 @@ RESTART = f"{MANAGER}/restart-id"  # on the pods: the restart they belong to
 MADE_FOR = f"{MANAGER}/made-for"  # on a namespace that was made here: the cluster with which it goes
 RUN = f"{MANAGER}/run"  # on short-lived pods: the run they work for
 CLUSTER_ID = f"{MANAGER}/cluster-id"  # on claims and volumes, which outlive the journal
-STORE = f"{MANAGER}/store"  # on volumes: the engine node whose store lies there
+FINGERPRINT = f"{MANAGER}/fingerprint"  # on claims and volumes: whose store lies there (cluster, node, store, ordinal, since when)
+STORE = f"{MANAGER}/store"  # the same as earlier versions wrote it, the node alone
 RETIRED = f"{MANAGER}/retired"  # on volumes: when their node left the cluster; never mounted again as they are
 NODE = f"{MANAGER}/node"  # on volumes: the Kubernetes node, where its hostname label says something else
 

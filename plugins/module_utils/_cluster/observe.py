@@ -12,10 +12,11 @@ import re
 import typing as t
 from dataclasses import dataclass, field, replace
 
+from . import fingerprint
 from . import ranges as _ranges
 from .errors import ClusterError
 from .journal import Journal
-from .names import CLUSTER_ID, MADE_FOR, OPTIONS, PAUSED, Names, ordinal_of, owned
+from .names import MADE_FOR, OPTIONS, PAUSED, Names, ordinal_of, owned
 from .ranges import Constraint, Range, Wholeness
 
 if t.TYPE_CHECKING:
@@ -184,12 +185,13 @@ class Observed:
     @property
     def cluster_id(self) -> str | None:
         """The engine's cluster id, from the journal or from any claim or volume that outlived it."""
-        stamped = [
-            obj["metadata"].get("annotations", {}).get(CLUSTER_ID)
+        stamped = (
+            mark.cluster_id
             for kind in ("PersistentVolumeClaim", "PersistentVolume")
             for obj in self.objects[kind].values()
-        ]
-        return self.journal.cluster_id or next((value for value in stamped if value), None)
+            if (mark := fingerprint.read(obj)) is not None
+        )
+        return self.journal.cluster_id or next(stamped, None)
 
     @property
     def initialized(self) -> bool:

@@ -68,6 +68,7 @@ def present(spec: Spec, seen: Observed, profile: Profile, *, kube_nodes: t.Seque
         steps.append(Step("settle", "wait until every pod is ready and live"))
     if seen.statefulset is not None:
         steps += volumes.reclaim(spec, seen)
+        steps += volumes.restamp(spec, seen)
         steps += _leaving(spec, seen, changes)
         if not fresh:
             rollout, held = rolling.rollout(spec, seen, profile, changes)

@@ -37,7 +37,8 @@ _PLURAL = {
 _BY_VERB: dict[str, tuple[Right, ...]] = {
     "volume": _VOLUME,
     "reuse": _VOLUME,
-    "free": _VOLUME[:1],
+    "free": _VOLUME,
+    "stamp": (*_EXEC, ("patch", "persistentvolumeclaims", "", True)),
     "drop": (("delete", "persistentvolumeclaims", "", True),),
     "initialize": (*_EXEC, ("patch", "persistentvolumeclaims", "", True)),
     "remember": (*_EXEC, ("patch", "persistentvolumeclaims", "", True)),

@@ -55,8 +55,8 @@ DO: dict[str, t.Callable[[Context, Step], None]] = {
     "resume": create.pause,
     "reclaim": volumes.reclaim,
     "reuse": volumes.reuse,
-    "free": volumes.free,
     "drop": volumes.drop,
+    "stamp": lambda ctx, _step: volumes.stamp(ctx),
     "initialize": initialize.initialize,
     "remember": initialize.remember,
     "scale_out": members.scale_out,
@@ -76,6 +76,12 @@ DO: dict[str, t.Callable[[Context, Step], None]] = {
     "remove/journal": remove.journal,
     "remove/namespace": remove.namespace,
     "remove/lock": remove.lock,
+}
+
+# Steps that are done all at once where they follow each other.
+TOGETHER: dict[str, t.Callable[[Context, t.Sequence[Step]], None]] = {
+    "volume": volumes.make,
+    "free": volumes.take_back,
 }
 
 # The gates before a step, by its verb.
@@ -100,7 +106,7 @@ LOOK_AFTER = (
     "recommission",
 )
 # Steps that change nothing the gates of a later step judge.
-HARMLESS = ("create", "repair", "delete", "remember", "resume", "preserve", "prepull")
+HARMLESS = ("create", "repair", "delete", "remember", "stamp", "resume", "preserve", "prepull")
 
 
 class Run:
@@ -317,7 +323,7 @@ class Run:
             ]
         while queue:
             step = queue[0]
-            batch = list(itertools.takewhile(lambda item: item.id.startswith("volume/"), queue)) or queue[:1]
+            batch = _together(queue)
             try:
                 ended = self._try(ctx, step, first, functools.partial(self._do, ctx, plan, batch))
             except ClusterError as error:
@@ -373,8 +379,8 @@ class Run:
         known = ctx.seen.journal.operation.get("at_step") or {}
         if known.get("id") == step.id and known.get("run") == self.run_id:
             began = float(known["since"])  # in an earlier slice
-        if step.id.startswith("volume/"):
-            volumes.make(ctx, batch)
+        if _verb(step) in TOGETHER:
+            TOGETHER[_verb(step)](ctx, batch)
         else:
             (DO.get(step.id) or DO[_verb(step)])(ctx, step)
         self.done += [item.id for item in batch]
@@ -483,6 +489,12 @@ class Run:
 
 def _verb(step: Step) -> str:
     return step.id.split("/")[0]
+
+
+def _together(queue: t.Sequence[Step]) -> t.Sequence[Step]:
+    """The first step, with those of its verb that follow it where such are done at once."""
+    verb = _verb(queue[0])
+    return list(itertools.takewhile(lambda item: _verb(item) == verb, queue)) if verb in TOGETHER else queue[:1]
 
 
 def usable(namespace: t.Mapping[str, t.Any] | None) -> bool:

@@ -6,12 +6,13 @@ from __future__ import annotations
 
 import re
 import typing as t
+from dataclasses import asdict
 
 from .._engine.profiles import PROFILES
-from . import observe
+from . import fingerprint, observe
 from .context import Context
 from .errors import ClusterError
-from .names import CLUSTER_ID, RETIRED, STORE, Names, ordinal_of
+from .names import RETIRED, Names, ordinal_of
 from .placement import node_of
 from .run import Run, summary
 from .spec import Spec, resolve
@@ -146,7 +147,7 @@ def _row(row: t.Any) -> dict[str, t.Any]:
 
 def _volume(volume: Object, seen: Observed | None) -> dict[str, t.Any]:
     meta, spec = volume["metadata"], volume["spec"]
-    notes = meta.get("annotations") or {}
+    notes, mark = meta.get("annotations") or {}, fingerprint.read(volume)
     return {
         "name": meta["name"],
         "ordinal": ordinal_of(meta["name"]),
@@ -155,8 +156,9 @@ def _volume(volume: Object, seen: Observed | None) -> dict[str, t.Any]:
         "path": spec.get("local", {}).get("path"),
         "claim": spec.get("claimRef", {}).get("name"),
         "phase": volume.get("status", {}).get("phase"),
-        "cluster_id": notes.get(CLUSTER_ID),
-        "store": notes.get(STORE),
+        "cluster_id": mark.cluster_id if mark else None,
+        "store": f"node {mark.node_id}" if mark and mark.node_id is not None else None,
+        "fingerprint": asdict(mark) if mark else None,
         "retired": notes.get(RETIRED),
     }
 

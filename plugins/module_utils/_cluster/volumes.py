@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import typing as t
 
-from . import manifests, placement
+from . import fingerprint, manifests, placement
 from .errors import ClusterError
 from .names import RETIRED, ordinal_of
 from .observe import Observed
@@ -26,30 +26,30 @@ def needed(
     spec: Spec, seen: Observed, kube_nodes: t.Sequence[Object] | None, changes: dict[str, tuple[t.Any, t.Any]]
 ) -> list[Step]:
     """Volumes that pods to come need, and retained ones that must be freed for their claim."""
+    wanted = ordinals_to_add(spec, seen)
+    strange = _strangers(seen, wanted, "PersistentVolume" if spec.storage == "local" else "PersistentVolumeClaim")
     if spec.storage != "local":
-        return _old_claims(spec, seen)
+        return _old_claims(spec, seen, strange)
     operation = "create" if seen.statefulset is None else "scale_out"
     have = {ordinal: volume for name, volume in seen.volumes.items() if (ordinal := ordinal_of(name)) is not None}
-    wanted = ordinals_to_add(spec, seen)
-    missing = [ordinal for ordinal in wanted if ordinal not in have or retired(have[ordinal])]
-    kept = {name: volume for name, volume in seen.volumes.items() if not retired(volume)}
+    unusable = {ordinal for ordinal in have if retired(have[ordinal]) or ordinal in strange}
+    missing = [ordinal for ordinal in wanted if ordinal not in have or ordinal in unusable]
+    kept = {seen.names.volume(ordinal): volume for ordinal, volume in have.items() if ordinal not in unusable}
     steps = []
     for ordinal, node in placement.place(spec, missing, kept, kube_nodes).items():
         pod, old = seen.names.pod(ordinal), have.get(ordinal)
         if old is not None:
-            since = old["metadata"]["annotations"][RETIRED]
             if spec.volumes not in ("wipe", "archive"):
-                raise ClusterError(
-                    f"volume {old['metadata']['name']} still holds the store of a node that left ({since}); it would come back decommissioned "
-                    "and never take data. Nothing was changed. Set volumes to archive (keep it under another name) or wipe (erase it).",
-                    "store_retired",
-                    node=pod,
-                    resumable=False,
+                raise _refusal(
+                    old,
+                    seen.names.pod(ordinal),
+                    "archive (keep it under another name) or wipe (erase it)",
+                    ordinal in strange,
                 )
             steps.append(
                 Step(
                     f"reuse/{pod}",
-                    f"{spec.volumes} the old store on {node_of(old)}",
+                    f"{spec.volumes} {fingerprint.read(old) or 'the old store'} on {node_of(old)}",
                     operation,
                     facts={"ordinal": ordinal, "node": node_of(old), "action": spec.volumes},
                 )
@@ -67,14 +67,14 @@ def needed(
         volume = have.get(ordinal)
         if (
             volume is not None
-            and not retired(volume)
+            and ordinal not in unusable
             and volume["spec"].get("claimRef", {}).get("uid")
             and seen.names.claim(ordinal) not in seen.claims
         ):
             steps.append(
                 Step(
                     f"free/{seen.names.pod(ordinal)}",
-                    f"volume kept for cluster {seen.cluster_id or 'not initialised'} takes its new claim",
+                    f"kept, with {fingerprint.read(volume) or 'nothing initialised'}: it goes to its new claim",
                     operation,
                     facts={"ordinal": ordinal},
                 )
@@ -82,30 +82,93 @@ def needed(
     return steps
 
 
-def _old_claims(spec: Spec, seen: Observed) -> list[Step]:
+def _old_claims(spec: Spec, seen: Observed, strange: t.Collection[int]) -> list[Step]:
     """Claims of a storage class that were kept when their node left, and that pods to come would take as they are."""
     steps = []
     for ordinal in ordinals_to_add(spec, seen):
         pod, claim = seen.names.pod(ordinal), seen.claims.get(seen.names.claim(ordinal))
-        if claim is None or not retired(claim):
+        if claim is None or not (retired(claim) or ordinal in strange):
             continue
         if spec.volumes == "retain":
-            raise ClusterError(
-                f"claim {claim['metadata']['name']} still holds the store of a node that left ({claim['metadata']['annotations'][RETIRED]}); it would "
-                "come back decommissioned and never take data. Nothing was changed. Set volumes to delete to drop the claim, after saving what you need.",
-                "store_retired",
-                node=pod,
-                resumable=False,
-            )
+            raise _refusal(claim, pod, "archive (keep its volume), delete or wipe (erase it)", ordinal in strange)
         steps.append(
             Step(
                 f"drop/{pod}",
-                f"claim {claim['metadata']['name']} with the store of a node that left",
-                "scale_out",
-                facts={"ordinal": ordinal},
+                f"{spec.volumes} claim {claim['metadata']['name']}, {fingerprint.read(claim) or 'the store of a node that left'}",
+                "create" if seen.statefulset is None else "scale_out",
+                facts={"ordinal": ordinal, "action": spec.volumes, "archive": spec.volumes == "archive"},
             )
         )
     return steps
+
+
+def _strangers(seen: Observed, wanted: t.Collection[int], kind: str) -> set[int]:
+    """Ordinals to come whose volume or claim holds another cluster's store. ClusterError when nobody can say which cluster is meant."""
+    name_of = seen.names.volume if kind == "PersistentVolume" else seen.names.claim
+    marks = {
+        ordinal: mark
+        for ordinal in wanted
+        if (obj := seen.objects[kind].get(name_of(ordinal))) is not None
+        and not retired(obj)
+        and (mark := fingerprint.read(obj)) is not None
+    }
+    ours = seen.journal.cluster_id or _of_members(seen)
+    if ours is None and len({mark.cluster_id for mark in marks.values()}) > 1:
+        raise ClusterError(
+            f"the volumes kept for {seen.names.name} hold stores of different clusters: "
+            + "; ".join(f"{seen.names.pod(ordinal)}: {mark}" for ordinal, mark in sorted(marks.items()))
+            + ". Nothing was changed. Keep the volumes of one of them, and delete the other PersistentVolumes or claims after saving what they hold.",
+            "store_foreign",
+            resumable=False,
+        )
+    return {ordinal for ordinal, mark in marks.items() if ours is not None and mark.cluster_id != ours}
+
+
+def _of_members(seen: Observed) -> str | None:
+    """The id that claims and volumes of pods that are there carry; what was kept from before does not count."""
+    marks = [
+        fingerprint.read(seen.claims.get(seen.names.claim(ordinal)))
+        or fingerprint.read(seen.volumes.get(seen.names.volume(ordinal)))
+        for ordinal in range(seen.replicas)
+    ]
+    return next((mark.cluster_id for mark in marks if mark is not None), None)
+
+
+def _refusal(obj: Object, pod: str, ways: str, foreign: bool) -> ClusterError:
+    """Of a claim or volume whose store must not be mounted again as it is; with its origin."""
+    what = f"{'claim' if obj['kind'] == 'PersistentVolumeClaim' else 'volume'} {obj['metadata']['name']}"
+    origin = fingerprint.read(obj)
+    if foreign:
+        return ClusterError(
+            f"{what} still holds {origin}, which is not this cluster. Nothing was changed. Set volumes to {ways}, after saving what you need.",
+            "store_foreign",
+            node=pod,
+            resumable=False,
+        )
+    return ClusterError(
+        f"{what} still holds {f'{origin}, which' if origin else 'the store of a node that'} left ({obj['metadata']['annotations'][RETIRED]}); it would "
+        f"come back decommissioned and never take data. Nothing was changed. Set volumes to {ways}, after saving what you need.",
+        "store_retired",
+        node=pod,
+        resumable=False,
+    )
+
+
+def restamp(spec: Spec, seen: Observed) -> list[Step]:
+    """Volumes on which another store lies than is noted: somebody emptied one, and its pod joined anew."""
+    wrong = []
+    for ordinal, pod in enumerate(seen.expected_pods()):
+        node = seen.node_of(pod)
+        noted = (
+            seen.volumes.get(seen.names.volume(ordinal))
+            if spec.storage == "local"
+            else seen.claims.get(seen.names.claim(ordinal))
+        )
+        mark = fingerprint.read(noted)
+        if node is None or not node.is_live or mark is None or mark.node_id in (None, node.id):
+            continue
+        wrong.append(f"{pod} has the store of node {node.id}, noted is node {mark.node_id}")
+    return [Step("stamp", "; ".join(wrong), "reconfigure", facts={"local": spec.storage == "local"})] if wrong else []
 
 
 def retired(volume: Object) -> bool:

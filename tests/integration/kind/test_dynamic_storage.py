@@ -51,6 +51,7 @@ def test_retain_keeps_the_claim_and_refuses_its_return(four: None, place: Place)
     scale_in(place, volumes="retain")
     claim = place.get("persistentvolumeclaim", CLAIM)
     assert claim["metadata"]["annotations"][RETIRED]
+    assert json.loads(claim["metadata"]["annotations"]["kaiwudb.kubernetes/fingerprint"])["node_id"] == node_id(place)
     refused = place.refused(NAME, "store_retired", replicas="4", operations=["scale_out"])
     assert refused.writes == []
 

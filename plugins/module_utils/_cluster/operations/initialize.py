@@ -72,8 +72,10 @@ def remember(ctx: Context, step: Step) -> None:
             step=step.id,
             resumable=False,
         )
+    volumes.stamp(
+        ctx, cluster_id
+    )  # before the journal says that all is done: a kill between the two leaves nothing unmarked
     ctx.write_journal(
         replace(ctx.seen.journal, cluster_id=cluster_id, initialized={"at": utc(), "who": ctx.who}, initializing={})
     )
-    volumes.stamp(ctx)
     ctx.say(f"cluster {cluster_id}: {len(ids)} nodes live")

@@ -8,10 +8,14 @@ import typing as t
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 
-from .. import gates, manifests, verdict
+from ..._engine.errors import EngineError
+from ..._kube.client import runner
+from ..._kube.errors import KubeError
+from .. import fingerprint, gates, manifests, verdict
 from ..context import utc
 from ..errors import ClusterError, InputError
-from ..names import CLUSTER_ID, RETIRED, STORE
+from ..fingerprint import Fingerprint
+from ..names import CLUSTER_ID, CONTAINER, FINGERPRINT, RETIRED, STORE
 from ..observe import ready
 from ..placement import node_of
 from . import create, helpers
@@ -20,6 +24,13 @@ if t.TYPE_CHECKING:
     from ..context import Context
     from ..observe import Object
     from ..plan import Step
+
+# Why a volume may not be used again: what to do about it.
+_WAYS_OUT = {
+    "store_missing": "Bring the store back. Only where the other nodes hold all the data: delete the PersistentVolume, and the node begins anew.",
+    "store_foreign": "Move the directory away, or give this cluster another local_path.",
+    "store_retired": "Set volumes to archive (keep it under another name) or wipe (erase it).",
+}
 
 
 @dataclass(frozen=True)
@@ -55,7 +66,7 @@ def make(ctx: Context, steps: t.Sequence[Step]) -> None:
 
 
 def reuse(ctx: Context, step: Step) -> None:
-    """The store of a node that left: put aside or erased, and its volume object gone, so that a fresh one can be made."""
+    """The store of a node that left, or of another cluster: put aside or erased, and its volume gone, so that a fresh one can be made."""
     ordinal = step.facts["ordinal"]
     clear(ctx, [Place.of(ordinal, ctx.seen.volumes[ctx.names.volume(ordinal)])], step.facts["action"], step.id)
 
@@ -75,10 +86,37 @@ def clear(ctx: Context, places: t.Sequence[Place], action: str, step: str) -> No
         ctx.client.delete("PersistentVolume", ctx.names.volume(place.ordinal))
 
 
-def free(ctx: Context, step: Step) -> None:
+def take_back(ctx: Context, steps: t.Sequence[Step]) -> None:
+    """Kept volumes go to new claims, once somebody has looked what really lies in their directories."""
+    volumes = {step.facts["ordinal"]: ctx.seen.volumes[ctx.names.volume(step.facts["ordinal"])] for step in steps}
+    if ctx.spec.local_pv_prepare == "pod":
+        _look_inside(ctx, volumes, steps[0].id)
+    for ordinal in volumes:
+        free(ctx, ordinal)
+
+
+def free(ctx: Context, ordinal: int) -> None:
     """A kept volume still names the uid of the claim that is gone, and would never bind to the new one."""
-    name = ctx.names.volume(step.facts["ordinal"])
+    name = ctx.names.volume(ordinal)
     ctx.client.patch("PersistentVolume", name, None, {"spec": {"claimRef": {"uid": None, "resourceVersion": None}}})
+
+
+def _look_inside(ctx: Context, volumes: t.Mapping[int, Object], step: str) -> None:
+    """ClusterError for a directory whose store must not be used again, whatever its volume says."""
+    places = {ctx.names.preparer(ordinal): Place.of(ordinal, volume) for ordinal, volume in volumes.items()}
+    found = run_pods(ctx, list(places.values()), "look", step)
+    left = {node.id for node in ctx.seen.nodes or () if node.is_decommissioning}
+    for name, place in places.items():
+        reason, sentence = fingerprint.objection(
+            found[name], fingerprint.read(volumes[place.ordinal]), ctx.seen.cluster_id, left
+        )
+        if reason:
+            raise ClusterError(
+                f"directory {place.path} on {place.node} {sentence}. Nothing in it was touched. {_WAYS_OUT[reason]}",
+                reason,
+                node=ctx.names.pod(place.ordinal),
+                resumable=False,
+            )
 
 
 def before(ctx: Context, step: Step) -> list[gates.Gate]:
@@ -111,7 +149,7 @@ def reclaim(ctx: Context, step: Step) -> None:
     ctx.wait(successor, step.id, poll=0.5)
     live = ctx.client.get("PersistentVolumeClaim", claim, ctx.names.namespace) or {"metadata": {}}
     if owner() not in (None, live["metadata"].get("uid")):
-        free(ctx, step)
+        free(ctx, step.facts["ordinal"])
     ctx.wait(lambda: _bound_in_a_moment(create.all_serving(ctx)), step.id)
     stamp(ctx)
     ctx.say(f"{pod} serves again with its store   volume {volume} belongs to its new claim")
@@ -124,8 +162,8 @@ def _bound_in_a_moment(found: verdict.Verdict) -> verdict.Verdict:
     )
 
 
-def run_pods(ctx: Context, places: t.Sequence[Place], action: str, step: str) -> None:
-    """Short-lived pods, one a place, all at once; they are gone again afterwards, whatever happens."""
+def run_pods(ctx: Context, places: t.Sequence[Place], action: str, step: str) -> dict[str, str]:
+    """Short-lived pods, one a place, all at once; they are gone again afterwards, whatever happens. What each of them said, by its name."""
     if ctx.spec.image is None:
         raise InputError(
             "image", f"must be given: the pods that {action} the directories run it; allowed is any image with /bin/sh"
@@ -137,35 +175,91 @@ def run_pods(ctx: Context, places: t.Sequence[Place], action: str, step: str) ->
         for name, place in pods.items()
     }
     try:
-        helpers.run(ctx, wanted, verdict.completed, step, lambda: None)
+        return helpers.run(ctx, wanted, verdict.completed, step, lambda: {name: _said(ctx, name) for name in wanted})
     except ClusterError as error:
         if error.reason != "volume_not_empty":
             raise
-        place = pods[error.facts["node"]]
+        place, lines = pods[error.facts["node"]], error.facts["evidence"]["log"]
+        whose = fingerprint.in_output(lines)
         raise ClusterError(
-            f"directory {place.path} on {place.node} is not empty: {error.facts['evidence']['log']}. Nothing in it was touched. "
+            f"directory {place.path} on {place.node} is not empty: {f'it holds {whose}' if whose else lines}. Nothing in it was touched. "
             "Move the data away, or choose another local_path.",
             error.reason,
             **error.facts,
         ) from error
 
 
-def stamp(ctx: Context) -> None:
-    """The cluster's id, and whose store it is, on claims and volumes: they outlive the journal."""
+def _said(ctx: Context, pod: str) -> str:
+    """The message that a short-lived pod left when it ended."""
+    found = ctx.client.get("Pod", pod, ctx.names.namespace) or {}
+    states = [
+        (item.get("state") or {}).get("terminated") or {}
+        for item in found.get("status", {}).get("containerStatuses") or ()
+    ]
+    return next((str(state["message"]).strip() for state in states if state.get("message")), "")
+
+
+def stamp(ctx: Context, cluster_id: str | None = None) -> None:
+    """Whose store it is: beside the store itself, then on claim and volume, which outlive the journal. cluster_id: None for the journal's."""
+    cluster = cluster_id or ctx.seen.journal.cluster_id
+    if cluster is None:
+        return
+    stores: dict[int, int] | None = None
     for ordinal, pod in enumerate(ctx.seen.expected_pods()):
         node = ctx.seen.node_of(pod)
-        notes = {CLUSTER_ID: ctx.seen.journal.cluster_id, **({STORE: f"node {node.id}"} if node else {})}
-        for kind, name, namespace in (
-            ("PersistentVolumeClaim", ctx.names.claim(ordinal), ctx.names.namespace),
-            ("PersistentVolume", ctx.names.volume(ordinal), None),
-        ):
-            if kind == "PersistentVolume" and ctx.spec.storage != "local":
-                continue
-            live = ctx.client.get(kind, name, namespace)
-            if live is not None and any(
-                (live["metadata"].get("annotations") or {}).get(key) != value for key, value in notes.items()
-            ):
-                ctx.client.patch(kind, name, namespace, {"metadata": {"annotations": notes}})
+        kinds = [("PersistentVolumeClaim", ctx.names.claim(ordinal), ctx.names.namespace)]
+        kinds += [("PersistentVolume", ctx.names.volume(ordinal), None)] if ctx.spec.storage == "local" else []  # type: ignore[list-item]
+        live = {kind: ctx.client.get(kind, name, namespace) for kind, name, namespace in kinds}
+        noted = [found for obj in live.values() if (found := fingerprint.read(obj)) is not None]
+        if node is None and noted:
+            continue  # the engine does not know the pod just now; what is noted says more
+        stores = _stores(ctx) if stores is None else stores
+        mark = Fingerprint(
+            cluster,
+            node.id if node else None,
+            stores.get(node.id) if node else None,
+            ordinal,
+            f"{ctx.names.namespace}/{ctx.names.name}",
+        )
+        mark = mark.completed(next(filter(mark.same, noted), None), utc())
+        notes = {CLUSTER_ID: cluster, FINGERPRINT: mark.text(), STORE: None}
+        stale = [
+            (kind, name, namespace)
+            for kind, name, namespace in kinds
+            if (obj := live[kind]) is not None
+            and any((obj["metadata"].get("annotations") or {}).get(key) != value for key, value in notes.items())
+        ]
+        if stale and mark.node_id is not None:
+            _write_beside(ctx, pod, mark)
+        for kind, name, namespace in stale:
+            ctx.client.patch(kind, name, namespace, {"metadata": {"annotations": notes}})
+
+
+def _stores(ctx: Context) -> dict[int, int]:
+    """Store id by node id, as far as the engine tells."""
+    table = f"{ctx.profile.virtual_schema}.kv_store_status"
+    try:
+        rows = ctx.engine.sql_rows(f"SELECT node_id, store_id FROM {table}")  # noqa: S608 - our own words
+    except EngineError:
+        return {}
+    return {int(row["node_id"] or 0): int(row["store_id"] or 0) for row in rows}
+
+
+# Arguments, never text put into the script: $1 the text, $2 the file. Renamed, so that nobody ever reads half of it.
+_WRITE = 'printf "%s\\n" "$1" > "$2.new" && mv -- "$2.new" "$2"'
+
+
+def _write_beside(ctx: Context, pod: str, mark: Fingerprint) -> None:
+    """The same beside the store, for whoever finds the directory without its volume. The annotations count; so a failure is only said."""
+    path = f"{ctx.profile.store}/{fingerprint.FILE}"
+    words = ["timeout", "-s", "KILL", "10", "/bin/sh", "-c", _WRITE, "sh", mark.text(), path]
+    try:
+        result = runner(ctx.client, ctx.names.namespace, CONTAINER)(pod, words, 15.0)
+        why = "" if result.rc == 0 else (result.stderr or result.stdout).strip() or f"exit code {result.rc}"
+    except KubeError as error:
+        why = str(error)
+    if why:
+        ctx.say(f"{pod}: {path} could not be written ({why}); the volume's annotations say the same")
 
 
 def retire(ctx: Context, ordinal: int, step: str) -> str:
