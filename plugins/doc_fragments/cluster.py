@@ -198,6 +198,17 @@ options:
       - 'Default when created: V(required).'
       - A change restarts the nodes, one by one.
     type: str
+  locality:
+    description:
+      - What the engine is told of the place of its nodes (C(--locality)), so that it spreads replicas; C(storage=local)
+        only.
+      - 'V(zone): region and zone of the Kubernetes node that holds the volume, from its labels C(topology.kubernetes.io/region)
+        and C(…/zone).'
+      - 'V(none): nothing; the engine then calls each node a region of its own (C(region=NODE1)).'
+      - 'Not given: V(zone) for a cluster that is made on Kubernetes nodes with zones, else V(none).'
+      - One of V(zone), V(none).
+      - A change restarts the nodes, one by one.
+    type: str
   node_selector:
     description:
       - Labels a Kubernetes node must have to hold a pod.

@@ -122,6 +122,35 @@ def _get(path: str, port: str = "http") -> dict[str, t.Any]:
     return {"httpGet": {"path": path, "port": port, "scheme": "HTTP"}}
 
 
+# One template serves all ordinals, and pods may not read their Kubernetes node's labels. So a ConfigMap tells each pod where its volume
+# is, by a file of the pod's name that is read when it starts: a node more changes the ConfigMap, never the template, and restarts nobody.
+# The shell gives way to the engine (exec), so that SIGTERM reaches it.
+_TOPOLOGY = "/etc/kaiwudb.kubernetes/topology"
+_SAYS_WHERE = [
+    "/bin/sh",
+    "-c",
+    f'f="{_TOPOLOGY}/$POD_NAME"; [ -s "$f" ] && {{ read -r where < "$f" || :; set -- "$@" "--locality=$where"; }}; exec "$@"',
+    "sh",
+]
+
+
+def _told_where(spec: Spec) -> bool:
+    """Whether the pods look for their place when they start."""
+    own = any(argument.startswith("--locality") for argument in spec.extra_args)
+    return spec.locality == "zone" and spec.storage == "local" and not spec.single_node and not own
+
+
+def topology(spec: Spec, localities: t.Mapping[str, str]) -> Manifest:
+    """The ConfigMap of pod name to locality."""
+    names = names_of(spec)
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": _meta(names, names.topology),
+        "data": {pod: f"{where}\n" for pod, where in localities.items()},
+    }
+
+
 def template(spec: Spec, profile: Profile, *, sleep_action: bool) -> Manifest:
     """The pod template. sleep_action: whether the server knows C(preStop.sleep) (Kubernetes 1.30 and later)."""
     names = names_of(spec)
@@ -141,6 +170,7 @@ def template(spec: Spec, profile: Profile, *, sleep_action: bool) -> Manifest:
         max_sql_memory=spec.max_sql_memory,
         extra=list(spec.extra_args),
     )
+    told = _told_where(spec)
     wait = (
         {"sleep": {"seconds": spec.pre_stop_seconds}}
         if sleep_action
@@ -152,7 +182,7 @@ def template(spec: Spec, profile: Profile, *, sleep_action: bool) -> Manifest:
         "name": CONTAINER,
         "image": spec.image,
         "imagePullPolicy": spec.image_pull_policy,
-        "command": command,
+        "command": [*_SAYS_WHERE, *command] if told else command,
         "env": [
             {"name": "POD_NAME", "valueFrom": {"fieldRef": {"apiVersion": "v1", "fieldPath": "metadata.name"}}},
             *([{"name": "LD_LIBRARY_PATH", "value": profile.library_path}] if profile.library_path else []),
@@ -163,7 +193,10 @@ def template(spec: Spec, profile: Profile, *, sleep_action: bool) -> Manifest:
         "startupProbe": {**_get("/health"), "periodSeconds": 1, "timeoutSeconds": 5, "failureThreshold": 1800},
         "livenessProbe": {**_get("/health"), "periodSeconds": 10, "timeoutSeconds": 10, "failureThreshold": 6},
         "readinessProbe": {**_get("/health?ready=1"), "periodSeconds": 2, "timeoutSeconds": 5, "failureThreshold": 2},
-        "volumeMounts": [{"name": CLAIM, "mountPath": profile.store}],
+        "volumeMounts": [
+            {"name": CLAIM, "mountPath": profile.store},
+            *([{"name": "topology", "mountPath": _TOPOLOGY, "readOnly": True}] if told else []),
+        ],
         **({"lifecycle": {"preStop": wait}} if spec.pre_stop_seconds else {}),
         **({"resources": resources} if resources else {}),
         **({"securityContext": security} if security else {}),
@@ -175,6 +208,9 @@ def template(spec: Spec, profile: Profile, *, sleep_action: bool) -> Manifest:
         "terminationGracePeriodSeconds": spec.termination_grace_period,
         "affinity": _affinity(spec, names),
         "containers": [database],
+        **(
+            {"volumes": [{"name": "topology", "configMap": {"name": names.topology, "optional": True}}]} if told else {}
+        ),
         **({"nodeSelector": dict(spec.node_selector)} if spec.node_selector else {}),
         **({"tolerations": list(spec.tolerations)} if spec.tolerations else {}),
         **(

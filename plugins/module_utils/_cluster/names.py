@@ -72,6 +72,11 @@ class Names:
         return f"{self.name}-journal"
 
     @property
+    def topology(self) -> str:
+        """The ConfigMap that tells each pod where its volume is."""
+        return f"{self.name}-topology"
+
+    @property
     def lock(self) -> str:
         return f"{self.name}-lock"
 

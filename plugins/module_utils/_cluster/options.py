@@ -248,6 +248,18 @@ OPTIONS: tuple[Option, ...] = (
         choices=("required", "preferred"),
         scope="template",
     ),
+    Option(
+        "locality",
+        "str",
+        (
+            "What the engine is told of the place of its nodes (C(--locality)), so that it spreads replicas; C(storage=local) only.",
+            "V(zone): region and zone of the Kubernetes node that holds the volume, from its labels C(topology.kubernetes.io/region) and C(…/zone).",
+            "V(none): nothing; the engine then calls each node a region of its own (C(region=NODE1)).",
+            "Not given: V(zone) for a cluster that is made on Kubernetes nodes with zones, else V(none).",
+        ),
+        choices=("zone", "none"),
+        scope="template",
+    ),
     Option("node_selector", "dict", ("Labels a Kubernetes node must have to hold a pod.",), scope="template"),
     Option("tolerations", "list", ("Tolerations of the pods, as Kubernetes writes them.",), scope="template"),
     Option("pod_labels", "dict", ("More labels for the pods.",), scope="template"),

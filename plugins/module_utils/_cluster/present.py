@@ -33,6 +33,9 @@ def present(spec: Spec, seen: Observed, profile: Profile, *, kube_nodes: t.Seque
     steps = [*_returning(spec, seen), *_objects(spec, seen, profile, changes)]
     mended = len(steps)
     steps += volumes.needed(spec, seen, kube_nodes, changes)
+    rows = volumes.table(spec, seen, steps, placement.zones_of(kube_nodes))
+    steps += volumes.topology(spec, seen, rows, kube_nodes, changes)
+    placed = any(step.id.startswith("volume/") for step in steps)
     held: list[Step] = []
     fresh = seen.statefulset is not None and not seen.initialized
     if fresh and (rolling.outdated(spec, seen) or seen.image != spec.image):
@@ -100,7 +103,14 @@ def present(spec: Spec, seen: Observed, profile: Profile, *, kube_nodes: t.Seque
         if not held and not fresh:
             steps += rolling.final(spec, seen, profile, steps)
     steps, later = _paused(spec, seen, steps, changes)
-    plan = Plan("", tuple(steps), (*later, *held), changes=changes, held=bool(held) and not later)
+    plan = Plan(
+        "",
+        tuple(steps),
+        (*later, *held),
+        changes=changes,
+        held=bool(held) and not later,
+        placement=tuple(rows) if placed else (),
+    )
     plan = permitted(plan, spec)
     return replace(plan, headline=_headline(spec, seen, plan.steps, held if plan.held else ()))
 

@@ -31,6 +31,7 @@ _PLURAL = {
     "PodDisruptionBudget": ("poddisruptionbudgets", "policy"),
     "ServiceAccount": ("serviceaccounts", ""),
     "StatefulSet": ("statefulsets", "apps"),
+    "ConfigMap": ("configmaps", ""),
     "Namespace": ("namespaces", ""),
     "Pod": ("pods", ""),
 }

@@ -14,7 +14,7 @@ from dataclasses import replace
 from .._engine.errors import EngineError
 from .._engine.profiles import PROFILES
 from .._kube.errors import KubeError
-from . import absent, gates, lock, observe, present, rights, undo
+from . import absent, gates, lock, observe, placement, present, rights, undo
 from . import volumes as planned
 from .context import Context, Paused, utc
 from .errors import ClusterError
@@ -250,7 +250,12 @@ class Run:
                 "namespace_missing",
             )
         adding = planned.ordinals_to_add(spec, seen)
-        nodes = self._kube_nodes(spec) if adding else None
+        places = (
+            spec.locality == "zone" and "locality" in spec.asked and ctx.names.topology not in seen.objects["ConfigMap"]
+        )
+        nodes = self._kube_nodes(spec, seen) if adding or places else None
+        if seen.statefulset is None and not seen.pods:
+            spec = ctx.spec = placement.decided(spec, nodes)
         if nodes is not None and not self.volumes_only and spec.storage == "dynamic":
             present.refuse_few_nodes(spec, nodes)
         plan = present.present(spec, seen, ctx.profile, kube_nodes=nodes)
@@ -302,12 +307,14 @@ class Run:
             ctx.prove([gate for gate in judged if gate.name not in gates.PASSING], step)
         return replace(plan, gates=tuple(judged))
 
-    def _kube_nodes(self, spec: Spec) -> list[dict[str, t.Any]] | None:
+    def _kube_nodes(self, spec: Spec, seen: Observed) -> list[dict[str, t.Any]] | None:
         """Kubernetes nodes; None when they may not be listed but local_nodes names them."""
         try:
             return self.client.list("Node")[0]
         except KubeError as error:
-            if error.status == 403 and (spec.local_nodes or spec.storage == "dynamic"):
+            if error.status == 403 and (
+                spec.local_nodes or spec.storage == "dynamic" or not planned.ordinals_to_add(spec, seen)
+            ):
                 return None
             raise
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import typing as t
 
-from . import fingerprint, manifests, placement
+from . import compare, fingerprint, manifests, placement
 from .errors import ClusterError
 from .names import RETIRED, ordinal_of
 from .observe import Observed
@@ -36,8 +36,8 @@ def needed(
     missing = [ordinal for ordinal in wanted if ordinal not in have or ordinal in unusable]
     kept = {seen.names.volume(ordinal): volume for ordinal, volume in have.items() if ordinal not in unusable}
     steps = []
-    for ordinal, node in placement.place(spec, missing, kept, kube_nodes).items():
-        pod, old = seen.names.pod(ordinal), have.get(ordinal)
+    for ordinal, choice in placement.choose(spec, missing, kept, kube_nodes).items():
+        pod, old, node = seen.names.pod(ordinal), have.get(ordinal), choice.node
         if old is not None:
             if spec.volumes not in ("wipe", "archive"):
                 raise _refusal(
@@ -59,7 +59,12 @@ def needed(
                 f"volume/{pod}",
                 f"{spec.storage_size} on {node}, {manifests.directory(spec, ordinal)}",
                 operation,
-                facts={"ordinal": ordinal, "node": node, "hostname": placement.hostname_of(node, kube_nodes)},
+                facts={
+                    "ordinal": ordinal,
+                    "node": node,
+                    "hostname": placement.hostname_of(node, kube_nodes),
+                    "choice": choice,
+                },
             )
         )
         changes[f"PersistentVolume/{seen.names.volume(ordinal)}"] = (None, f"{spec.storage_size} on {node}")
@@ -79,6 +84,53 @@ def needed(
                     facts={"ordinal": ordinal},
                 )
             )
+    return steps
+
+
+def table(spec: Spec, seen: Observed, steps: t.Sequence[Step], zones: t.Mapping[str, str]) -> list[dict[str, t.Any]]:
+    """Where the volumes lie, and those that the steps make. zones: by Kubernetes node."""
+    chosen = {step.facts["ordinal"]: step.facts["choice"] for step in steps if "choice" in step.facts}
+    have = {ordinal: volume for name, volume in seen.volumes.items() if (ordinal := ordinal_of(name)) is not None}
+    rows = placement.rows(spec, have, chosen, lambda ordinal: manifests.directory(spec, ordinal), zones)
+    left = {ordinal for ordinal, volume in have.items() if ordinal not in chosen and retired(volume)}
+    return [{**row, "why": "kept, its node left"} if row["ordinal"] in left else row for row in rows]
+
+
+def topology(
+    spec: Spec,
+    seen: Observed,
+    rows: t.Sequence[t.Mapping[str, t.Any]],
+    kube_nodes: t.Sequence[Object] | None,
+    changes: dict[str, tuple[t.Any, t.Any]],
+) -> list[Step]:
+    """What pods are told of their place, where that is to be told and known. It is read when a pod starts, so it restarts nobody."""
+    if spec.locality != "zone" or kube_nodes is None:
+        return []
+    where, name = placement.localities(kube_nodes), seen.names.topology
+    live = seen.objects["ConfigMap"].get(name)
+    known = {
+        pod: text.strip()
+        for pod, text in ((live or {}).get("data") or {}).items()
+        if (ordinal_of(pod) or 0) < spec.replicas
+    }
+    told = {
+        seen.names.pod(row["ordinal"]): where[row["kubernetes_node"]]
+        for row in rows
+        if row["kubernetes_node"] in where and row["ordinal"] < spec.replicas
+    }
+    wanted = manifests.topology(spec, {**known, **told})  # of nodes that are not there just now, what was known
+    operation = "create" if seen.statefulset is None else "scale_out" if ordinals_to_add(spec, seen) else "reconfigure"
+    title = ", ".join(f"{pod} {value}" for pod, value in sorted(told.items()) if known.get(pod) != value)
+    if live is None:
+        steps = [Step(f"create/ConfigMap/{name}", title, operation, facts={"object": wanted})] if told else []
+    elif compare.differences(wanted["data"], live.get("data"), "data"):
+        facts = {"object": wanted, "patch": compare.repair(wanted, live)}
+        steps = [Step(f"repair/ConfigMap/{name}", title or "pods that are no more", operation, facts=facts)]
+    else:
+        return []
+    changes.update(
+        {f"ConfigMap/{name} {pod}": (known.get(pod), value) for pod, value in told.items() if known.get(pod) != value}
+    )
     return steps
 
 

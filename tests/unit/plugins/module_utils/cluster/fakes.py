@@ -45,6 +45,7 @@ class Client:
         self.labels: dict[str, Any] = {}  # of the last list of each kind
         self.on_watch: Callable[[], None] = lambda: None
         self.on_dry_run: Callable[[Object], Object] = lambda obj: obj
+        self.counts: dict[str, int] = {}
         self.fail: dict[tuple[str, str], KubeError] = {}
         self.allowed: Callable[..., bool] = lambda *_right: True
         self.asked: list[tuple[Any, ...]] = []

@@ -226,6 +226,8 @@ CHANGES: dict[str, tuple[Any, Any]] = {
     "anti_affinity": ("preferred", lambda: pod_spec(anti_affinity="preferred")["affinity"] == {"podAntiAffinity": {
         "preferredDuringSchedulingIgnoredDuringExecution": [{"weight": 100, "podAffinityTerm": {
             "labelSelector": {"matchLabels": POD_LABELS}, "topologyKey": "kubernetes.io/hostname"}}]}}),
+    "locality": ("zone", lambda: database(locality="zone")["command"][0] == "/bin/sh" and pod_spec(locality="zone")["volumes"] == [
+        {"name": "topology", "configMap": {"name": "kw-topology", "optional": True}}]),
     "node_selector": ({"a": "b"}, lambda: pod_spec(node_selector={"a": "b"})["nodeSelector"] == {"a": "b"}),
     "tolerations": ([{"operator": "Exists"}], lambda: pod_spec(tolerations=[{"operator": "Exists"}])["tolerations"] == [{"operator": "Exists"}]),
     "pod_labels": ({"a": "b"}, lambda: workload(spec(pod_labels={"a": "b"}))["spec"]["template"]["metadata"]["labels"]["a"] == "b"),

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.errors import ClusterError, InputError
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.journal import Journal
+from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.placement import Choice
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.plan import Step
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.present import settled
 from ansible_collections.kaiwudb.kubernetes.tests.unit.plugins.module_utils.cluster.factories import (
@@ -57,7 +58,13 @@ def test_nothing_there() -> None:
     assert found.headline == f"kw: create 3 nodes of {OLD} in db" and found.remaining == () and found.writes
     assert [step.operation for step in found.steps] == ["create"] * 8 + ["initialize"]
     assert [step.facts for step in found.steps if step.id.startswith("volume/")] == [
-        {"ordinal": number, "node": f"w{number + 1}", "hostname": None} for number in range(3)
+        {
+            "ordinal": number,
+            "node": f"w{number + 1}",
+            "hostname": None,
+            "choice": Choice(f"w{number + 1}", "", f"fewest volumes so far: 0 on w{number + 1}"),
+        }
+        for number in range(3)
     ]
     assert found.changes == {
         **{f"{name.removeprefix('create/')}": (None, "created") for name in OBJECTS},
