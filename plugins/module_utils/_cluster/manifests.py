@@ -9,7 +9,7 @@ import json
 import typing as t
 
 from .fingerprint import EMPTY, FILE, MISSING, UNKNOWN
-from .names import CLAIM, CLUSTER_ID, COMPONENT, CONTAINER, MADE_FOR, NAMESPACE, NODE, OPTIONS, RESTART, Names
+from .names import CLAIM, CLUSTER_ID, COMPONENT, CONTAINER, MADE_FOR, NAMESPACE, NODE, OPTIONS, RESTART, WIPING, Names
 from .spec import Spec
 
 if t.TYPE_CHECKING:
@@ -332,7 +332,7 @@ def volume(spec: Spec, ordinal: int, node: str, cluster_id: str | None = None, h
     }
 
 
-# What a preparing pod may do to the one directory it is told. Arguments, never text put into the script: $1 directory, $2 suffix.
+# What a preparing pod may do to the one directory it is told. Arguments, never text put into the script: $1 directory, $2 suffix of an archive.
 SCRIPTS = {
     # Someone's data is never taken for a fresh directory: say what lies there and fail.
     "make": (
@@ -345,14 +345,20 @@ SCRIPTS = {
         f'elif [ -s "$1/{FILE}" ]; then cat -- "$1/{FILE}"; else echo {UNKNOWN}; fi; }} > /dev/termination-log'
     ),
     "archive": 'if [ -e "$1" ]; then mv -- "$1" "$1.$2"; fi',
-    "wipe": 'rm -rf -- "$1"',
+    # Through the claim, mounted at $1, and proven empty; then the empty directory, where it was made by such a pod ($2).
+    "wipe": (
+        'rm -rf -- "$1"/* "$1"/.[!.]* "$1"/..?*; rest=$(ls -A -- "$1") || exit 4; '
+        'if [ -n "$rest" ]; then echo "not erased: $rest"; exit 4; fi; '
+        'if [ -n "$2" ]; then rmdir -- "$2" 2>/dev/null || :; fi'
+    ),
+    "gone": 'if [ -e "$1" ]; then rmdir -- "$1"; fi',
 }
 
 
 def _short_lived(
-    spec: Spec, name: str, node: str, container: Manifest, *, volumes: t.Sequence[Manifest] = ()
+    spec: Spec, name: str, node: str | None, container: Manifest, *, volumes: t.Sequence[Manifest] = ()
 ) -> Manifest:
-    """A pod that does one thing on one node and ends. Its container's name says what for."""
+    """A pod that does one thing on one node and ends. Its container's name says what for. node: None where its volume decides."""
     names = names_of(spec)
     secrets = [{"name": secret} for secret in spec.image_pull_secrets]
     return {
@@ -361,7 +367,7 @@ def _short_lived(
         "metadata": _meta(names, name) | {"labels": {**names.labels, COMPONENT: container["name"]}},
         "spec": {
             # Bound to its node directly: it must run there and nowhere else, also on a node that is cordoned.
-            "nodeName": node,
+            **({"nodeName": node} if node else {}),
             "restartPolicy": "Never",
             "terminationGracePeriodSeconds": 1,
             "enableServiceLinks": False,
@@ -392,6 +398,41 @@ def preparer(spec: Spec, ordinal: int, node: str, path: str, action: str, suffix
     }
     host = {"name": "host", "hostPath": {"path": parent, "type": "DirectoryOrCreate"}}
     return _short_lived(spec, names_of(spec).preparer(ordinal), node, container, volumes=[host])
+
+
+def wiper(spec: Spec, ordinal: int, node: str | None, path: str | None) -> Manifest:
+    """The pod that erases what one claim reaches. path: the directory on the node that goes too when it is empty; None: it stays."""
+    parent = path.rsplit("/", 1)[0] if path else None
+    container = {
+        "name": "volume",
+        "command": ["/bin/sh", "-c", SCRIPTS["wipe"], "sh", "/claim", path or ""],
+        "securityContext": {"runAsUser": 0},
+        "volumeMounts": [
+            {"name": "claim", "mountPath": "/claim"},
+            *([{"name": "host", "mountPath": parent}] if parent else []),
+        ],
+    }
+    names = names_of(spec)
+    volumes = [
+        {"name": "claim", "persistentVolumeClaim": {"claimName": names.claim(ordinal)}},
+        *([{"name": "host", "hostPath": {"path": parent, "type": "Directory"}}] if parent else []),
+    ]
+    return _short_lived(spec, names.preparer(ordinal), node, container, volumes=volumes)
+
+
+def claim(names: Names, ordinal: int, volume: t.Mapping[str, t.Any], since: str) -> Manifest:
+    """A claim for a volume that has none, through which it is erased."""
+    return {
+        "apiVersion": "v1",
+        "kind": "PersistentVolumeClaim",
+        "metadata": _meta(names, names.claim(ordinal), annotations={WIPING: since}),
+        "spec": {
+            "accessModes": list(volume["spec"]["accessModes"]),
+            "resources": {"requests": {"storage": volume["spec"]["capacity"]["storage"]}},
+            "storageClassName": volume["spec"].get("storageClassName", ""),
+            "volumeName": volume["metadata"]["name"],
+        },
+    }
 
 
 def puller(spec: Spec, profile: Profile, ordinal: int, node: str) -> Manifest:

@@ -23,6 +23,8 @@ CLUSTER_ID = f"{MANAGER}/cluster-id"  # on claims and volumes, which outlive the
 FINGERPRINT = f"{MANAGER}/fingerprint"  # on claims and volumes: whose store lies there (cluster, node, store, ordinal, since when)
 STORE = f"{MANAGER}/store"  # the same as earlier versions wrote it, the node alone
 RETIRED = f"{MANAGER}/retired"  # on volumes: when their node left the cluster; never mounted again as they are
+WIPING = f"{MANAGER}/wiping"  # on claims: since when what they reach is being erased; no pod of the database may take them any more
+ARCHIVED = f"{MANAGER}/archived"  # on volumes that a storage class provisioned: since when they are kept aside, without a claim
 NODE = f"{MANAGER}/node"  # on volumes: the Kubernetes node, where its hostname label says something else
 
 CONTAINER = "kaiwudb"

@@ -197,7 +197,10 @@ OPTIONS: tuple[Option, ...] = (
             "What becomes of a volume when its node leaves the cluster, or the cluster is removed.",
             "V(retain) keeps volume and data; V(archive) keeps the data under another directory name; "
             "V(delete) deletes the API objects only; V(wipe) erases the data too.",
-            "With C(storage=dynamic) V(retain) keeps claim and volume and everything else deletes the claim.",
+            "V(wipe) goes through the claim, in a pod that proves that nothing is left.",
+            "With C(storage=dynamic) V(retain) keeps the claim; V(archive) deletes it and keeps its volume aside (reclaim policy C(Retain)); V(delete) "
+            "deletes it, and the storage class decides about the data; V(wipe) erases the data first.",
+            "A store that was kept when its node left is never mounted again as it is: scaling out needs V(archive) or V(wipe) then.",
         ),
         default="retain",
         choices=("retain", "archive", "delete", "wipe"),

@@ -369,7 +369,7 @@ def _leaving(spec: Spec, seen: Observed, changes: dict[str, tuple[t.Any, t.Any]]
                 asked="replicas" in spec.asked,  # else it only goes on, or tidies up
                 disruptive=True,
                 pod=pod,
-                facts={"ordinal": ordinal, "local": spec.storage == "local"},
+                facts={"ordinal": ordinal, "local": spec.storage == "local", "policy": spec.volumes},
             )
         )
     if wanted < seen.replicas:

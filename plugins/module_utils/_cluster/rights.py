@@ -37,7 +37,7 @@ _PLURAL = {
 }
 _BY_VERB: dict[str, tuple[Right, ...]] = {
     "volume": _VOLUME,
-    "reuse": _VOLUME,
+    "reuse": (*_VOLUME, ("delete", "persistentvolumeclaims", "", True)),
     "free": _VOLUME,
     "stamp": (*_EXEC, ("patch", "persistentvolumeclaims", "", True)),
     "drop": (("delete", "persistentvolumeclaims", "", True),),
@@ -74,6 +74,20 @@ _BY_VERB: dict[str, tuple[Right, ...]] = {
 }
 
 
+_ERASE: tuple[Right, ...] = (
+    ("create", "pods", "", True),
+    ("delete", "pods", "", True),
+    ("create", "persistentvolumeclaims", "", True),
+    ("patch", "persistentvolumeclaims", "", True),
+)
+_BY_POLICY: dict[tuple[t.Any, bool], tuple[Right, ...]] = {
+    ("wipe", True): _ERASE,
+    ("wipe", False): _ERASE,
+    ("archive", False): (("get", "persistentvolumes", "", False), ("patch", "persistentvolumes", "", False)),
+    ("retain", False): (("patch", "persistentvolumeclaims", "", True),),
+}
+
+
 def needed(plan: Plan) -> list[Right]:
     """The rights of all steps, each once, in order."""
     wanted: dict[Right, None] = dict.fromkeys(_RUN)
@@ -87,6 +101,7 @@ def needed(plan: Plan) -> list[Right]:
         wanted.update(dict.fromkeys(_BY_VERB.get(verb, ())))
         if step.facts.get("local"):
             wanted.update(dict.fromkeys(_VOLUME))
+        wanted.update(dict.fromkeys(_BY_POLICY.get((step.facts.get("policy"), bool(step.facts.get("local"))), ())))
     return list(wanted)
 
 

@@ -22,7 +22,7 @@ from .journal import Journal
 from .manifests import names_of
 from .names import Names
 from .observe import Observed
-from .operations import create, initialize, members, remove, rollout, volumes
+from .operations import create, initialize, members, remove, rollout, stamp, volumes
 from .plan import Plan, Step
 from .progress import about
 from .spec import Spec, resolve
@@ -56,7 +56,7 @@ DO: dict[str, t.Callable[[Context, Step], None]] = {
     "reclaim": volumes.reclaim,
     "reuse": volumes.reuse,
     "drop": volumes.drop,
-    "stamp": lambda ctx, _step: volumes.stamp(ctx),
+    "stamp": lambda ctx, _step: stamp.stamp(ctx),
     "initialize": initialize.initialize,
     "remember": initialize.remember,
     "scale_out": members.scale_out,

@@ -8,7 +8,7 @@ import typing as t
 
 from . import compare, fingerprint, manifests, placement
 from .errors import ClusterError
-from .names import RETIRED, ordinal_of
+from .names import RETIRED, WIPING, ordinal_of
 from .observe import Observed
 from .placement import node_of
 from .plan import Step
@@ -32,14 +32,20 @@ def needed(
         return _old_claims(spec, seen, strange)
     operation = "create" if seen.statefulset is None else "scale_out"
     have = {ordinal: volume for name, volume in seen.volumes.items() if (ordinal := ordinal_of(name)) is not None}
-    unusable = {ordinal for ordinal in have if retired(have[ordinal]) or ordinal in strange}
+    begun = {
+        ordinal
+        for ordinal in wanted
+        if (claim := seen.claims.get(seen.names.claim(ordinal))) is not None and wiping(claim)
+    }
+    unusable = {ordinal for ordinal in have if retired(have[ordinal]) or ordinal in strange | begun}
     missing = [ordinal for ordinal in wanted if ordinal not in have or ordinal in unusable]
     kept = {seen.names.volume(ordinal): volume for ordinal, volume in have.items() if ordinal not in unusable}
     steps = []
     for ordinal, choice in placement.choose(spec, missing, kept, kube_nodes).items():
         pod, old, node = seen.names.pod(ordinal), have.get(ordinal), choice.node
         if old is not None:
-            if spec.volumes not in ("wipe", "archive"):
+            action = "wipe" if ordinal in begun else spec.volumes
+            if action not in ("wipe", "archive"):
                 raise _refusal(
                     old,
                     seen.names.pod(ordinal),
@@ -49,9 +55,10 @@ def needed(
             steps.append(
                 Step(
                     f"reuse/{pod}",
-                    f"{spec.volumes} {fingerprint.read(old) or 'the old store'} on {node_of(old)}",
+                    f"{action} {fingerprint.read(old) or 'the old store'} on {node_of(old)}"
+                    + (", as was begun" if ordinal in begun else ""),
                     operation,
-                    facts={"ordinal": ordinal, "node": node_of(old), "action": spec.volumes},
+                    facts={"ordinal": ordinal, "node": node_of(old), "action": action, "policy": action},
                 )
             )
         steps.append(
@@ -139,16 +146,17 @@ def _old_claims(spec: Spec, seen: Observed, strange: t.Collection[int]) -> list[
     steps = []
     for ordinal in ordinals_to_add(spec, seen):
         pod, claim = seen.names.pod(ordinal), seen.claims.get(seen.names.claim(ordinal))
-        if claim is None or not (retired(claim) or ordinal in strange):
+        if claim is None or not (retired(claim) or wiping(claim) or ordinal in strange):
             continue
-        if spec.volumes == "retain":
+        action = "wipe" if wiping(claim) else spec.volumes
+        if action == "retain":
             raise _refusal(claim, pod, "archive (keep its volume), delete or wipe (erase it)", ordinal in strange)
         steps.append(
             Step(
                 f"drop/{pod}",
-                f"{spec.volumes} claim {claim['metadata']['name']}, {fingerprint.read(claim) or 'the store of a node that left'}",
+                f"{action} claim {claim['metadata']['name']}, {fingerprint.read(claim) or 'the store of a node that left'}",
                 "create" if seen.statefulset is None else "scale_out",
-                facts={"ordinal": ordinal, "action": spec.volumes, "archive": spec.volumes == "archive"},
+                facts={"ordinal": ordinal, "action": action, "policy": action},
             )
         )
     return steps
@@ -226,6 +234,11 @@ def restamp(spec: Spec, seen: Observed) -> list[Step]:
 def retired(volume: Object) -> bool:
     """Whether its node has left the cluster: the store in it must never be mounted again as it is."""
     return RETIRED in (volume["metadata"].get("annotations") or {})
+
+
+def wiping(claim: Object) -> bool:
+    """Whether what it reaches is being erased: a run was killed there, and nothing but the end of it is of use."""
+    return WIPING in (claim["metadata"].get("annotations") or {})
 
 
 def reclaim(spec: Spec, seen: Observed) -> list[Step]:

@@ -68,3 +68,26 @@ def test_a_retained_claim_is_dropped_when_told(four: None, place: Place) -> None
 def test_wipe_deletes_the_claim(four: None, place: Place) -> None:
     scale_in(place, volumes="wipe")
     assert place.get("persistentvolumeclaim", CLAIM) is None
+
+
+def test_archive_keeps_the_volume_aside(four: None, place: Place) -> None:
+    place.good(NAME, replicas="4", operations=["scale_out"])
+    volume, old = place.get("persistentvolumeclaim", CLAIM)["spec"]["volumeName"], node_id(place)
+    try:
+        scale_in(place, volumes="archive")
+        assert place.get("persistentvolumeclaim", CLAIM) is None
+        kept = json.loads(kubectl("get", "persistentvolume", volume, "--output=json"))
+        assert kept["spec"]["persistentVolumeReclaimPolicy"] == "Retain"
+        assert json.loads(kept["metadata"]["annotations"]["kaiwudb.kubernetes/fingerprint"])["node_id"] == old
+        assert kept["metadata"]["annotations"]["kaiwudb.kubernetes/archived"]
+        place.good(NAME, replicas="4", operations=["scale_out"])
+        assert place.get("persistentvolumeclaim", CLAIM)["spec"]["volumeName"] != volume and node_id(place) > old
+    finally:
+        # The test's own volume again: let its class take it away.
+        kubectl(
+            "patch",
+            "persistentvolume",
+            volume,
+            '--patch={"spec": {"persistentVolumeReclaimPolicy": "Delete"}}',
+            check=False,
+        )

@@ -154,3 +154,16 @@ def test_wipe_erases_the_data_too(four: None, place: Place) -> None:
     assert place.volume(NAME, LAST) is None
     assert found_in(place, node) == [name for name in before if name != directory(place).rsplit("/", 1)[1]]
     assert place.good(NAME, replicas="3").writes == []
+
+
+def test_where_pods_do_not_make_directories_the_empty_one_stays(four: None, place: Place) -> None:
+    """Somebody else made it (it may be a mount); the claim is all that is needed to erase what is in it."""
+    old = node_id(place)
+    scale_out(place, old)
+    node = where(place)
+    scale_in(place, volumes="wipe", local_pv_prepare="none")
+    assert place.volume(NAME, LAST) is None
+    assert (
+        on_node(node, "stat", "--format=%F", directory(place)).strip() == "directory"
+        and listing(node, directory(place)) == []
+    )

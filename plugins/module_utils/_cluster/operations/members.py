@@ -13,7 +13,7 @@ from ..context import POLL, utc
 from ..errors import ClusterError
 from ..progress import Falling, about
 from ..ranges import by_table, stall_seconds
-from . import create, volumes
+from . import create, stamp, volumes
 
 if t.TYPE_CHECKING:
     from ..context import Context
@@ -27,7 +27,7 @@ def scale_out(ctx: Context, step: Step) -> None:
         set_replicas(ctx, ordinal + 1)
     pod = ctx.names.pod(ordinal)
     ctx.wait(lambda: joined(ctx, pod), step.id)
-    volumes.stamp(ctx)
+    stamp.stamp(ctx)
     node = ctx.seen.node_of(pod)
     ctx.say(f"pod {pod} joined as node {node.id if node else '?'}")
 

@@ -8,17 +8,15 @@ import typing as t
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 
-from ..._engine.errors import EngineError
-from ..._kube.client import runner
-from ..._kube.errors import KubeError
 from .. import fingerprint, gates, manifests, verdict
 from ..context import utc
 from ..errors import ClusterError, InputError
-from ..fingerprint import Fingerprint
-from ..names import CLUSTER_ID, CONTAINER, FINGERPRINT, RETIRED, STORE
+from ..names import ARCHIVED, FINGERPRINT, RETIRED, WIPING
 from ..observe import ready
 from ..placement import node_of
+from ..volumes import retired, wiping
 from . import create, helpers
+from .stamp import stamp
 
 if t.TYPE_CHECKING:
     from ..context import Context
@@ -73,17 +71,154 @@ def reuse(ctx: Context, step: Step) -> None:
 
 def drop(ctx: Context, step: Step) -> None:
     """The claim of a node that left, where a storage class provisions: the pod to come gets a fresh one."""
-    claim = ctx.names.claim(step.facts["ordinal"])
-    ctx.client.delete("PersistentVolumeClaim", claim, ctx.names.namespace)
-    wait_gone(ctx, "PersistentVolumeClaim", [claim], step.id)
+    ctx.say(give_up_claims(ctx, [step.facts["ordinal"]], step.facts["action"], step.id))
 
 
 def clear(ctx: Context, places: t.Sequence[Place], action: str, step: str) -> None:
-    """Archive or wipe the directories, then delete the PersistentVolumes."""
-    if action in ("archive", "wipe") and places:
+    """Erase through the claims, or archive the directories once the claims are gone; then the PersistentVolumes go."""
+    if not places:
+        return
+    ordinals = [place.ordinal for place in places]
+    if action == "wipe":
+        wipe(ctx, ordinals, step)
+    _delete_claims(ctx, ordinals, step)
+    if action == "archive":
         run_pods(ctx, places, action, step)
-    for place in places:
-        ctx.client.delete("PersistentVolume", ctx.names.volume(place.ordinal))
+    names = [ctx.names.volume(ordinal) for ordinal in ordinals]
+    for name in names:
+        ctx.client.delete("PersistentVolume", name)
+    wait_gone(ctx, "PersistentVolume", names, step)  # else a fresh one of the same name would go with it
+
+
+def give_up_claims(ctx: Context, ordinals: t.Sequence[int], action: str, step: str) -> str:
+    """Claims of a storage class, by policy, and what provisioned them: what was done."""
+    names = ", ".join(ctx.names.claim(ordinal) for ordinal in ordinals)
+    if action == "retain":
+        for ordinal in ordinals:
+            ctx.client.patch("PersistentVolumeClaim", ctx.names.claim(ordinal), ctx.names.namespace, _mark(RETIRED))
+        return f"claim {names} kept (policy retain)"
+    kept = [volume for ordinal in ordinals if (volume := _archive_volume(ctx, ordinal))] if action == "archive" else []
+    if action == "wipe":
+        wipe(ctx, ordinals, step)
+    _delete_claims(ctx, ordinals, step)
+    told = {"archive": f"deleted, volume {', '.join(kept)} kept aside", "wipe": "erased and deleted"}
+    return f"claim {names} {told.get(action, 'deleted')}"
+
+
+def _mark(name: str) -> dict[str, t.Any]:
+    return {"metadata": {"annotations": {name: utc()}}}
+
+
+def _archive_volume(ctx: Context, ordinal: int) -> str:
+    """What a storage class provisioned outlives its claim from now on, and says whose store it holds; its name, "" without one."""
+    claim = ctx.client.get("PersistentVolumeClaim", ctx.names.claim(ordinal), ctx.names.namespace)
+    name = str((claim or {}).get("spec", {}).get("volumeName") or "")
+    if name:
+        mark = fingerprint.read(claim)
+        notes = {ARCHIVED: utc(), **({FINGERPRINT: mark.text()} if mark else {})}
+        wanted = {"metadata": {"annotations": notes}, "spec": {"persistentVolumeReclaimPolicy": "Retain"}}
+        ctx.client.patch("PersistentVolume", name, None, wanted)
+    return name
+
+
+def _delete_claims(ctx: Context, ordinals: t.Iterable[int], step: str) -> None:
+    names = [ctx.names.claim(ordinal) for ordinal in ordinals]
+    for name in names:
+        ctx.client.delete("PersistentVolumeClaim", name, ctx.names.namespace)
+    wait_gone(ctx, "PersistentVolumeClaim", names, step)
+
+
+# ---- erasing
+
+
+def _refuse_mismatch(ctx: Context, ordinal: int, claim: Object | None, live: Object) -> None:
+    """ClusterError unless volume and claim name each other: what is erased must be what the claim of this ordinal reaches."""
+    name, volume = ctx.names.claim(ordinal), ctx.names.volume(ordinal)
+    owner = live["spec"].get("claimRef") or {}
+    meant = (claim or {}).get("spec", {}).get("volumeName") or volume
+    if (owner.get("namespace"), owner.get("name"), meant) != (ctx.names.namespace, name, volume):
+        raise ClusterError(
+            f"volume {volume} and claim {name} do not name each other (any more). Nothing was erased. Look at both, then delete the odd one out.",
+            "claim_mismatch",
+            node=ctx.names.pod(ordinal),
+            resumable=False,
+        )
+
+
+def wipe(ctx: Context, ordinals: t.Sequence[int], step: str) -> None:
+    """Erase what the claims of these ordinals reach, proven empty by the pods that did it. Nothing else can be hit: Kubernetes mounts it.
+
+    Claims and volumes are marked first: whatever happens, no pod of the database takes a half erased store for its own.
+    """
+    image_for(ctx, "wipe")
+    busy = sorted(set(map(ctx.names.pod, ordinals)) & set(ctx.look_at_pods()))
+    if busy:
+        raise ClusterError(
+            f"pod {busy[0]} still uses the volume that is to be erased. Nothing in it was touched.",
+            "volume_in_use",
+            node=busy[0],
+        )
+    found = _marked_claims(ctx, ordinals, step)
+    places = {ordinal: Place.of(ordinal, volume) for ordinal, volume in found.items() if volume is not None}
+    own = ctx.spec.local_pv_prepare == "pod"  # who made the directories takes them away
+    left = list(found)
+    while left:
+        wanted = {}
+        for ordinal in left:
+            place = places.get(ordinal)
+            wanted[ctx.names.preparer(ordinal)] = manifests.wiper(
+                ctx.spec, ordinal, place.node if place else None, place.path if place and own else None
+            )
+        try:
+            helpers.run(ctx, wanted, verdict.completed, step, lambda: None)
+            return
+        except ClusterError as error:
+            if error.reason != "volume_mount" or not (places and own):
+                raise
+            # The directory is gone, as after a kill right between its end and its volume's: let a pod on the node say so.
+            missing = next(ordinal for ordinal in left if ctx.names.preparer(ordinal) == error.facts["node"])
+            run_pods(ctx, [places[missing]], "gone", step)
+            left.remove(missing)
+
+
+def _marked_claims(ctx: Context, ordinals: t.Sequence[int], step: str) -> dict[int, Object | None]:
+    """The ordinals that a claim reaches, which is bound and marked as being erased, with their local volumes; those get a claim where they have none."""
+    kind, space, local = "PersistentVolumeClaim", ctx.names.namespace, ctx.spec.storage == "local"
+    found: dict[int, Object | None] = {}
+    for ordinal in ordinals:
+        name, volume = ctx.names.claim(ordinal), ctx.names.volume(ordinal)
+        claim = ctx.client.get(kind, name, space)
+        live = ctx.client.get("PersistentVolume", volume) if local else None
+        if local and live is None:
+            continue
+        if local:
+            _refuse_mismatch(ctx, ordinal, claim, live or {})
+        if claim is not None and (claim["metadata"].get("deletionTimestamp") or not claim["spec"].get("volumeName")):
+            # On its way out, or never bound: nothing can be reached by it.
+            _delete_claims(ctx, [ordinal], step)
+            claim = None
+        if claim is None and live is not None:
+            claim = ctx.client.create(manifests.claim(ctx.names, ordinal, live, utc()))
+        if claim is None:
+            continue
+        if not wiping(claim):
+            ctx.client.patch(kind, name, space, _mark(WIPING))
+        if live is not None and not retired(live):
+            ctx.client.patch("PersistentVolume", volume, None, _mark(RETIRED))
+        owner = (live or {}).get("spec", {}).get("claimRef", {}).get("uid")
+        if owner not in (None, claim["metadata"].get("uid")):
+            free(ctx, ordinal)
+        found[ordinal] = live
+
+    def bound() -> verdict.Verdict:
+        for ordinal in found:
+            live = ctx.client.get(kind, ctx.names.claim(ordinal), space) or {}
+            if live.get("status", {}).get("phase") != "Bound":
+                return verdict.Verdict(False, f"claim {ctx.names.claim(ordinal)} is not bound yet")
+        return verdict.DONE
+
+    ctx.wait(bound, step, poll=0.5)
+    return found
 
 
 def take_back(ctx: Context, steps: t.Sequence[Step]) -> None:
@@ -164,10 +299,7 @@ def _bound_in_a_moment(found: verdict.Verdict) -> verdict.Verdict:
 
 def run_pods(ctx: Context, places: t.Sequence[Place], action: str, step: str) -> dict[str, str]:
     """Short-lived pods, one a place, all at once; they are gone again afterwards, whatever happens. What each of them said, by its name."""
-    if ctx.spec.image is None:
-        raise InputError(
-            "image", f"must be given: the pods that {action} the directories run it; allowed is any image with /bin/sh"
-        )
+    image_for(ctx, action)
     suffix = datetime.now(timezone.utc).strftime("%Y%m%d-%H%M%S")
     pods = {ctx.names.preparer(place.ordinal): place for place in places}
     wanted = {
@@ -189,6 +321,14 @@ def run_pods(ctx: Context, places: t.Sequence[Place], action: str, step: str) ->
         ) from error
 
 
+def image_for(ctx: Context, action: str) -> None:
+    """InputError when there is no image for short-lived pods."""
+    if ctx.spec.image is None:
+        raise InputError(
+            "image", f"must be given: the pods that {action} the directories run it; allowed is any image with /bin/sh"
+        )
+
+
 def _said(ctx: Context, pod: str) -> str:
     """The message that a short-lived pod left when it ended."""
     found = ctx.client.get("Pod", pod, ctx.names.namespace) or {}
@@ -199,86 +339,21 @@ def _said(ctx: Context, pod: str) -> str:
     return next((str(state["message"]).strip() for state in states if state.get("message")), "")
 
 
-def stamp(ctx: Context, cluster_id: str | None = None) -> None:
-    """Whose store it is: beside the store itself, then on claim and volume, which outlive the journal. cluster_id: None for the journal's."""
-    cluster = cluster_id or ctx.seen.journal.cluster_id
-    if cluster is None:
-        return
-    stores: dict[int, int] | None = None
-    for ordinal, pod in enumerate(ctx.seen.expected_pods()):
-        node = ctx.seen.node_of(pod)
-        kinds = [("PersistentVolumeClaim", ctx.names.claim(ordinal), ctx.names.namespace)]
-        kinds += [("PersistentVolume", ctx.names.volume(ordinal), None)] if ctx.spec.storage == "local" else []  # type: ignore[list-item]
-        live = {kind: ctx.client.get(kind, name, namespace) for kind, name, namespace in kinds}
-        noted = [found for obj in live.values() if (found := fingerprint.read(obj)) is not None]
-        if node is None and noted:
-            continue  # the engine does not know the pod just now; what is noted says more
-        stores = _stores(ctx) if stores is None else stores
-        mark = Fingerprint(
-            cluster,
-            node.id if node else None,
-            stores.get(node.id) if node else None,
-            ordinal,
-            f"{ctx.names.namespace}/{ctx.names.name}",
-        )
-        mark = mark.completed(next(filter(mark.same, noted), None), utc())
-        notes = {CLUSTER_ID: cluster, FINGERPRINT: mark.text(), STORE: None}
-        stale = [
-            (kind, name, namespace)
-            for kind, name, namespace in kinds
-            if (obj := live[kind]) is not None
-            and any((obj["metadata"].get("annotations") or {}).get(key) != value for key, value in notes.items())
-        ]
-        if stale and mark.node_id is not None:
-            _write_beside(ctx, pod, mark)
-        for kind, name, namespace in stale:
-            ctx.client.patch(kind, name, namespace, {"metadata": {"annotations": notes}})
-
-
-def _stores(ctx: Context) -> dict[int, int]:
-    """Store id by node id, as far as the engine tells."""
-    table = f"{ctx.profile.virtual_schema}.kv_store_status"
-    try:
-        rows = ctx.engine.sql_rows(f"SELECT node_id, store_id FROM {table}")  # noqa: S608 - our own words
-    except EngineError:
-        return {}
-    return {int(row["node_id"] or 0): int(row["store_id"] or 0) for row in rows}
-
-
-# Arguments, never text put into the script: $1 the text, $2 the file. Renamed, so that nobody ever reads half of it.
-_WRITE = 'printf "%s\\n" "$1" > "$2.new" && mv -- "$2.new" "$2"'
-
-
-def _write_beside(ctx: Context, pod: str, mark: Fingerprint) -> None:
-    """The same beside the store, for whoever finds the directory without its volume. The annotations count; so a failure is only said."""
-    path = f"{ctx.profile.store}/{fingerprint.FILE}"
-    words = ["timeout", "-s", "KILL", "10", "/bin/sh", "-c", _WRITE, "sh", mark.text(), path]
-    try:
-        result = runner(ctx.client, ctx.names.namespace, CONTAINER)(pod, words, 15.0)
-        why = "" if result.rc == 0 else (result.stderr or result.stdout).strip() or f"exit code {result.rc}"
-    except KubeError as error:
-        why = str(error)
-    if why:
-        ctx.say(f"{pod}: {path} could not be written ({why}); the volume's annotations say the same")
-
-
 def retire(ctx: Context, ordinal: int, step: str) -> str:
     """What becomes of the volume of a node that has left; says what it did. Marked first: a kill must not leave it usable."""
     policy, names = ctx.spec.volumes, ctx.names
-    mark = {"metadata": {"annotations": {RETIRED: utc()}}}
     if ctx.spec.storage != "local":
-        if policy == "retain":
-            ctx.client.patch("PersistentVolumeClaim", names.claim(ordinal), names.namespace, mark)
-            return f"claim {names.claim(ordinal)} kept (policy retain)"
-        ctx.client.delete("PersistentVolumeClaim", names.claim(ordinal), names.namespace)
-        return f"claim {names.claim(ordinal)} deleted"
+        return give_up_claims(ctx, [ordinal], policy, step)
     volume = ctx.client.get("PersistentVolume", names.volume(ordinal))
     if volume is not None:
-        ctx.client.patch("PersistentVolume", names.volume(ordinal), None, mark)
-    ctx.client.delete("PersistentVolumeClaim", names.claim(ordinal), names.namespace)
-    wait_gone(ctx, "PersistentVolumeClaim", [names.claim(ordinal)], step)
+        ctx.client.patch("PersistentVolume", names.volume(ordinal), None, _mark(RETIRED))
     if volume is None or policy == "retain":
-        return f"volume {names.volume(ordinal)} kept (policy retain)"
+        _delete_claims(ctx, [ordinal], step)
+        return (
+            f"volume {names.volume(ordinal)} kept (policy retain)"
+            if volume
+            else f"volume {names.volume(ordinal)} was gone already"
+        )
     clear(ctx, [Place.of(ordinal, volume)], policy, step)
     return f"volume {names.volume(ordinal)}: {policy}"
 

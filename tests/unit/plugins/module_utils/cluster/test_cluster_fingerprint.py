@@ -25,7 +25,7 @@ from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.finger
 )
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.journal import Journal
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.manifests import SCRIPTS
-from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.operations import volumes
+from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.operations import stamp, volumes
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.plan import Step
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._engine.errors import EngineError
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._engine.profiles import PROFILES
@@ -147,7 +147,7 @@ def test_making_refuses_what_is_not_empty_and_says_whose_it_is(tmp_path: Path) -
 
 
 def test_the_file_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
-    words = ["/bin/sh", "-c", volumes._WRITE, "sh", MINE.text(), str(tmp_path / FILE)]
+    words = ["/bin/sh", "-c", stamp._WRITE, "sh", MINE.text(), str(tmp_path / FILE)]
     for _twice in range(2):
         subprocess.run(words, check=True)
         assert [item.name for item in tmp_path.iterdir()] == [FILE] and parse((tmp_path / FILE).read_text()) == MINE
@@ -266,7 +266,7 @@ def test_a_stamp_goes_beside_the_store_first_and_then_on_claim_and_volume() -> N
     ctx, client = context(*all_of())
     ran: list[tuple[str, list[str]]] = []
     client.on_exec = lambda pod, argv: (ran.append((pod, argv)), ExecResult(0, "", ""))[1]
-    volumes.stamp(ctx)
+    stamp.stamp(ctx)
     found = noted(client, 1)
     assert found[0] == found[1] and found[0] is not None and found[0].since
     assert (found[0].cluster_id, found[0].node_id, found[0].store_id, found[0].ordinal) == (ID, 2, 12, 1)
@@ -280,25 +280,25 @@ def test_a_stamp_goes_beside_the_store_first_and_then_on_claim_and_volume() -> N
 
 def test_a_second_stamp_writes_nothing_and_keeps_since() -> None:
     ctx, client = context(*all_of())
-    volumes.stamp(ctx)
+    stamp.stamp(ctx)
     before = noted(client, 0)
     client.sent.clear()
     ctx.engine = Engine(answers=False)  # type: ignore[assignment]
-    volumes.stamp(ctx)
+    stamp.stamp(ctx)
     assert {verb for verb, _kind, _name in client.sent} == {"get"} and noted(client, 0) == before
 
 
 def test_what_earlier_versions_wrote_is_replaced() -> None:
     old = {"kaiwudb.kubernetes/cluster-id": ID, "kaiwudb.kubernetes/store": "node 1"}
     ctx, client = context(*all_of(**old))
-    volumes.stamp(ctx)
+    stamp.stamp(ctx)
     notes = client.objects["PersistentVolume", "db.kw-0"]["metadata"]["annotations"]
     assert "kaiwudb.kubernetes/store" not in notes and notes["kaiwudb.kubernetes/cluster-id"] == ID
 
 
 def test_a_pod_that_the_engine_does_not_know_keeps_its_note() -> None:
     ctx, client = context(*all_of(), volume(2, **marked(2, node=3)), nodes=[row(1, 0), row(2, 1)])
-    volumes.stamp(ctx)
+    stamp.stamp(ctx)
     assert noted(client, 2)[1] == read(volume(2, **marked(2, node=3)))
 
 
@@ -314,15 +314,15 @@ def test_a_file_that_cannot_be_written_is_said_and_stops_nothing(broken: Any) ->
         return broken  # type: ignore[no-any-return]
 
     client.on_exec = fails
-    volumes.stamp(ctx)
+    stamp.stamp(ctx)
     assert noted(client, 0)[1] is not None and len([line for line in ctx.lines if "could not be written" in line]) == 3
 
 
 def test_nothing_is_stamped_before_the_id_is_known() -> None:
     ctx, client = context(*all_of(), journal=Journal())
-    volumes.stamp(ctx)
+    stamp.stamp(ctx)
     assert client.sent == []
-    volumes.stamp(ctx, OTHER)
+    stamp.stamp(ctx, OTHER)
     found = noted(client, 0)[0]
     assert found is not None and found.cluster_id == OTHER
 

@@ -291,7 +291,7 @@ def test_a_retired_store_never_comes_back_by_accident() -> None:
     for policy in ("archive", "wipe"):
         found = plan(live(extra=[retired]), replicas=4, volumes=policy)
         assert ids(found) == ["reuse/kw-3", "volume/kw-3", "scale_out/kw-3"]
-        assert found.steps[0].facts == {"ordinal": 3, "node": "w4", "action": policy}
+        assert found.steps[0].facts == {"ordinal": 3, "node": "w4", "action": policy, "policy": policy}
     with pytest.raises(ClusterError, match="still holds the store"):
         plan(live(extra=[retired]), replicas=4, volumes="delete")
 
@@ -316,6 +316,7 @@ def test_scale_in_from_the_highest_ordinal_one_by_one() -> None:
     assert found.steps[0].title == "node 5 leaves, volume db.kw-4: retain" and found.steps[0].facts == {
         "ordinal": 4,
         "local": True,
+        "policy": "retain",
     }
     assert found.changes == {"StatefulSet/kw spec.replicas": (5, 3)} and found.headline == "kw: scale in 5→3, 2 steps"
 
