@@ -259,6 +259,9 @@ def look_at_objects(client: Client, names: Names, *, sql_port: int = 26257, volu
     if volumes:
         objects["PersistentVolume"] = _by_name(client.list("PersistentVolume", labels=names.volume_selector)[0], names)
     journal = Journal.read(objects["ConfigMap"].get(names.journal))
+    if journal.recreate and names.name not in objects["StatefulSet"]:
+        # A run was killed while it made the StatefulSet again: it counts as there, and step template makes it.
+        objects["StatefulSet"][names.name] = {**journal.recreate, "status": {"observedGeneration": -1}}
     seen = Observed(names, namespace, objects, journal, sql_port)
     # A pod whose labels were edited is in no list, yet its name is taken: nobody can make another one.
     found = {name: client.get("Pod", name, names.namespace) for name in seen.expected_pods() if name not in seen.pods}

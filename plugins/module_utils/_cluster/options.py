@@ -139,7 +139,11 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         "storage_size",
         "quantity",
-        ("Size of each node's volume, a Kubernetes quantity such as V(500Gi).",),
+        (
+            "Size of each node's volume, a Kubernetes quantity such as V(500Gi). A larger one than before lets the volumes grow; none ever shrinks.",
+            "Where the storage class expands volumes no pod restarts. Local volumes, whose size is only a number, get new claims one by one: each pod "
+            "restarts behind the gates, data and directory stay. Elsewhere each node in turn leaves and comes back on a fresh volume.",
+        ),
         default="10Gi",
         scope="volume",
     ),

@@ -14,7 +14,7 @@ from dataclasses import replace
 from .._engine.errors import EngineError
 from .._engine.profiles import PROFILES
 from .._kube.errors import KubeError
-from . import absent, gates, lock, observe, placement, present, rights, undo
+from . import absent, gates, growing, lock, observe, placement, present, rights, undo
 from . import volumes as planned
 from .context import Context, Paused, utc
 from .errors import ClusterError
@@ -22,7 +22,7 @@ from .journal import Journal
 from .manifests import names_of
 from .names import Names
 from .observe import Observed
-from .operations import create, initialize, members, remove, rollout, stamp, volumes
+from .operations import create, grow, initialize, members, remove, rollout, stamp, volumes
 from .plan import Plan, Step
 from .progress import about
 from .spec import Spec, resolve
@@ -56,6 +56,9 @@ DO: dict[str, t.Callable[[Context, Step], None]] = {
     "reclaim": volumes.reclaim,
     "reuse": volumes.reuse,
     "drop": volumes.drop,
+    "template": grow.template,
+    "rebind": grow.rebind,
+    "renew": grow.renew,
     "stamp": lambda ctx, _step: stamp.stamp(ctx),
     "initialize": initialize.initialize,
     "remember": initialize.remember,
@@ -82,12 +85,15 @@ DO: dict[str, t.Callable[[Context, Step], None]] = {
 TOGETHER: dict[str, t.Callable[[Context, t.Sequence[Step]], None]] = {
     "volume": volumes.make,
     "free": volumes.take_back,
+    "expand": grow.expand,
 }
 
 # The gates before a step, by its verb.
 GATES: dict[str, t.Callable[[Context, Step], list[gates.Gate]]] = {
     "initialize": initialize.before,
     "reclaim": volumes.before,
+    "rebind": grow.before_rebind,
+    "renew": grow.before_renew,
     "scale_in": members.before,
     "upgrade": rollout.before,
     "reconfigure": rollout.before,
@@ -99,6 +105,10 @@ LOOK_AFTER = (
     "initialize",
     "remember",
     "reclaim",
+    "template",
+    "expand",
+    "rebind",
+    "renew",
     "scale_out",
     "scale_in",
     "upgrade",
@@ -106,7 +116,7 @@ LOOK_AFTER = (
     "recommission",
 )
 # Steps that change nothing the gates of a later step judge.
-HARMLESS = ("create", "repair", "delete", "remember", "stamp", "resume", "preserve", "prepull")
+HARMLESS = ("create", "repair", "delete", "remember", "stamp", "template", "expand", "resume", "preserve", "prepull")
 
 
 class Run:
@@ -258,7 +268,8 @@ class Run:
             spec = ctx.spec = placement.decided(spec, nodes)
         if nodes is not None and not self.volumes_only and spec.storage == "dynamic":
             present.refuse_few_nodes(spec, nodes)
-        plan = present.present(spec, seen, ctx.profile, kube_nodes=nodes)
+        expands = spec.storage == "local" or not growing.behind(spec, seen) or self._expands(seen)
+        plan = present.present(spec, seen, ctx.profile, kube_nodes=nodes, expands=expands)
         if self.volumes_only:
             kept = tuple(
                 step
@@ -300,12 +311,25 @@ class Run:
         if step is None or (silent and _verb(step) != "initialize"):
             return plan
         node = ctx.seen.node_of(step.pod)
-        going_on = node is not None and node.is_decommissioning and step.operation == "scale_in"
+        going_on = (
+            node is not None and node.is_decommissioning and (step.operation == "scale_in" or _verb(step) == "renew")
+        )
         judged = gates.judge(GATES[_verb(step)](ctx, step), ctx.spec.waive)
         ahead = plan.steps[: plan.steps.index(step)]
         if not going_on and all(_verb(item) in HARMLESS for item in ahead):
             ctx.prove([gate for gate in judged if gate.name not in gates.PASSING], step)
         return replace(plan, gates=tuple(judged))
+
+    def _expands(self, seen: Observed) -> bool:
+        """Whether the claims' storage class expands volumes; where it may not be read, the API server itself will say so."""
+        names = {claim["spec"].get("storageClassName") for claim in seen.claims.values()} - {None, ""}
+        try:
+            found = [self.client.get("StorageClass", str(name)) or {} for name in sorted(map(str, names))]
+        except KubeError as error:
+            if error.status == 403:
+                return True
+            raise
+        return bool(found) and all(item.get("allowVolumeExpansion") for item in found)
 
     def _kube_nodes(self, spec: Spec, seen: Observed) -> list[dict[str, t.Any]] | None:
         """Kubernetes nodes; None when they may not be listed but local_nodes names them."""

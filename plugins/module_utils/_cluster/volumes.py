@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import typing as t
 
-from . import compare, fingerprint, manifests, placement
+from . import compare, fingerprint, growing, manifests, placement
 from .errors import ClusterError
 from .names import RETIRED, WIPING, ordinal_of
 from .observe import Observed
@@ -80,13 +80,14 @@ def needed(
         if (
             volume is not None
             and ordinal not in unusable
-            and volume["spec"].get("claimRef", {}).get("uid")
+            and (volume["spec"].get("claimRef", {}).get("uid") or _too_small(spec, volume))
             and seen.names.claim(ordinal) not in seen.claims
         ):
             steps.append(
                 Step(
                     f"free/{seen.names.pod(ordinal)}",
-                    f"kept, with {fingerprint.read(volume) or 'nothing initialised'}: it goes to its new claim",
+                    f"kept, with {fingerprint.read(volume) or 'nothing initialised'}: it goes to its new claim"
+                    + (f", now of {spec.storage_size}" if _too_small(spec, volume) else ""),
                     operation,
                     facts={"ordinal": ordinal},
                 )
@@ -229,6 +230,11 @@ def restamp(spec: Spec, seen: Observed) -> list[Step]:
             continue
         wrong.append(f"{pod} has the store of node {node.id}, noted is node {mark.node_id}")
     return [Step("stamp", "; ".join(wrong), "reconfigure", facts={"local": spec.storage == "local"})] if wrong else []
+
+
+def _too_small(spec: Spec, volume: Object) -> bool:
+    """Whether a claim of the size that is wanted would not bind to it."""
+    return growing.less(volume["spec"]["capacity"]["storage"], spec.storage_size)
 
 
 def retired(volume: Object) -> bool:

@@ -91,3 +91,26 @@ def test_archive_keeps_the_volume_aside(four: None, place: Place) -> None:
             '--patch={"spec": {"persistentVolumeReclaimPolicy": "Delete"}}',
             check=False,
         )
+
+
+def test_growing_by_fresh_volumes_where_the_class_does_not_expand(four: None, place: Place) -> None:
+    """Each node leaves with its data moved and comes back empty on a larger volume; three nodes alone could not."""
+    name = place.get("persistentvolumeclaim", f"datadir-{NAME}-0")["spec"]["storageClassName"]
+    if json.loads(kubectl("get", "storageclass", name, "--output=json")).get("allowVolumeExpansion"):
+        pytest.skip(f"storage class {name} expands volumes")
+    place.good(NAME, replicas="4", operations=["scale_out"])
+    place.sql(
+        NAME,
+        "CREATE DATABASE bank; CREATE TABLE bank.accounts (id INT PRIMARY KEY); INSERT INTO bank.accounts VALUES (7)",
+    )
+    how = {"storage_size": "2Gi", "operations": ["reconfigure"]}
+    assert place.when_allowed(NAME, **how).steps == [
+        f"template/{NAME}",
+        *(f"renew/{NAME}-{ordinal}" for ordinal in (3, 2, 1, 0)),
+    ]
+    place.good(NAME, seconds=900, **how)
+    for ordinal in range(4):
+        claim = place.get("persistentvolumeclaim", f"datadir-{NAME}-{ordinal}")
+        assert claim["spec"]["resources"]["requests"]["storage"] == "2Gi" and claim["status"]["phase"] == "Bound"
+    assert place.sql(NAME, "SELECT id FROM bank.accounts").split() == ["id", "7"]
+    assert place.good(NAME, storage_size="2Gi").writes == []

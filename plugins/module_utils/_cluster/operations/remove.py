@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import typing as t
+from dataclasses import replace
 
 from .. import gates, verdict
 from ..context import utc
@@ -50,9 +51,10 @@ def statefulset(ctx: Context, step: Step) -> None:
 
     What it remembers is needed until the end, so it goes into the journal first; its revisions would outlive it.
     """
-    ctx.write_journal(
-        ctx.seen.journal.begin("remove", ctx.who, utc(), options={**ctx.spec.remembered(), "image": ctx.spec.image})
+    journal = ctx.seen.journal.begin(
+        "remove", ctx.who, utc(), options={**ctx.spec.remembered(), "image": ctx.spec.image}
     )
+    ctx.write_journal(replace(journal, recreate={}))
     _all(ctx, "StatefulSet", propagation="Orphan")  # from now on its controller makes no pod any more
     _end_pods(ctx)
     volumes.wait_gone(ctx, "StatefulSet", [ctx.names.name], step.id)

@@ -263,7 +263,7 @@ def roll(ctx: Context, step: Step) -> None:
 
 def _replace(ctx: Context, step: Step) -> None:
     """End the pod of the old template ourselves, once the controller knows what to make in its place."""
-    ctx.wait(lambda: _controller_saw(ctx), step.id, poll=0.5)
+    ctx.wait(lambda: controller_saw(ctx), step.id, poll=0.5)
     found = ctx.seen.pods.get(step.pod)
     if found is not None and not _new(ctx, step.pod):
         ctx.client.delete("Pod", step.pod, ctx.names.namespace, uid=found["metadata"]["uid"])
@@ -349,13 +349,13 @@ def write_template(ctx: Context, step: Step) -> None:
             ],
             type="json",
         )
-    ctx.wait(lambda: _controller_saw(ctx), step.id, poll=0.5)
+    ctx.wait(lambda: controller_saw(ctx), step.id, poll=0.5)
 
 
-def _controller_saw(ctx: Context) -> verdict.Verdict:
+def controller_saw(ctx: Context) -> verdict.Verdict:
     ctx.look()
     live = ctx.seen.running_set
-    seen = live.get("status", {}).get("observedGeneration") == live["metadata"]["generation"]
+    seen = live.get("status", {}).get("observedGeneration") == live["metadata"].get("generation")
     return (
         verdict.DONE if seen else verdict.Verdict(False, "the StatefulSet controller has not seen the new template yet")
     )

@@ -8,7 +8,7 @@ import typing as t
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 
-from .. import fingerprint, gates, manifests, verdict
+from .. import fingerprint, gates, growing, manifests, verdict
 from ..context import utc
 from ..errors import ClusterError, InputError
 from ..names import ARCHIVED, FINGERPRINT, RETIRED, WIPING
@@ -97,7 +97,7 @@ def give_up_claims(ctx: Context, ordinals: t.Sequence[int], action: str, step: s
         for ordinal in ordinals:
             ctx.client.patch("PersistentVolumeClaim", ctx.names.claim(ordinal), ctx.names.namespace, _mark(RETIRED))
         return f"claim {names} kept (policy retain)"
-    kept = [volume for ordinal in ordinals if (volume := _archive_volume(ctx, ordinal))] if action == "archive" else []
+    kept = [volume for ordinal in ordinals if (volume := archive_volume(ctx, ordinal))] if action == "archive" else []
     if action == "wipe":
         wipe(ctx, ordinals, step)
     _delete_claims(ctx, ordinals, step)
@@ -109,7 +109,7 @@ def _mark(name: str) -> dict[str, t.Any]:
     return {"metadata": {"annotations": {name: utc()}}}
 
 
-def _archive_volume(ctx: Context, ordinal: int) -> str:
+def archive_volume(ctx: Context, ordinal: int) -> str:
     """What a storage class provisioned outlives its claim from now on, and says whose store it holds; its name, "" without one."""
     claim = ctx.client.get("PersistentVolumeClaim", ctx.names.claim(ordinal), ctx.names.namespace)
     name = str((claim or {}).get("spec", {}).get("volumeName") or "")
@@ -231,9 +231,12 @@ def take_back(ctx: Context, steps: t.Sequence[Step]) -> None:
 
 
 def free(ctx: Context, ordinal: int) -> None:
-    """A kept volume still names the uid of the claim that is gone, and would never bind to the new one."""
-    name = ctx.names.volume(ordinal)
-    ctx.client.patch("PersistentVolume", name, None, {"spec": {"claimRef": {"uid": None, "resourceVersion": None}}})
+    """A kept volume still names the uid of the claim that is gone, and would never bind to the new one; nor would a smaller one."""
+    name, wanted = ctx.names.volume(ordinal), ctx.spec.storage_size
+    size = ctx.seen.volumes.get(name, {}).get("spec", {}).get("capacity", {}).get("storage")
+    freed: dict[str, t.Any] = {"claimRef": {"uid": None, "resourceVersion": None}}
+    grown = {"capacity": {"storage": wanted}} if growing.less(size, wanted) else {}
+    ctx.client.patch("PersistentVolume", name, None, {"spec": {**freed, **grown}})
 
 
 def _look_inside(ctx: Context, volumes: t.Mapping[int, Object], step: str) -> None:

@@ -226,7 +226,6 @@ def test_ui_comes_and_goes() -> None:
     ("asked", "says"),
     [
         ({"storage_size": "5Gi"}, "storage_size: 5Gi would shrink the volumes from 10Gi; allowed are 10Gi and more"),
-        ({"storage_size": "20Gi"}, "storage_size: growing volumes is not supported yet; allowed is 10Gi"),
         ({"sql_port": 1}, "sql_port: cannot change while the cluster lives"),
     ],
 )
