@@ -79,11 +79,13 @@ def unfit(node: Object, spec: Spec) -> str | None:
     for key, value in (spec.node_selector or {}).items():
         if labels.get(key) != str(value):
             return f"lacks the label {key}={value}"
-    if not any(
+    return None if is_ready(node) else "is not ready"
+
+
+def is_ready(node: Object) -> bool:
+    return any(
         item["type"] == "Ready" and item["status"] == "True" for item in node.get("status", {}).get("conditions") or ()
-    ):
-        return "is not ready"
-    return None
+    )
 
 
 def place(

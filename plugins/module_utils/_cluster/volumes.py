@@ -75,6 +75,9 @@ def needed(
             )
         )
         changes[f"PersistentVolume/{seen.names.volume(ordinal)}"] = (None, f"{spec.storage_size} on {node}")
+    # Where a node does not answer, nobody can look into its directory, and the others need not wait for that.
+    reachable = {node["metadata"]["name"] for node in kube_nodes or () if placement.is_ready(node)}
+    reachable |= {node_of(volume) for volume in have.values()} if kube_nodes is None else set()
     for ordinal in wanted:
         volume = have.get(ordinal)
         if (
@@ -89,7 +92,7 @@ def needed(
                     f"kept, with {fingerprint.read(volume) or 'nothing initialised'}: it goes to its new claim"
                     + (f", now of {spec.storage_size}" if _too_small(spec, volume) else ""),
                     operation,
-                    facts={"ordinal": ordinal},
+                    facts={"ordinal": ordinal, "look": node_of(volume) in reachable},
                 )
             )
     return steps

@@ -19,8 +19,8 @@ if t.TYPE_CHECKING:
 
 
 def stamp(ctx: Context, cluster_id: str | None = None) -> None:
-    """Whose store it is: beside the store itself, then on claim and volume, which outlive the journal. cluster_id: None for the journal's."""
-    cluster = cluster_id or ctx.seen.journal.cluster_id
+    """Whose store it is: beside the store itself, then on claim and volume, which outlive the journal. cluster_id: None for the one that is known."""
+    cluster = cluster_id or ctx.seen.cluster_id
     if cluster is None:
         return
     stores: dict[int, int] | None = None

@@ -225,7 +225,12 @@ def take_back(ctx: Context, steps: t.Sequence[Step]) -> None:
     """Kept volumes go to new claims, once somebody has looked what really lies in their directories."""
     volumes = {step.facts["ordinal"]: ctx.seen.volumes[ctx.names.volume(step.facts["ordinal"])] for step in steps}
     if ctx.spec.local_pv_prepare == "pod":
-        _look_inside(ctx, volumes, steps[0].id)
+        seen = {step.facts["ordinal"] for step in steps if step.facts["look"]}
+        for ordinal in set(volumes) - seen:
+            ctx.say(
+                f"{ctx.names.volume(ordinal)}: {node_of(volumes[ordinal])} is not ready, so nobody looked into its directory"
+            )
+        _look_inside(ctx, {ordinal: volume for ordinal, volume in volumes.items() if ordinal in seen}, steps[0].id)
     for ordinal in volumes:
         free(ctx, ordinal)
 
@@ -242,7 +247,7 @@ def free(ctx: Context, ordinal: int) -> None:
 def _look_inside(ctx: Context, volumes: t.Mapping[int, Object], step: str) -> None:
     """ClusterError for a directory whose store must not be used again, whatever its volume says."""
     places = {ctx.names.preparer(ordinal): Place.of(ordinal, volume) for ordinal, volume in volumes.items()}
-    found = run_pods(ctx, list(places.values()), "look", step)
+    found = run_pods(ctx, list(places.values()), "look", step) if places else {}
     left = {node.id for node in ctx.seen.nodes or () if node.is_decommissioning}
     for name, place in places.items():
         reason, sentence = fingerprint.objection(

@@ -36,6 +36,7 @@ from ansible_collections.kaiwudb.kubernetes.tests.unit.plugins.module_utils.clus
     claim,
     gone,
     ids,
+    kube_node,
     live,
     observed,
     plan,
@@ -345,7 +346,7 @@ def freeing(said: str, **more: Any) -> tuple[Context, Client]:
     return ctx, client
 
 
-FREE = Step("free/kw-3", "", "scale_out", facts={"ordinal": 3})
+FREE = Step("free/kw-3", "", "scale_out", facts={"ordinal": 3, "look": True})
 
 
 def test_a_kept_volume_is_looked_into_before_it_is_freed() -> None:
@@ -380,6 +381,18 @@ def test_the_store_of_a_node_that_left_is_known_by_the_engine() -> None:
     ctx, _client = freeing(MINE.text(), nodes=[row(1, 0), row(2, 1), row(3, 2), gone(4, 3)])
     with pytest.raises(ClusterError, match="that node was decommissioned"):
         volumes.take_back(ctx, [FREE])
+
+
+def test_a_node_that_does_not_answer_keeps_nobody_waiting() -> None:
+    kept = [volume(number, uid=f"old-{number}", **marked(number, node=number + 1)) for number in range(3)]
+    nodes = [kube_node("w1"), kube_node("w2", ready=False)]
+    steps = [step for step in plan_of(spec(), observed(*kept), nodes).steps if step.id.startswith("free/")]
+    assert [step.facts["look"] for step in steps] == [True, False, False], "one that is gone neither"
+    blind = [step for step in plan_of(spec(), observed(*kept), None).steps if step.id.startswith("free/")]
+    assert all(step.facts["look"] for step in blind), "unless nobody can say"
+    ctx, client = freeing(EMPTY)
+    volumes.take_back(ctx, [Step("free/kw-3", "", "scale_out", facts={"ordinal": 3, "look": False})])
+    assert [verb for verb, _kind, _name in client.sent] == ["patch"] and "w4 is not ready" in ctx.lines[0]
 
 
 def test_where_no_pod_may_prepare_none_looks() -> None:
