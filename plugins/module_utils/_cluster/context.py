@@ -192,11 +192,12 @@ class Context:
     ) -> None:
         """Until C(judge) says done. A hopeless cause that persists ends it with the evidence; so does C(limit) (wait_timeout) without a change.
 
-        Since when nothing has changed is handed on over the slices of a run; otherwise a wait cut into slices would never end.
+        Since when nothing has changed is handed on over the slices of a run; otherwise a wait cut into slices would never end. A step
+        may wait for several things: what is done at first sight leaves the note of a later one alone.
         """
-        known = self.carry.pop("waiting", None) or {}
+        known = self.carry.get("waiting") or {}
         since, last = (float(known["since"]), str(known["why"])) if known.get("step") == step else (time.time(), "")
-        said, told, shown = bool(last), 0.0, ""
+        said, told, shown, waited = bool(last), 0.0, "", False
         try:
             while True:
                 found = judge()
@@ -207,7 +208,10 @@ class Context:
                         told = now
                     shown = found.progress
                 if found.done:
+                    if waited:
+                        self.carry.pop("waiting", None)
                     return
+                waited = True
                 if found.why != last:
                     since, last, said = now, found.why, False
                 elif not said and now - since > QUIET:
@@ -228,7 +232,8 @@ class Context:
                     )
                 self.pause(min(poll, 1.0) if found.never else poll)
         except Paused:
-            self.carry["waiting"] = {"step": step, "why": last, "since": since}
+            if waited:
+                self.carry["waiting"] = {"step": step, "why": last, "since": since}
             raise
 
     def _stores_missing(self) -> str:
@@ -284,16 +289,19 @@ class Context:
         events: list[str] = []
         log: list[str] = []
         if found.pod:
+            # Why a pod cannot be made is said of its StatefulSet.
+            missing = found.pod in self.seen.expected_pods() and found.pod not in self.seen.pods
+            told_of = self.names.name if missing else found.pod
             try:
                 events = (
                     []
                     if found.never == "volume_not_empty"
                     else [
                         f"{event.get('reason')}: {event.get('message')}"
-                        for event in self.client.events(self.spec.namespace, found.pod)
+                        for event in self.client.events(self.spec.namespace, told_of)
                     ][-8:]
                 )
-                for previous in (True, False):
+                for previous in () if missing else (True, False):
                     log = (
                         log
                         or self.client.logs(

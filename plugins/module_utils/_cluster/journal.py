@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field, replace
 
 KEPT = 20  # finished operations
 STEPS_KEPT = 60  # of one operation
+UNFINISHED = ("held", "interrupted")  # outcomes of what a later run goes on with
 _SHAPES = {
     "cluster_id": str,
     "initializing": dict,
@@ -115,8 +116,8 @@ class Journal:
     def end(self, now: str, outcome: str, **facts: t.Any) -> Journal:
         if not self.operation:
             return self
-        passing = {"moving", "step", "at_step", "from", "undoing"}  # of use while it is under way
-        if outcome == "held":
+        passing = {"moving", "step", "at_step", "from", "undoing", "down"}  # of use while it is under way
+        if outcome in UNFINISHED:
             passing.discard("from")  # whoever goes on must still be able to go back
         kept = {key: value for key, value in self.operation.items() if key not in passing}
         done = {**kept, "until": now, "outcome": outcome, **facts}
@@ -124,5 +125,5 @@ class Journal:
             self,
             operation={},
             history=(*self.history, done)[-KEPT:],
-            pulled={} if self.operation.get("name") == "upgrade" else self.pulled,
+            pulled={} if self.operation.get("name") == "upgrade" and outcome != "interrupted" else self.pulled,
         )

@@ -334,18 +334,18 @@ def volume(spec: Spec, ordinal: int, node: str, cluster_id: str | None = None, h
 
 # What a preparing pod may do to the one directory it is told. Arguments, never text put into the script: $1 directory, $2 suffix of an archive.
 SCRIPTS = {
-    # Someone's data is never taken for a fresh directory: say what lies there and fail.
+    # Someone's data is never taken for a fresh directory: say what lies there and fail. (lost+found comes with a file system.)
     "make": (
-        'mkdir -p -- "$1" && if [ -n "$(ls -A -- "$1")" ]; then '
+        'mkdir -p -- "$1" && if [ -n "$(ls -A -- "$1" | grep -vx lost+found)" ]; then '
         f'echo "not empty:"; cat -- "$1/{FILE}" 2>/dev/null; ls -la -- "$1"; exit 3; fi'
     ),
     # What lies there, without touching it: into the pod's own status, for which nobody needs the right to read logs.
     "look": (
-        f'{{ if [ ! -e "$1" ]; then echo {MISSING}; elif [ -z "$(ls -A -- "$1")" ]; then echo {EMPTY}; '
+        f'{{ if [ ! -e "$1" ]; then echo {MISSING}; elif [ -z "$(ls -A -- "$1" | grep -vx lost+found)" ]; then echo {EMPTY}; '
         f'elif [ -s "$1/{FILE}" ]; then cat -- "$1/{FILE}"; else echo {UNKNOWN}; fi; }} > /dev/termination-log'
     ),
     "archive": 'if [ -e "$1" ]; then mv -- "$1" "$1.$2"; fi',
-    # Through the claim, mounted at $1, and proven empty; then the empty directory, where it was made by such a pod ($2).
+    # Through the claim, mounted at $1, and proven empty; then the empty directory, where it was made by such a pod ($2; a disk's own mount point stays).
     "wipe": (
         'rm -rf -- "$1"/* "$1"/.[!.]* "$1"/..?*; rest=$(ls -A -- "$1") || exit 4; '
         'if [ -n "$rest" ]; then echo "not erased: $rest"; exit 4; fi; '

@@ -118,6 +118,15 @@ def permitted(plan: Plan, spec: Spec) -> Plan:
         return plan
     # Nothing can come after an initialisation that may not run; the other steps do not need each other.
     end = plan.steps.index(refused[0]) if refused[0].id == "initialize" else len(plan.steps)
+    cut = next((step for step in plan.steps[end:] if step.asked), None)
+    if cut:
+        raise ClusterError(
+            f"{cut.id} is asked for, but initialize comes first, and this run may only {', '.join(spec.operations)}. Nothing was changed. "
+            "Run the playbook that initialises, or add initialize to operations.",
+            "operation_not_allowed",
+            step=cut.id,
+            resumable=False,
+        )
     allowed = tuple(step for step in plan.steps[:end] if step not in refused)
     return replace(
         plan, steps=allowed, remaining=(*(step for step in plan.steps if step not in allowed), *plan.remaining)

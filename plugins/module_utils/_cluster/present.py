@@ -39,6 +39,8 @@ def present(
         *_returning(spec, seen),
         *_objects(spec, seen, profile, changes),
     ]
+    # All that comes later may wait for these pods.
+    steps += volumes.reclaim(spec, seen) if seen.statefulset is not None else []
     mended = len(steps)
     steps += volumes.needed(spec, seen, kube_nodes, changes)
     rows = volumes.table(spec, seen, steps, placement.zones_of(kube_nodes))
@@ -78,7 +80,6 @@ def present(
     elif seen.statefulset is None:
         steps.append(Step("settle", "wait until every pod is ready and live"))
     if seen.statefulset is not None:
-        steps += volumes.reclaim(spec, seen)
         steps += volumes.restamp(spec, seen)
         steps += growing.claims(spec, seen, expands, changes)
         steps += _leaving(spec, seen, changes)
@@ -96,7 +97,7 @@ def present(
                 Step(
                     again,
                     "was interrupted: see that it is complete",
-                    "reconfigure" if verb in ("reclaim", *growing.VERBS) else verb,
+                    str(seen.journal.operation["name"]) if verb in ("reclaim", "revert", *growing.VERBS) else verb,
                     pod="" if verb == "create" else rest,
                     facts={} if verb == "create" else {"ordinal": ordinal_of(rest)},
                 ),
@@ -121,6 +122,8 @@ def present(
         placement=tuple(rows) if placed else (),
     )
     plan = permitted(plan, spec)
+    if not plan.steps and not later and seen.initialized and not seen.paused and not settled(spec, seen):
+        plan = replace(plan, steps=(Step("settle", "wait until every pod is ready and live"),))
     return replace(plan, headline=_headline(spec, seen, plan.steps, held if plan.held else ()))
 
 
@@ -186,6 +189,7 @@ def _interrupted(spec: Spec, seen: Observed) -> str:
         "scale_in": ordinal >= seen.replicas,
         "upgrade": same_template,
         "reconfigure": same_template,
+        "revert": same_template,
     }
     return step if leads_on.get(verb) else ""
 

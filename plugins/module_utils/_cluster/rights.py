@@ -46,6 +46,7 @@ _BY_VERB: dict[str, tuple[Right, ...]] = {
     "scale_out": (*_EXEC, ("patch", "statefulsets", "apps", True), ("patch", "persistentvolumeclaims", "", True)),
     "upgrade": (*_EXEC, ("patch", "statefulsets", "apps", True), ("delete", "pods", "", True)),
     "reconfigure": (*_EXEC, ("patch", "statefulsets", "apps", True), ("delete", "pods", "", True)),
+    "revert": (*_EXEC, ("patch", "statefulsets", "apps", True), ("delete", "pods", "", True)),
     "reclaim": (
         *_EXEC,
         ("delete", "pods", "", True),

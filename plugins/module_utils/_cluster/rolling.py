@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import typing as t
+from dataclasses import replace
 
 from .._engine.profiles import cluster_version, version_from_image, version_of
 from .names import ordinal_of
@@ -15,6 +16,8 @@ from .spec import Spec
 
 if t.TYPE_CHECKING:
     from .._engine.profiles import Profile
+
+Object = t.Mapping[str, t.Any]
 
 
 def changed_options(spec: Spec, seen: Observed) -> list[str]:
@@ -31,25 +34,64 @@ def changed_options(spec: Spec, seen: Observed) -> list[str]:
     ]
 
 
+def seen_by_controller(statefulset: Object) -> bool:
+    """Whether the revisions in its status are those of the newest template."""
+    return bool(statefulset.get("status", {}).get("observedGeneration") == statefulset["metadata"].get("generation"))
+
+
+def partition_of(statefulset: Object) -> int:
+    """The ordinal below which pods keep the revision before."""
+    return int((statefulset["spec"].get("updateStrategy", {}).get("rollingUpdate") or {}).get("partition") or 0)
+
+
 def outdated(spec: Spec, seen: Observed) -> list[str]:
-    """Pods that do not run what the StatefulSet should hold, from the highest ordinal down."""
+    """Pods that do not run what the StatefulSet should hold, from the highest ordinal down.
+
+    One that is missing is made by its controller, of whichever revision; while others are outdated it is taken for one of them.
+    """
     if seen.statefulset is None:
         return []
     remaining = seen.expected_pods()[: spec.replicas]
     status = seen.statefulset.get("status", {})
-    current = status.get("observedGeneration") == seen.statefulset["metadata"].get("generation")
-    everything = bool(changed_options(spec, seen))
+    current = seen_by_controller(seen.statefulset)
+    # A run that was killed right after it wrote the template: which pods are new is seen when their turn comes.
+    unseen = not current and seen.journal.operation.get("name") in ("upgrade", "reconfigure")
+    everything = bool(changed_options(spec, seen)) or unseen
     anew = edited_and_down(seen) if seen.image == spec.image and not everything else []
-    old = []
+    old, missing = [], list[str]()
     for name in remaining:
         pod = seen.pods.get(name)
         if pod is None or name in anew:
+            missing += [name] if pod is None else []
             continue
         revision = pod["metadata"]["labels"].get("controller-revision-hash")
         moved = current and seen.image == spec.image and revision != status.get("updateRevision")
         if everything or container(pod)["image"] != spec.image or moved:
             old.append(name)
-    return list(reversed(old))
+    rolls = old or everything or seen.image != spec.image
+    return [name for name in reversed(remaining) if name in old or (rolls and name in missing)]
+
+
+def reverted(seen: Observed, old: t.Sequence[str]) -> list[str]:
+    """Outdated pods that are down on a revision that is left again, or cannot be made from it, below one that serves.
+
+    The gates would never let the one above go while they are down, and the controller takes the highest first.
+    """
+    if seen.statefulset is None:
+        return []
+    status = seen.statefulset.get("status", {})
+    current = status.get("currentRevision")
+    serving = [ordinal_of(name) or 0 for name in old if name in seen.pods and ready(seen.pods[name])]
+    found = []
+    for name in old:
+        pod, ordinal = seen.pods.get(name), ordinal_of(name) or 0
+        if pod is None:
+            astray = status.get("updateRevision") != current and partition_of(seen.statefulset) <= ordinal
+        else:
+            astray = not ready(pod) and pod["metadata"]["labels"].get("controller-revision-hash") != current
+        if astray and any(other > ordinal for other in serving):
+            found.append(name)
+    return found
 
 
 def edited_and_down(seen: Observed) -> list[str]:
@@ -58,7 +100,7 @@ def edited_and_down(seen: Observed) -> list[str]:
     if seen.statefulset is None:
         return []
     status = seen.statefulset.get("status", {})
-    if status.get("observedGeneration") != seen.statefulset["metadata"].get("generation"):
+    if not seen_by_controller(seen.statefulset):
         return []
     return [
         name
@@ -79,7 +121,8 @@ def rollout(
     pods = outdated(spec, seen)
     if not pods and not options and seen.image == spec.image:
         return [], []
-    upgrade = seen.image != spec.image or any(container(seen.pods[pod])["image"] != spec.image for pod in pods)
+    runs = {pod: container(seen.pods[pod])["image"] for pod in pods if pod in seen.pods}
+    upgrade = seen.image != spec.image or any(image != spec.image for image in runs.values())
     operation = "upgrade" if upgrade else "reconfigure"
     asked = "image" in spec.asked if upgrade else True
     if seen.image != spec.image:
@@ -91,9 +134,8 @@ def rollout(
             if seen.remembered is not None
         }
     )
-    nodes = {
-        node: pod for pod in pods if (node := seen.pods[pod]["spec"].get("nodeName"))
-    }  # one pod a Kubernetes node is enough
+    # One pod a Kubernetes node is enough; where a pod is down, its node may be too, and would hold up all the others.
+    nodes = {node: pod for pod in runs if (node := seen.pods[pod]["spec"].get("nodeName")) and ready(seen.pods[pod])}
     pull = sorted(nodes) if upgrade and spec.pre_pull else []
     steps = []
     for pod in pods:
@@ -102,11 +144,7 @@ def rollout(
             Step(
                 f"{operation}/{pod}",
                 f"node {node.id if node else 'unknown'}: "
-                + (
-                    f"{container(seen.pods[pod])['image']} → {spec.image}"
-                    if upgrade
-                    else ", ".join(options) or "new template"
-                ),
+                + (f"{runs.get(pod, 'no pod')} → {spec.image}" if upgrade else ", ".join(options) or "new template"),
                 operation,
                 asked=asked,
                 disruptive=True,
@@ -114,6 +152,11 @@ def rollout(
                 facts={"ordinal": ordinal_of(pod), "options": options, "pre_pull": pull},
             )
         )
+    back = [
+        replace(step, id=f"revert/{step.pod}", title="down on a template that is left: comes back on the one before")
+        for step in steps
+        if step.pod in reverted(seen, pods)
+    ]
     held: list[Step] = []
     if spec.pause_after:
         room = max(0, spec.pause_after - (min(seen.replicas, spec.replicas) - len(pods)))
@@ -126,7 +169,7 @@ def rollout(
         first.append(Step("prepull", title, operation, facts={"nodes": {pod: node for node, pod in nodes.items()}}))
     if upgrade and _must_preserve(spec, seen, profile):
         first.append(Step("preserve", "the cluster version is held, so that the upgrade can be undone", operation))
-    return [*first, *steps], held
+    return [*first, *back, *steps], held
 
 
 def pulled_nodes(seen: Observed, image: str) -> set[str]:
@@ -137,7 +180,7 @@ def pulled_nodes(seen: Observed, image: str) -> set[str]:
 
 def _must_preserve(spec: Spec, seen: Observed, profile: Profile) -> bool:
     """Whether the release asked for may raise the cluster version, from which there is no way back."""
-    if seen.journal.unfinalized or not seen.initialized or spec.single_node:
+    if seen.journal.unfinalized.get("set", bool(seen.journal.unfinalized)) or not seen.initialized or spec.single_node:
         return False
     builds = [version_of(node.build) for node in seen.live()] or [version_from_image(str(seen.image))]
     source, target = next((build for build in builds if build), None), version_from_image(spec.image)

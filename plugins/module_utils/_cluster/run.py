@@ -69,6 +69,7 @@ DO: dict[str, t.Callable[[Context, Step], None]] = {
     "prepull": rollout.prepull,
     "upgrade": rollout.roll,
     "reconfigure": rollout.roll,
+    "revert": rollout.revert,
     "finalize": rollout.finalize,
     "release": rollout.finalize,
     "remove/statefulset": remove.statefulset,
@@ -97,6 +98,7 @@ GATES: dict[str, t.Callable[[Context, Step], list[gates.Gate]]] = {
     "scale_in": members.before,
     "upgrade": rollout.before,
     "reconfigure": rollout.before,
+    "revert": rollout.before,
     "finalize": rollout.before_final,
 }
 # After these the next step begins with a fresh look.
@@ -113,6 +115,7 @@ LOOK_AFTER = (
     "scale_in",
     "upgrade",
     "reconfigure",
+    "revert",
     "recommission",
 )
 # Steps that change nothing the gates of a later step judge.
@@ -366,6 +369,9 @@ class Run:
                 self._note(ctx, plan, step)
                 return self._result(ctx, plan, first, finished=False, at=step)
             queue = queue[len(batch) :]
+            if _verb(step) == "scale_in" and any(_verb(item) == "scale_out" for item in queue):
+                # What an earlier run left of a pod that is wanted again: its volume is another one now, or none.
+                return self._work(ctx, self.plan(ctx, look=False), first)
             self._say_how_far(ctx, step, [*queue, *(plan.remaining if plan.held else ())])
         undoing = ctx.seen.journal.operation.get("undoing") or {}
         if operation and self.state == "present" and not self.volumes_only:
@@ -388,7 +394,7 @@ class Run:
                 plan=first.result(),
                 progress=ctx.lines,
             )
-        if operation in ("upgrade", "reconfigure"):
+        if any(_verb(step) in ("upgrade", "reconfigure") for step in plan.steps):
             rollout.refuse_down(ctx, steps=self.done, plan=first.result(), progress=ctx.lines)
         return self._result(ctx, plan, first, finished=True)
 
@@ -396,7 +402,7 @@ class Run:
         """After a pod: how many are done, and about how long the others take."""
         if step.operation not in ("upgrade", "reconfigure") or not step.pod:
             return
-        count = sum(item.operation == step.operation and bool(item.pod) for item in left)
+        count = sum(item.id.startswith(f"{step.operation}/") for item in left)
         known = [*ctx.seen.journal.operation.get("steps", ()), *self.times]
         took = [item["seconds"] for item in known if item["step"].startswith(f"{step.operation}/")]
         total = min(ctx.seen.replicas, ctx.spec.replicas)
@@ -472,7 +478,10 @@ class Run:
         if (known.get("id"), known.get("run")) != (step.id, self.run_id):
             facts["at_step"] = {"id": step.id, "run": self.run_id, "since": time.time()}
         if journal.operation and journal.operation.get("name") != name:
-            journal = journal.end(utc(), "done")
+            goes_on = any(
+                item.operation == journal.operation.get("name") for item in plan.steps[plan.steps.index(step) :]
+            )
+            journal = journal.end(utc(), "interrupted" if goes_on else "done")
         if (journal.operation.get("undoing") or {}).get("run") not in (None, self.run_id):
             facts["undoing"] = {}  # of a run that went back and was killed; this one goes where it was asked to
         if name in ("upgrade", "reconfigure") and (

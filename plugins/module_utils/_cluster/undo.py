@@ -8,7 +8,7 @@ import typing as t
 from dataclasses import replace
 
 from .errors import ClusterError
-from .journal import Journal
+from .journal import UNFINISHED, Journal
 from .observe import Observed
 from .options import OPTIONS
 from .plan import Step
@@ -30,10 +30,10 @@ UNDOABLE = (
 
 
 def origin(seen: Observed, name: str) -> t.Mapping[str, t.Any]:
-    """What an operation that begins leads back to: what is in force, or where the one began that was held half-way."""
+    """What an operation that begins leads back to: what is in force, or where the one began that was held or interrupted half-way."""
     last = next((item for item in reversed(seen.journal.history) if item["name"] == name), None)
-    held = last.get("from") if last and last.get("outcome") == "held" else None
-    return held or {"image": seen.image, "options": seen.noted}
+    begun = last.get("from") if last and last.get("outcome") in UNFINISHED else None
+    return begun or {"image": seen.image, "options": seen.noted}
 
 
 def begins(ctx: Context, step: Step, error: ClusterError) -> bool:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import typing as t
 from dataclasses import dataclass, replace
+from datetime import datetime, timezone
 
 Object = t.Mapping[str, t.Any]
 
@@ -88,6 +89,12 @@ def hopeless(pod: Object) -> Verdict | None:
                 status["name"],
             )
     return None
+
+
+def ends_in_time(pod: Object) -> bool:
+    """Whether the pod is being ended and still has time for it: deletionTimestamp is when it should be gone."""
+    due = pod["metadata"].get("deletionTimestamp")
+    return bool(due) and datetime.fromisoformat(due.replace("Z", "+00:00")) >= datetime.now(timezone.utc)
 
 
 def running(pod: Object | None, name: str) -> Verdict:

@@ -4,10 +4,12 @@
 
 from __future__ import annotations
 
+import shutil
 import time
+from collections.abc import Iterator
 
 import pytest
-from kindlab import CRASH_IMAGE, IMAGE, NEXT_IMAGE, STANDIN, UPGRADE_IMAGE, Place, until
+from kindlab import CRASH_IMAGE, IMAGE, NEXT_IMAGE, STANDIN, UPGRADE_IMAGE, Place, on_node, until, worker_nodes
 
 NAME = "ku"
 PODS = [f"{NAME}-{ordinal}" for ordinal in range(3)]
@@ -58,6 +60,40 @@ def test_a_release_that_crashes_is_rolled_back_by_itself(cluster: None, place: P
     assert [pod for pod in PODS if after[pod] != before[pod]] == [f"{NAME}-2"], "only the canary was touched"
     assert images(place) == [IMAGE] * 3 and not place.journal(NAME)["operation"]
     assert place.journal(NAME)["history"][-1]["outcome"] == "rolled back"
+    until("every pod is ready", lambda: place.ready(NAME, 3), 60)
+    assert place.good(NAME).writes == []
+
+
+PARTIAL = "kwdb-standin:3.2.2-partial"  # on every Kubernetes node but that of the second pod
+
+
+@pytest.fixture
+def partial(cluster: None, place: Place) -> Iterator[None]:
+    """A release that the node of kw-1 does not have, and that no registry serves."""
+    if not shutil.which("docker"):
+        pytest.skip("looks into the kind nodes through Docker, which is not here")
+    without = place.pods(NAME)[f"{NAME}-1"]["spec"]["nodeName"]
+    nodes = [node for node in worker_nodes() if node != without]
+    names = [f"docker.io/library/{image}" for image in (UPGRADE_IMAGE, PARTIAL)]
+    for node in nodes:
+        on_node(node, "ctr", "--namespace=k8s.io", "images", "tag", "--force", *names)
+    yield
+    for node in nodes:
+        on_node(node, "ctr", "--namespace=k8s.io", "images", "rm", names[1], check=False)
+
+
+@pytest.mark.skipif(not STANDIN, reason="gives a stand-in's image another name")
+def test_a_release_that_fails_on_the_second_pod_can_be_left(partial: None, place: Place) -> None:
+    """The first pod runs it and the gates keep it there while the second is down: so that one comes back first."""
+    asked = {"image": PARTIAL, "pre_pull": "false", "image_pull_policy": "IfNotPresent", **UPGRADE}
+    stopped = place.refused(NAME, "image_pull", **asked)
+    assert stopped.data["step"] == f"upgrade/{NAME}-1" and images(place) == [IMAGE, PARTIAL, PARTIAL]
+    back = place.good(NAME, image=IMAGE, **UPGRADE)
+    assert [step for step in back.steps if step != "prepull"][:2] == [f"revert/{NAME}-1", f"upgrade/{NAME}-2"]
+    assert images(place) == [IMAGE] * 3 and place.ready(NAME, 3)
+
+    rolled_back = place.refused(NAME, "image_pull", on_failure="rollback", **asked)
+    assert rolled_back.data["rolled_back"] and images(place) == [IMAGE] * 3
     until("every pod is ready", lambda: place.ready(NAME, 3), 60)
     assert place.good(NAME).writes == []
 

@@ -34,15 +34,13 @@ DOWN_PATIENCE = 30.0  # seconds for a pod that was down before: its own trouble 
 
 
 def preserve(ctx: Context, step: Step) -> None:
-    """Hold the cluster version, so that the old release can still open the stores; what was held is noted first."""
+    """Hold the cluster version, so that the old release can still open the stores; noted before and after, for a run may die between."""
     version = _setting(ctx, "version")
-    ctx.write_journal(
-        replace(
-            ctx.seen.journal,
-            unfinalized={"version": version, "image": ctx.seen.image, "since": utc(), "who": ctx.who},
-        )
-    )
+    held = {"version": version, "image": ctx.seen.image, "since": utc(), "who": ctx.who, "set": False}
+    held = dict(ctx.seen.journal.unfinalized) or held
+    ctx.write_journal(replace(ctx.seen.journal, unfinalized=held))
     ctx.engine.sql(f"SET CLUSTER SETTING cluster.preserve_downgrade_option = '{version}'", repeatable=True)
+    ctx.write_journal(replace(ctx.seen.journal, unfinalized={**held, "set": True}))
     ctx.say(f"cluster version held at {version}: the upgrade can be undone until it is finalised")
 
 
@@ -83,8 +81,11 @@ def prepull(ctx: Context, step: Step) -> None:
 def before(ctx: Context, step: Step) -> list[gates.Gate]:
     """The gates before this pod is restarted.
 
-    Restarting a pod that is down takes nothing away from anybody: its own failure must not block its repair.
+    Restarting a pod that is down takes nothing away from anybody: its own failure must not block its repair. And one that was
+    restarted in an earlier slice is only waited for: that the engine does not count it as live yet is no reason to refuse.
     """
+    if _new(ctx, step.pod) and not _needs_template(ctx, step):
+        return []
     if step.pod not in ctx.seen.pods or not ready(ctx.seen.pods[step.pod]):
         return [*version_path(ctx), *_pullable(ctx, step)]
     found = [*gates.common(ctx.seen, ctx.deep(), None), gates.claims_kept(ctx.seen)]
@@ -212,15 +213,17 @@ def _whole_set(ctx: Context, spec: t.Any = None) -> dict[str, t.Any]:
 def roll(ctx: Context, step: Step) -> None:
     """One pod: gates, partition down to it, Ready on the new template, live in the engine with the new build, ranges whole."""
     ordinal = step.facts["ordinal"]
-    down = [pod for pod in ctx.seen.expected_pods() if pod not in ctx.seen.pods or not ready(ctx.seen.pods[pod])]
-    others = [pod for pod in down if pod != step.pod]  # down before, so no reason to wait for them afterwards
+    _let_the_controller_see(ctx, step)
     if not _new(ctx, step.pod) or _needs_template(ctx, step):
         ctx.prove_in_time(
             lambda: (ctx.ask_engine(), before(ctx, step))[1], step, changed=not _needs_template(ctx, step)
         )
     if _needs_template(ctx, step):
         write_template(ctx, step)
-    ctx.disturbed()
+    down = _down_before(ctx)
+    others = [pod for pod in down if pod != step.pod]  # no reason to wait for them afterwards
+    if not _new(ctx, step.pod):
+        ctx.disturbed()
     set_partition(ctx, ordinal)
     if any((ordinal_of(pod) or 0) > ordinal for pod in others) and not _new(ctx, step.pod):
         _replace(ctx, step)  # its controller waits for the broken one above it, for ever
@@ -259,6 +262,58 @@ def roll(ctx: Context, step: Step) -> None:
     ctx.say(
         f"{step.pod} (node {node.id if node else '?'}) runs {node.build if node else ctx.spec.image}   ranges whole after {time.monotonic() - began:.0f} s"
     )
+
+
+def _down_before(ctx: Context) -> list[str]:
+    """Pods that were down before this operation came to them, by its journal or as they are; not those it restarts itself."""
+    noted, pods = list(ctx.seen.journal.operation.get("down") or ()), ctx.seen.pods
+    down = [
+        pod
+        for pod in ctx.seen.expected_pods()
+        if (pod in noted and (pod not in pods or not ready(pods[pod])))
+        or (pod in pods and not ready(pods[pod]) and not _new(ctx, pod) and not verdict.ends_in_time(pods[pod]))
+    ]
+    if set(down) - set(noted):
+        journal = ctx.seen.journal
+        ctx.write_journal(replace(journal, operation={**journal.operation, "down": sorted({*noted, *down})}))
+    return down
+
+
+def revert(ctx: Context, step: Step) -> None:
+    """A pod that is down on a template that is left again comes back on the one before it, so that those above it may be restarted.
+
+    Its controller makes pods below the partition from the revision before (StatefulSet status.currentRevision), so it is only ended,
+    once the template is the one asked for and the partition keeps everybody else as they are.
+    """
+    _let_the_controller_see(ctx, step)
+    if _needs_template(ctx, step):
+        ctx.prove_in_time(lambda: (ctx.ask_engine(), before(ctx, step))[1], step)
+        write_template(ctx, step)
+    elif rolling.partition_of(ctx.seen.running_set) <= step.facts["ordinal"]:
+        set_partition(ctx, ctx.seen.replicas)
+        ctx.wait(lambda: controller_saw(ctx), step.id, poll=0.5)
+    wanted = ctx.seen.running_set["status"].get("currentRevision")
+
+    def back() -> verdict.Verdict:
+        found = ctx.look_at_pods().get(step.pod)
+        meta = (found or {}).get("metadata", {})
+        if found is not None and meta["labels"].get("controller-revision-hash") != wanted:
+            if not meta.get("deletionTimestamp"):
+                ctx.client.delete("Pod", step.pod, ctx.names.namespace, uid=meta["uid"])
+            return verdict.Verdict(False, f"pod {step.pod} is ending", pod=step.pod)
+        judged = verdict.ready(found, step.pod)
+        if not judged.done:
+            return judged
+        ctx.ask_engine()
+        node = ctx.seen.node_of(step.pod)
+        if node is None or not (node.is_live and node.is_available):
+            return verdict.Verdict(
+                False, f"pod {step.pod} is ready, but the engine does not count it as live yet", pod=step.pod
+            )
+        return verdict.DONE
+
+    ctx.wait(back, step.id)
+    ctx.say(f"{step.pod} runs {container(ctx.seen.pods[step.pod])['image']} again")
 
 
 def _replace(ctx: Context, step: Step) -> None:
@@ -352,18 +407,23 @@ def write_template(ctx: Context, step: Step) -> None:
     ctx.wait(lambda: controller_saw(ctx), step.id, poll=0.5)
 
 
+def _let_the_controller_see(ctx: Context, step: Step) -> None:
+    """Which pods are new is known once the controller has seen the newest template; a run before may just have written it."""
+    if not rolling.seen_by_controller(ctx.seen.running_set):
+        ctx.wait(lambda: controller_saw(ctx), step.id, poll=0.5)
+
+
 def controller_saw(ctx: Context) -> verdict.Verdict:
     ctx.look()
-    live = ctx.seen.running_set
-    seen = live.get("status", {}).get("observedGeneration") == live["metadata"].get("generation")
     return (
-        verdict.DONE if seen else verdict.Verdict(False, "the StatefulSet controller has not seen the new template yet")
+        verdict.DONE
+        if rolling.seen_by_controller(ctx.seen.running_set)
+        else verdict.Verdict(False, "the StatefulSet controller has not seen the new template yet")
     )
 
 
 def set_partition(ctx: Context, ordinal: int) -> None:
-    live = ctx.seen.running_set
-    if (live["spec"].get("updateStrategy", {}).get("rollingUpdate") or {}).get("partition", 0) != ordinal:
+    if rolling.partition_of(ctx.seen.running_set) != ordinal:
         ctx.client.patch(
             "StatefulSet",
             ctx.names.name,

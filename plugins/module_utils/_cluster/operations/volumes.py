@@ -66,7 +66,9 @@ def make(ctx: Context, steps: t.Sequence[Step]) -> None:
 def reuse(ctx: Context, step: Step) -> None:
     """The store of a node that left, or of another cluster: put aside or erased, and its volume gone, so that a fresh one can be made."""
     ordinal = step.facts["ordinal"]
-    clear(ctx, [Place.of(ordinal, ctx.seen.volumes[ctx.names.volume(ordinal)])], step.facts["action"], step.id)
+    volume = ctx.seen.volumes.get(ctx.names.volume(ordinal))
+    if volume is not None:  # else it went since this was planned
+        clear(ctx, [Place.of(ordinal, volume)], step.facts["action"], step.id)
 
 
 def drop(ctx: Context, step: Step) -> None:
@@ -293,9 +295,12 @@ def reclaim(ctx: Context, step: Step) -> None:
     live = ctx.client.get("PersistentVolumeClaim", claim, ctx.names.namespace) or {"metadata": {}}
     if owner() not in (None, live["metadata"].get("uid")):
         free(ctx, step.facts["ordinal"])
-    ctx.wait(lambda: _bound_in_a_moment(create.all_serving(ctx)), step.id)
-    stamp(ctx)
-    ctx.say(f"{pod} serves again with its store   volume {volume} belongs to its new claim")
+    if ctx.seen.initialized:  # else no pod serves before what comes next
+        ctx.wait(lambda: _bound_in_a_moment(create.all_serving(ctx)), step.id)
+        stamp(ctx)
+    ctx.say(
+        f"{pod} {'serves again with its store' if ctx.seen.initialized else 'starts again'}   volume {volume} belongs to its new claim"
+    )
 
 
 def _bound_in_a_moment(found: verdict.Verdict) -> verdict.Verdict:

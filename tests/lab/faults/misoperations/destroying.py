@@ -69,6 +69,7 @@ def ids(stage: Stage) -> set[str]:
 @misoperation(
     "stopped: timeout; nobody initialised; one cluster; 3 nodes of 3.2.1",
     "refused: never_initialised; nobody initialised; one cluster; 3 nodes of 3.2.1",
+    "refused: timeout; nobody initialised; one cluster; 3 nodes of 3.2.1",
     shape=THREE,
     disturbs=True,
 )
@@ -79,6 +80,7 @@ def pod_0_lost_its_store_none_lives(stage: Stage) -> None:
     until("pod 0 runs on its empty store", lambda: "Running" in phase(stage, 0), 60)
     stage.asks(operations=["create", "initialize"], wait_timeout="20")
     stage.sees("nobody initialised", lambda: not stage.look().ready)
+    stage.mends()
     stage.asks()
     stage.seen.pop()
     until("pod 0 lives as a new node", lambda: live_again(stage, 0, old), 120, 1)
@@ -178,9 +180,15 @@ def _full_disks_away(place: Place) -> None:
 
 
 @misoperation("refused: space; 4 nodes of 3.2.1; done; 3 nodes of 3.2.1", disturbs=False,
-              shape=Shape(4, {"local_pv_prepare": "none", "volumes": "delete"}, rate=15, prepare=_little_disks, undo=_full_disks_away))  # fmt: skip
+              shape=Shape(4, {"local_pv_prepare": "none", "volumes": "wipe"}, rate=15, prepare=_little_disks, undo=_full_disks_away))  # fmt: skip
 def too_little_room(stage: Stage) -> None:
     """The disks of the nodes that stay are nearly full; ask for three. Then make room and ask again."""
+    for number in range(6):  # so that what must move is more than what is left
+        stage.lab(f"CREATE TABLE defaultdb.bulk{number} (k INT8 PRIMARY KEY, v STRING)")
+        stage.lab(
+            f"INSERT INTO defaultdb.bulk{number} SELECT i, repeat('x', 10000) FROM generate_series(1, 300) AS g(i)"
+        )
+    until("the new tables are whole", stage.whole, 60, 1)
     filler = {}
     for ordinal in range(3):
         volume = stage.place.volume(NAME, ordinal)
@@ -189,7 +197,7 @@ def too_little_room(stage: Stage) -> None:
         node, path = filler[ordinal]
         free = int(on_node(node, "df", "--output=avail", "-B1M", path.rsplit("/", 1)[0]).split()[-1])
         on_node(node, "fallocate", "-l", f"{free - 3}M", path)  # a little stays, for what is acknowledged meanwhile
-    until("the engine knows", lambda: _available(stage) < 5 << 20, 60, 1)
+    until("the engine knows", lambda: _available(stage) < 5 << 20 and _used(stage, 3) > 6 << 20, 60, 1)
     stage.asks(replicas="3")
     stage.notes_state()
     for node, path in filler.values():
@@ -204,6 +212,12 @@ def _available(stage: Stage) -> int:
     rows = stage.query("SELECT node_id, available FROM kwdb_internal.kv_store_status")
     mine = {stage.node(ordinal)["id"] for ordinal in range(3)}
     return max(int(row[1]) for row in rows if row[0] in mine)
+
+
+def _used(stage: Stage, ordinal: int) -> int:
+    """What a node reports as used, bytes."""
+    rows = stage.query("SELECT node_id, used FROM kwdb_internal.kv_store_status")
+    return sum(int(row[1]) for row in rows if row[0] == stage.node(ordinal)["id"])
 
 
 @misoperation("done; the other cluster is another one and as it was; 3 nodes of 3.2.1", shape=THREE)

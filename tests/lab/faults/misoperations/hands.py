@@ -106,6 +106,7 @@ def nonsense_in_the_options(stage: Stage) -> None:
 @misoperation(
     "refused: invalid_option; no pod was restarted; 3 nodes of 3.2.1; SQL answers outside",
     "nothing to do; no pod was restarted; 3 nodes of 3.2.1; SQL answers outside",
+    "done; no pod was restarted; 3 nodes of 3.2.1; SQL answers outside",  # from the journal's copy
     stage="hands",
 )
 def nonsense_in_the_options_and_nothing_said(stage: Stage) -> None:

@@ -27,6 +27,7 @@ FAULTS = ("decommission.stuck", "replica_away", "running_job")  # of the stand-i
 KWBASE = "timeout -s KILL 15 /kaiwudb/bin/kwbase"
 RANGES = "SELECT replicas FROM kwdb_internal.ranges_no_leases"
 ASK = f"{KWBASE} node status --decommission --insecure --format=csv && echo ---- && {KWBASE} sql --insecure --format=tsv -e '{RANGES}'"
+DEAD = "kaiwudb.lab/off"  # the finalizer of a pod whose machine is off
 NONE = "localhost:1/none:3.2.9"  # nobody listens there: the pull is refused at once
 
 
@@ -222,6 +223,8 @@ class Stage:
         if self.place is not None:
             if self.shape.undo:
                 self.shape.undo(self.place)
+            with suppress(AssertionError, subprocess.TimeoutExpired):
+                self.mends()
             self.place.clean()
             self.place = None  # type: ignore[assignment]
 
@@ -313,10 +316,21 @@ class Stage:
         return kubectl("--namespace", self.place.namespace, *words, stdin=stdin)
 
     def breaks(self, ordinal: int) -> None:
-        """A node dies and stays dead: its pod is given an image that is nowhere, so its container ends."""
+        """A node dies and stays dead, as on a machine that is off: its process ends, and its pod stays Terminating."""
         pod = f"{NAME}-{ordinal}"
-        self.hand("set", "image", f"pod/{pod}", f"kaiwudb={NONE}")
+        self._hold(pod, [DEAD])
+        self.hand("delete", "pod", pod, "--wait=false", "--grace-period=1")
         until(f"{pod} is down", lambda: self.down(ordinal), 90, 1)
+
+    def mends(self) -> None:
+        """The machines are on again: pods that stayed Terminating go, and their StatefulSet makes them anew."""
+        for name, pod in self.place.pods(NAME).items():
+            if DEAD in (pod["metadata"].get("finalizers") or ()):
+                self._hold(name, None)
+
+    def _hold(self, pod: str, finalizers: list[str] | None) -> None:
+        patch = json.dumps({"metadata": {"finalizers": finalizers}})
+        self.hand("patch", "pod", pod, "--type=merge", f"--patch={patch}")
 
     def down(self, ordinal: int) -> bool:
         """Whether a pod is not Ready and the engine (where it answers) counts its node as neither live nor available."""
@@ -389,6 +403,8 @@ class Stage:
 
     def _back(self, row: Misoperation) -> bool:
         """Bring the cluster back by plain runs; whether that took a person."""
+        with suppress(AssertionError, subprocess.TimeoutExpired):
+            self.mends()
         for turn in range(BACK + 1):
             with suppress(AssertionError, subprocess.TimeoutExpired):
                 self.calm()

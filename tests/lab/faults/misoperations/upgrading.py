@@ -168,7 +168,8 @@ def upgrade_with_a_dead_node(stage: Stage) -> None:
 @misoperation("done; 4 nodes of 3.2.1", stage="upgrading", disturbs=True)
 def the_image_of_one_pod_edited(stage: Stage) -> None:
     """`kubectl set image` on one pod, to an image that does not exist; the next run asks for what it was."""
-    stage.breaks(1)
+    stage.hand("set", "image", f"pod/{NAME}-1", f"kaiwudb={NONE}")
+    until("the pod is down", lambda: stage.down(1), 90, 1)
     stage.asks(image=IMAGE)
     stage.notes_state()
 

@@ -103,6 +103,7 @@ type zone struct {
 
 // catalog is one version of the system range, decoded. Immutable.
 type catalog struct {
+	alone     bool // one node without replication
 	raw       map[string]kv.Entry
 	version   uint64
 	databases map[string]*database
@@ -115,13 +116,16 @@ type catalog struct {
 
 type catalogCache struct {
 	store   kv.Store
+	alone   bool // one node without replication
 	mu      sync.Mutex
 	cur     *catalog
 	at      time.Time
 	refresh chan struct{} // closed when the refresh under way ends
 }
 
-func newCatalogCache(store kv.Store) *catalogCache { return &catalogCache{store: store} }
+func newCatalogCache(store kv.Store, alone bool) *catalogCache {
+	return &catalogCache{store: store, alone: alone}
+}
 
 const (
 	refreshWait = 250 * time.Millisecond // a statement waits so long for a newer schema …
@@ -196,7 +200,7 @@ func (c *catalogCache) load(ctx context.Context) (*catalog, error) {
 				raw[e.Key] = e
 			}
 		}
-		if next, err = decodeCatalog(raw, d.Version); err != nil {
+		if next, err = decodeCatalog(raw, d.Version, c.alone); err != nil {
 			return nil, err
 		}
 	}
@@ -224,8 +228,8 @@ func (c *catalogCache) dropped(t *tableDesc) func(context.Context) error {
 	}
 }
 
-func decodeCatalog(raw map[string]kv.Entry, version uint64) (*catalog, error) {
-	c := &catalog{raw: raw, version: version, databases: map[string]*database{}, tables: map[string]*tableDesc{}, settings: map[string]string{},
+func decodeCatalog(raw map[string]kv.Entry, version uint64, alone bool) (*catalog, error) {
+	c := &catalog{raw: raw, alone: alone, version: version, databases: map[string]*database{}, tables: map[string]*tableDesc{}, settings: map[string]string{},
 		zones: map[string]zone{}, users: map[string]*user{}}
 	for key, e := range raw {
 		var err error

@@ -47,7 +47,7 @@ func New(store kv.Store, opt Options) *Server {
 		opt.Version = build.ServerVersion
 	}
 	s := &Server{store: store, opt: opt, sessions: map[*session]struct{}{}}
-	s.cat = newCatalogCache(store)
+	s.cat = newCatalogCache(store, opt.StartMode == "start-single-node")
 	s.data = newTableCache(store)
 	s.stats = newStoreMetrics(store)
 	s.idle = sync.NewCond(&s.mu)

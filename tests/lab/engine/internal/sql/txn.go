@@ -317,7 +317,7 @@ func (p *planner) change(fn func(*catalog) ([]kv.Write, error)) error {
 		}
 		raw[w.Key] = kv.Entry{Key: w.Key, Value: w.Value, Version: uncommitted + uncommittedVersions.Add(1)}
 	}
-	if next.cat, err = decodeCatalog(raw, from.cat.version); err != nil {
+	if next.cat, err = decodeCatalog(raw, from.cat.version, from.cat.alone); err != nil {
 		return err
 	}
 	p.txn.schema, p.cat = next, next.cat

@@ -50,6 +50,9 @@ func (c *catalog) zone(target string) (zone, bool) {
 	}
 	for _, b := range bornZones {
 		if b.target == target {
+			if c.alone && b.zone.Replicas != nil {
+				b.zone.Replicas = ptr(1) // set at the first boot of start-single-node (engine-facts 1.1)
+			}
 			return b.zone, true
 		}
 	}

@@ -117,7 +117,7 @@ def test_a_claim_that_gives_way_is_brought_to_its_successor() -> None:
     assert ids(plan(seen)) == ["reclaim/kw-1"]
     killed = replace(seen, journal=during("reconfigure", "rebind/kw-1", image=spec().image))
     found = plan(killed)
-    assert ids(found) == ["rebind/kw-1", "reclaim/kw-1"] and found.steps[0].operation == "reconfigure"
+    assert ids(found) == ["reclaim/kw-1", "rebind/kw-1"] and found.steps[1].operation == "reconfigure"
 
 
 def test_a_successor_that_is_not_up_yet_is_seen_through() -> None:

@@ -405,8 +405,8 @@ def test_the_pod_that_runs_another_binary() -> None:
     assert made["spec"]["containers"][0]["command"] == ["/opt/kw", "version"] and "imagePullSecrets" not in made["spec"]
 
 
-def _script(action: str, directory: Path, suffix: str = "s") -> subprocess.CompletedProcess[str]:
-    command = ["/bin/sh", "-c", manifests.SCRIPTS[action], "sh", str(directory), suffix]
+def _script(action: str, directory: Path, suffix: str = "s", before: str = "") -> subprocess.CompletedProcess[str]:
+    command = ["/bin/sh", "-c", before + manifests.SCRIPTS[action], "sh", str(directory), suffix]
     return subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
 
 
@@ -475,6 +475,16 @@ def test_a_claim_for_a_volume_that_has_none() -> None:
     assert made["spec"] == {
         "accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "7Gi"}}, "storageClassName": "kaiwudb-local", "volumeName": "db.kw-2",
     }  # fmt: skip
+
+
+def test_the_mount_point_of_a_disk_is_fresh_when_empty_and_stays_when_wiped(tmp_path: Path) -> None:
+    (tmp_path / "lost+found").mkdir()
+    assert _script("make", tmp_path).returncode == 0, "as mkfs leaves it"
+    (tmp_path / ".store").write_text("data")
+    assert _script("make", tmp_path).returncode == 3
+    busy = "rmdir() { return 1; }; "  # as for a directory on which something is mounted
+    words = ["/bin/sh", "-c", busy + manifests.SCRIPTS["wipe"], "sh", str(tmp_path), str(tmp_path)]
+    assert subprocess.run(words, check=False, timeout=10).returncode == 0 and list(tmp_path.iterdir()) == []
 
 
 def test_journal_and_lease() -> None:

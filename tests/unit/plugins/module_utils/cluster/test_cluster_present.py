@@ -552,9 +552,21 @@ def test_what_is_not_reclaimed() -> None:
 
 def test_reclaiming_comes_before_other_work_and_may_be_left() -> None:
     assert ids(plan(reclaiming(), image=NEW))[0] == "reclaim/kw-1"
-    assert ids(plan(reclaiming(), replicas=4)) == ["volume/kw-3", "reclaim/kw-1", "scale_out/kw-3"]
+    assert ids(plan(reclaiming(), replicas=4)) == ["reclaim/kw-1", "volume/kw-3", "scale_out/kw-3"]
     found = plan(reclaiming(), replicas=4, operations=["scale_out"])
     assert "reclaim/kw-1" not in ids(found) and left(found) == ["reclaim/kw-1"]
+
+
+def test_a_volume_goes_to_its_new_claim_before_anything_waits_for_its_pod() -> None:
+    """Claims deleted by hand during a first deploy: no pod runs until their volumes are free again."""
+    waiting = [pod(0, ready=False), pod(1, ready=False, unschedulable="unbound claims"), pod(2, ready=False)]
+    fresh = silent(reclaiming(pods=waiting, nodes=[], journal=FRESH), "no pod is ready")
+    assert ids(plan(fresh)) == ["reclaim/kw-1", "initialize"]
+    assert ids(plan(fresh, image=NEW)) == ["reclaim/kw-1", "create/StatefulSet/kw", "initialize"]
+    cut = silent(
+        reclaiming(pods=waiting, nodes=[], journal=during("create", "create/StatefulSet/kw")), "no pod is ready"
+    )
+    assert ids(plan(cut))[:2] == ["reclaim/kw-1", "create/StatefulSet/kw"]
 
 
 def test_an_interrupted_reclaim_is_seen_through() -> None:
@@ -565,6 +577,27 @@ def test_an_interrupted_reclaim_is_seen_through() -> None:
     assert found.steps[0].facts == {"ordinal": 1} and found.steps[0].pod == "kw-1"
     still = reclaiming(journal=during("reconfigure", "reclaim/kw-1"))
     assert ids(plan(still)) == ["reclaim/kw-1"], "once"
+
+
+# ---- what one run may not do hides nothing
+
+
+def test_a_pod_that_is_down_is_waited_for_also_by_a_run_that_may_do_nothing_else() -> None:
+    half = statefulset(spec(image=NEW), partition=2)
+    half["status"]["updateRevision"] = "r2"
+    pods = [pod(0), pod(1, ready=False), pod(2, image=NEW, revision="r2")]
+    found = plan(live(of=spec(image=NEW), sts=half, pods=pods), operations=["scale_out"])
+    assert ids(found) == ["settle"] and "upgrade/kw-1" in left(found)
+    assert ids(plan(created(), operations=["create"])) == [], "no pod serves before init"
+
+
+def test_what_is_asked_for_is_not_put_off_behind_an_init_that_may_not_run() -> None:
+    begun = live(journal=replace(FRESH, operation=during("initialize", "initialize").operation))
+    assert ids(plan(begun, replicas=4)) == ["volume/kw-3", "initialize", "scale_out/kw-3"]
+    with pytest.raises(ClusterError) as error:
+        plan(begun, replicas=4, operations=["scale_out"])
+    assert error.value.reason == "operation_not_allowed" and "initialize comes first" in error.value.msg
+    assert left(plan(begun, operations=["scale_out"])) == ["initialize"], "nothing was asked for"
 
 
 # ---- pods whose StatefulSet is gone

@@ -185,6 +185,20 @@ def test_nor_is_it_lost_to_what_was_done_meanwhile() -> None:
     assert noted(run, ctx)["from"] == ORIGIN
 
 
+def test_nor_to_a_repair_in_the_middle() -> None:
+    """A Service that somebody deleted is an operation of its own; the upgrade goes on after it, and can still be undone."""
+    seen = mid_upgrade(**{"from": ORIGIN})
+    run, ctx, _client = run_on(seen, run_id="r2")
+    repair, rest = Step("create/Service/kw-public", "x", "reconfigure"), STEP
+    steps = Plan("kw", (repair, rest))
+    run._note(ctx, steps, repair)
+    assert (
+        ctx.seen.journal.history[-1]["outcome"] == "interrupted" and ctx.seen.journal.operation["name"] == "reconfigure"
+    )
+    run._note(ctx, steps, rest)
+    assert ctx.seen.journal.operation["from"] == ORIGIN and ctx.seen.journal.history[-1]["outcome"] == "done"
+
+
 @pytest.mark.parametrize("outcome", ["done", "undone", "rolled back"])
 def test_after_an_end_the_next_one_begins_where_it_is(outcome: str) -> None:
     seen = live(of=spec(image=NEW), journal=undoing().end("10:00", outcome))

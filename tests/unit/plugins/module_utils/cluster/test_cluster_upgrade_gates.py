@@ -23,6 +23,7 @@ from ansible_collections.kaiwudb.kubernetes.tests.unit.plugins.module_utils.clus
     OLD,
     deep,
     live,
+    mid_upgrade,
     pod,
     ranges,
     row,
@@ -211,6 +212,15 @@ def test_a_pod_that_is_down_may_always_be_repaired(down: Any) -> None:
     ctx = context(seen, known=deep(ranges((1, 3))), image=NEW)
     assert [gate.name for gate in rollout.before(ctx, upgrade(pre_pull=["w3"]))] == ["version_path", "image_pullable"]
     assert gates.failed(rollout.before(ctx, upgrade())) == []
+    other = replace(upgrade(), id="upgrade/kw-1", pod="kw-1")
+    assert "nodes_live" in [gate.name for gate in gates.failed(rollout.before(ctx, other))]
+
+
+def test_a_pod_that_was_restarted_in_an_earlier_slice_is_only_waited_for() -> None:
+    half = mid_upgrade()
+    nodes = [row(1, 0), row(2, 1), row(3, 2, is_live=False)]
+    ctx = context(replace(half, nodes=tuple(nodes)), image=NEW)
+    assert rollout.before(ctx, upgrade()) == [], "kw-2 has the new template already"
     other = replace(upgrade(), id="upgrade/kw-1", pod="kw-1")
     assert "nodes_live" in [gate.name for gate in gates.failed(rollout.before(ctx, other))]
 
