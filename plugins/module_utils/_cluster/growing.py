@@ -61,12 +61,29 @@ def behind(spec: Spec, seen: Observed) -> list[int]:
     ]
 
 
+def _unfinished(claim: Object | None, wanted: str) -> bool:
+    """Whether its class is still expanding it; what only its pod can end, when it starts again, is not waited for anew."""
+    status = (claim or {}).get("status") or {}
+    pending = any(
+        item["type"] == "FileSystemResizePending" and item.get("status") == "True"
+        for item in status.get("conditions") or ()
+    )
+    return less((status.get("capacity") or {}).get("storage"), wanted) and not pending
+
+
 def claims(spec: Spec, seen: Observed, expands: bool, changes: dict[str, tuple[t.Any, t.Any]]) -> list[Step]:
     """How the claims follow. expands: whether the storage class expands volumes."""
     steps = []
-    for ordinal in behind(spec, seen):
-        pod, claim = seen.names.pod(ordinal), seen.claims[seen.names.claim(ordinal)]
+    for ordinal in reversed(range(min(seen.replicas, spec.replicas))):
+        pod, claim = seen.names.pod(ordinal), seen.claims.get(seen.names.claim(ordinal))
         was, local = requested(claim), spec.storage == "local"
+        if claim is None or not less(was, spec.storage_size):
+            if not local and _unfinished(claim, spec.storage_size):
+                facts = {"ordinal": ordinal, "local": False}
+                steps.append(
+                    Step(f"expand/{pod}", "is being expanded by its storage class", "reconfigure", facts=facts)
+                )
+            continue
         if local and claim["metadata"].get("deletionTimestamp"):
             continue  # its successor is on the way: step reclaim
         changes[f"PersistentVolumeClaim/{claim['metadata']['name']} storage"] = (was, spec.storage_size)

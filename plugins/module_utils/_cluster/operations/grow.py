@@ -23,16 +23,16 @@ def template(ctx: Context, step: Step) -> None:
 
     What is to be made is written into the journal before the old one goes: from there the next run sees it, wherever this one is killed.
     """
-    names, live = ctx.names, ctx.client.get("StatefulSet", ctx.names.name, ctx.names.namespace)
-    if live is not None and growing.less(growing.template_size(live), ctx.spec.storage_size):
-        note = growing.grown_note(ctx.seen, ctx.spec.storage_size)
-        wanted = growing.again(live, ctx.spec.storage_size, note)
+    names, size = ctx.names, ctx.spec.storage_size
+    live = ctx.client.get("StatefulSet", names.name, names.namespace)
+    if live is None:
+        live = ctx.client.apply(dict(ctx.seen.journal.recreate))
+    if growing.less(growing.template_size(live), size):
+        wanted = growing.again(live, size, growing.grown_note(ctx.seen, size))
         ctx.write_journal(replace(ctx.seen.journal, recreate=wanted))
         ctx.client.delete("StatefulSet", names.name, names.namespace, propagation="Orphan", uid=live["metadata"]["uid"])
         volumes.wait_gone(ctx, "StatefulSet", [names.name], step.id)
-        live = None
-    if live is None:
-        ctx.client.apply(dict(ctx.seen.journal.recreate))
+        ctx.client.apply(wanted)
     ctx.wait(lambda: rollout.controller_saw(ctx), step.id, poll=0.5)
     newest = ctx.seen.running_set["status"].get("updateRevision")
     odd = [

@@ -92,6 +92,22 @@ def test_a_class_that_expands_restarts_nobody() -> None:
     assert not any(step.disruptive for step in found.steps)
 
 
+def test_an_expansion_that_was_begun_is_waited_for_by_the_next_slice() -> None:
+    bigger = {**DYNAMIC, **GROW}
+
+    def found(**status: Any) -> list[str]:
+        return ids(
+            grown(live(of=spec(**bigger), extra=[sized(0, "20Gi"), sized(1, "20Gi", **status), sized(2, "20Gi")]))
+        )
+
+    small: dict[str, Any] = {"capacity": {"storage": "10Gi"}}
+    assert found(**small) == ["expand/kw-1"] and found() == []
+    assert found(**small, conditions=[{"type": "FileSystemResizePending", "status": "True"}]) == [], (
+        "only its pod can end that"
+    )
+    assert found(capacity={}) == [], "not bound yet"
+
+
 def test_a_class_that_does_not_gives_fresh_volumes_in_turn() -> None:
     found = grown(cluster(of=DYNAMIC), expands=False, **GROW)
     assert ids(found) == ["template/kw", "renew/kw-2", "renew/kw-1", "renew/kw-0"]
@@ -300,6 +316,16 @@ def test_killed_after_any_write_the_next_run_makes_it_whole() -> None:
         ctx = context(client)
         grow.template(ctx, TEMPLATE)
         assert client.objects[STS, "kw"]["spec"] == whole.objects[STS, "kw"]["spec"] and not ctx.seen.journal.recreate
+
+
+def test_another_size_than_the_killed_runs_is_reached_in_one_go() -> None:
+    client = server(after=2)
+    with pytest.raises(Killed):
+        grow.template(context(client), TEMPLATE)
+    client.after = None
+    assert (STS, "kw") not in client.objects
+    grow.template(context(client, storage_size="30Gi"), TEMPLATE)
+    assert growing.template_size(client.objects[STS, "kw"]) == "30Gi"
 
 
 def test_a_note_of_nonsense_is_none() -> None:
