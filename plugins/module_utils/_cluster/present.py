@@ -102,8 +102,7 @@ def present(
                     facts={} if verb == "create" else {"ordinal": ordinal_of(rest)},
                 ),
             )
-        if not steps and not settled(spec, seen):
-            steps.append(Step("settle", "wait until every pod is ready and live"))
+        steps += _settling(spec, seen, steps)
         under_way = str(seen.journal.operation.get("name") or "")
         called_off = [pod for pod in seen.journal.leaving_pods if pod in seen.expected_pods()[: spec.replicas]]
         over = under_way and under_way not in NODE_OPERATIONS
@@ -122,8 +121,8 @@ def present(
         placement=tuple(rows) if placed else (),
     )
     plan = permitted(plan, spec)
-    if not plan.steps and not later and seen.initialized and not seen.paused and not settled(spec, seen):
-        plan = replace(plan, steps=(Step("settle", "wait until every pod is ready and live"),))
+    if not later and not seen.paused:  # what this run may not do would have waited
+        plan = replace(plan, steps=(*plan.steps, *_settling(spec, seen, plan.steps)))
     return replace(plan, headline=_headline(spec, seen, plan.steps, held if plan.held else ()))
 
 
@@ -194,6 +193,18 @@ def _interrupted(spec: Spec, seen: Observed) -> str:
     return step if leads_on.get(verb) else ""
 
 
+# Steps that end when every pod serves.
+_WAIT = ("settle", "initialize", "remember", "reclaim", "scale_out", "scale_in", "upgrade", "reconfigure")
+
+
+def _settling(spec: Spec, seen: Observed, steps: t.Sequence[Step]) -> list[Step]:
+    """A step of its own for what no other one waits for: a run does not end well while a pod is down."""
+    waits = any(step.id.split("/")[0] in _WAIT for step in steps)
+    if waits or seen.statefulset is None or not seen.initialized or settled(spec, seen):
+        return []
+    return [Step("settle", "wait until every pod is ready and live")]
+
+
 def settled(spec: Spec, seen: Observed) -> bool:
     """Whether every pod that should be there is Ready and live in the engine's own view."""
     if not all(pod in seen.pods and ready(seen.pods[pod]) for pod in seen.expected_pods()):
@@ -215,11 +226,17 @@ def _fixed_differences(spec: Spec, seen: Observed) -> InputError | None:
         return InputError(
             "storage_size", f"{spec.storage_size} would shrink the volumes from {size}; allowed are {size} and more"
         )
-    if (spec.replicas == 1 and seen.replicas > 1) or (seen.replicas == 1 and spec.replicas > 1):
+    alone = spec.single_node  # fixed for the cluster's life: the start mode of a store is for ever
+    if not alone and spec.replicas < 3 and "replicas" not in spec.asked:
+        return InputError(
+            "replicas",
+            f"somebody else made the StatefulSet {spec.replicas} pods large; say how many nodes it should have: allowed are 3 and more",
+        )
+    if alone is not (spec.replicas == 1):
         return InputError(
             "replicas",
             f"{seen.replicas} can never become {spec.replicas}: the start mode of a store is for ever; "
-            f"allowed is {'1' if seen.replicas == 1 else '3 and more'}",
+            f"allowed is {'1' if alone else '3 and more'}",
         )
     return None
 

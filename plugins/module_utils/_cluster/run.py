@@ -262,7 +262,7 @@ class Run:
                 f"namespace {spec.namespace} is being deleted. Nothing was changed. Run again when it is gone.",
                 "namespace_missing",
             )
-        adding = planned.ordinals_to_add(spec, seen)
+        adding = planned.ordinals_without_volume(spec, seen)
         places = (
             spec.locality == "zone" and "locality" in spec.asked and ctx.names.topology not in seen.objects["ConfigMap"]
         )
@@ -340,7 +340,7 @@ class Run:
             return self.client.list("Node")[0]
         except KubeError as error:
             if error.status == 403 and (
-                spec.local_nodes or spec.storage == "dynamic" or not planned.ordinals_to_add(spec, seen)
+                spec.local_nodes or spec.storage == "dynamic" or not planned.ordinals_without_volume(spec, seen)
             ):
                 return None
             raise

@@ -271,7 +271,8 @@ def resolve(
     else:
         values.update(
             {
-                name: COERCE[BY_NAME[name].kind](BY_NAME[name], value)
+                # Somebody else may have made the StatefulSet of a size that nobody may ask for.
+                name: int(value) if name == "replicas" else COERCE[BY_NAME[name].kind](BY_NAME[name], value)
                 for name, value in remembered.items()
                 if name in BY_NAME
             }

@@ -22,15 +22,27 @@ def ordinals_to_add(spec: Spec, seen: Observed) -> range:
     return range(seen.replicas, max(seen.replicas, spec.replicas))
 
 
+def ordinals_without_volume(spec: Spec, seen: Observed) -> list[int]:
+    """Ordinals that get a volume: those to add, and pods that wait for one because somebody else added them."""
+    adding = ordinals_to_add(spec, seen)
+    if spec.storage != "local":
+        return list(adding)
+
+    def waits(ordinal: int) -> bool:
+        volume, claim = seen.volumes.get(seen.names.volume(ordinal)), seen.claims.get(seen.names.claim(ordinal), {})
+        return (volume is None or retired(volume)) and claim.get("status", {}).get("phase") == "Pending"
+
+    return [ordinal for ordinal in range(spec.replicas) if ordinal in adding or waits(ordinal)]
+
+
 def needed(
     spec: Spec, seen: Observed, kube_nodes: t.Sequence[Object] | None, changes: dict[str, tuple[t.Any, t.Any]]
 ) -> list[Step]:
     """Volumes that pods to come need, and retained ones that must be freed for their claim."""
-    wanted = ordinals_to_add(spec, seen)
+    wanted = ordinals_without_volume(spec, seen)
     strange = _strangers(seen, wanted, "PersistentVolume" if spec.storage == "local" else "PersistentVolumeClaim")
     if spec.storage != "local":
         return _old_claims(spec, seen, strange)
-    operation = "create" if seen.statefulset is None else "scale_out"
     have = {ordinal: volume for name, volume in seen.volumes.items() if (ordinal := ordinal_of(name)) is not None}
     begun = {
         ordinal
@@ -43,6 +55,7 @@ def needed(
     steps = []
     for ordinal, choice in placement.choose(spec, missing, kept, kube_nodes).items():
         pod, old, node = seen.names.pod(ordinal), have.get(ordinal), choice.node
+        operation = "create" if seen.statefulset is None else "scale_out" if ordinal >= seen.replicas else "reconfigure"
         if old is not None:
             action = "wipe" if ordinal in begun else spec.volumes
             if action not in ("wipe", "archive"):
@@ -91,7 +104,7 @@ def needed(
                     f"free/{seen.names.pod(ordinal)}",
                     f"kept, with {fingerprint.read(volume) or 'nothing initialised'}: it goes to its new claim"
                     + (f", now of {spec.storage_size}" if _too_small(spec, volume) else ""),
-                    operation,
+                    "create" if seen.statefulset is None else "scale_out",
                     facts={"ordinal": ordinal, "look": node_of(volume) in reachable},
                 )
             )

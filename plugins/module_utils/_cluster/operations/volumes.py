@@ -83,13 +83,19 @@ def clear(ctx: Context, places: t.Sequence[Place], action: str, step: str) -> No
     ordinals = [place.ordinal for place in places]
     if action == "wipe":
         wipe(ctx, ordinals, step)
-    _delete_claims(ctx, ordinals, step)
+    _delete_claims(ctx, [ordinal for ordinal in ordinals if _reaches(ctx, ordinal)], step)
     if action == "archive":
         run_pods(ctx, places, action, step)
     names = [ctx.names.volume(ordinal) for ordinal in ordinals]
     for name in names:
         ctx.client.delete("PersistentVolume", name)
     wait_gone(ctx, "PersistentVolume", names, step)  # else a fresh one of the same name would go with it
+
+
+def _reaches(ctx: Context, ordinal: int) -> bool:
+    """Whether the claim is bound to the volume; one that a pod waits with stays, for its controller would only make it again."""
+    claim = ctx.client.get("PersistentVolumeClaim", ctx.names.claim(ordinal), ctx.names.namespace)
+    return claim is not None and claim["spec"].get("volumeName") == ctx.names.volume(ordinal)
 
 
 def give_up_claims(ctx: Context, ordinals: t.Sequence[int], action: str, step: str) -> str:
@@ -156,7 +162,7 @@ def wipe(ctx: Context, ordinals: t.Sequence[int], step: str) -> None:
     busy = sorted(set(map(ctx.names.pod, ordinals)) & set(ctx.look_at_pods()))
     if busy:
         raise ClusterError(
-            f"pod {busy[0]} still uses the volume that is to be erased. Nothing in it was touched.",
+            f"pod {busy[0]} uses the volume that is to be erased, or waits for it. Nothing in it was touched. Set volumes to archive, or scale in first.",
             "volume_in_use",
             node=busy[0],
         )

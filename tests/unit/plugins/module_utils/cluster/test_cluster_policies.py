@@ -180,7 +180,7 @@ def test_killed_after_any_write_the_next_run_ends_it(policy: str, claimed: bool)
 
 def test_what_a_pod_still_uses_is_never_erased() -> None:
     server = Server(bound(2), volume(2, uid="claim-2"), pod(2))
-    with pytest.raises(ClusterError, match="pod kw-2 still uses the volume") as error:
+    with pytest.raises(ClusterError, match="pod kw-2 uses the volume") as error:
         volumes.wipe(context(server), [2], "x")
     assert error.value.reason == "volume_in_use" and server.writes == 0
 
@@ -211,6 +211,15 @@ def test_a_claim_that_never_was_bound_gives_way() -> None:
     server = Server(pending, volume(3, uid="older"))
     volumes.retire(context(server, volumes="wipe"), 3, STEP)
     assert left(server) == [] and server.wiped == ["datadir-kw-3"]
+
+
+def test_archiving_leaves_a_claim_with_which_a_pod_waits() -> None:
+    """Somebody scaled onto a kept store; the claim binds to the fresh volume that comes next."""
+    pending = bound(3)
+    pending["spec"], pending["status"] = {"volumeName": ""}, {"phase": "Pending"}
+    server = Server(pending, volume(3, uid="old", **RETIRED), pod(3, ready=False))
+    volumes.reuse(context(server), Step("reuse/kw-3", "", facts={"ordinal": 3, "action": "archive"}))
+    assert left(server) == ["datadir-kw-3"] and server.did == [("archive", "/var/lib/kaiwudb/db.kw-3")]
 
 
 def test_a_directory_that_is_gone_is_proven_gone(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -242,7 +242,8 @@ def test_one_never_becomes_three_nor_three_one() -> None:
         plan(single, replicas=3)
     three = live()
     with pytest.raises(InputError, match=r"replicas: 3 can never become 1: .*; allowed is 3 and more"):
-        plan_of(replace(spec_over(three), values={**spec_over(three).values, "replicas": 1}), three)
+        made = spec_over(three)
+        plan_of(replace(made, asked=made.asked | {"replicas"}, values={**made.values, "replicas": 1}), three)
 
 
 def test_too_few_kubernetes_nodes() -> None:
@@ -489,7 +490,7 @@ def stray(ordinal: int = 1, claim_name: str = "datadir-kw-1") -> Any:
 
 def test_a_pod_that_mounts_our_claim_gets_its_labels_back() -> None:
     found = plan(stray())
-    assert ids(found) == ["repair/Pod/kw-1"] and (found.steps[0].operation, found.steps[0].pod) == (
+    assert ids(found) == ["repair/Pod/kw-1", "settle"] and (found.steps[0].operation, found.steps[0].pod) == (
         "reconfigure",
         "kw-1",
     )
@@ -577,6 +578,37 @@ def test_an_interrupted_reclaim_is_seen_through() -> None:
     assert found.steps[0].facts == {"ordinal": 1} and found.steps[0].pod == "kw-1"
     still = reclaiming(journal=during("reconfigure", "reclaim/kw-1"))
     assert ids(plan(still)) == ["reclaim/kw-1"], "once"
+
+
+# ---- pods that somebody else added
+
+
+@pytest.mark.parametrize("old", [None, volume(3, "w4", **RETIRED)])
+def test_a_pod_that_was_added_by_kubectl_gets_its_volume(old: Any) -> None:
+    """Its claim waits; without a volume of ours it would wait for ever."""
+    waiting = claim(3)
+    waiting["status"] = {"phase": "Pending"}
+    pods = [*(pod(number) for number in range(3)), pod(3, ready=False, unschedulable="unbound claims")]
+    seen = live(
+        4, pods=pods, extra=[waiting, *([old] if old else [])], without=[] if old else ["PersistentVolume/db.kw-3"]
+    )
+    found = plan(seen, replicas=4, volumes="wipe")
+    assert ids(found) == [*(["reuse/kw-3"] if old else []), "volume/kw-3", "settle"]
+    assert found.steps[-2].operation == "reconfigure"
+    bound = claim(3)
+    bound["status"] = {"phase": "Bound"}
+    assert "volume/kw-3" not in ids(plan(live(4, extra=[bound], without=["PersistentVolume/db.kw-3"]), replicas=4))
+
+
+@pytest.mark.parametrize("size", [0, 1, 2])
+def test_a_size_that_nobody_may_ask_for_is_left_when_one_is_said(size: int) -> None:
+    """`kubectl scale` asks nobody."""
+    shrunk = live(size, of=spec(), sts=statefulset(spec(), replicas=size))
+    assert ids(plan(shrunk, replicas=3))[-1] == "scale_out/kw-2"
+    with pytest.raises(
+        InputError, match=rf"somebody else made the StatefulSet {size} pods large.* allowed are 3 and more"
+    ):
+        plan(shrunk)
 
 
 # ---- what one run may not do hides nothing
