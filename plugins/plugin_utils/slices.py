@@ -55,9 +55,11 @@ class SlicedAction(ActionBase):  # type: ignore[misc]  # Ansible ships no types
                 module_args={**args, "run_id": run_id, "carry": carry, **how}, task_vars=task_vars
             )
             carry = answer.pop("carry", None) or {}
-            if hiccup(answer) and hiccups < PATIENCE and not last:
+            if hiccup(answer, begun=turn > 0) and hiccups < PATIENCE and not last:
                 hiccups += 1
-                Display().display(f"{name}    {answer['reason']} at {answer['step']}: looks again and goes on")
+                Display().display(
+                    f"{name}    {answer['reason']} at {answer.get('step') or 'a look'}: looks again and goes on"
+                )
                 answer = {**answer, "failed": False, "in_progress": True, "changed": bool(answer.get("steps"))}
             elif not answer.get("failed"):
                 hiccups = 0
@@ -77,10 +79,13 @@ class SlicedAction(ActionBase):  # type: ignore[misc]  # Ansible ships no types
         return result
 
 
-def hiccup(answer: dict[str, t.Any]) -> bool:
-    """Whether a slice failed in the middle of a step for a moment's trouble."""
+def hiccup(answer: dict[str, t.Any], *, begun: bool) -> bool:
+    """Whether a slice failed in the middle of work for a moment's trouble: at a step, or at the look with which a later slice begins."""
     return bool(
-        answer.get("failed") and answer.get("step") and answer.get("resumable") and answer.get("reason") in HICCUPS
+        answer.get("failed")
+        and (answer.get("step") or begun)
+        and answer.get("resumable")
+        and answer.get("reason") in HICCUPS
     )
 
 

@@ -425,7 +425,7 @@ def gates(current: str) -> str:
         name, before, text, *rest = [ast.literal_eval(argument) for argument in call.args]
         more = {str(keyword.arg): ast.literal_eval(keyword.value) for keyword in call.keywords}
         why_not = rest[0] if rest else more.get("why_not", "")
-        waits = "yes" if more.get("mends") else ""
+        waits = "yes" if more.get("mends") else "its figures" if more.get("figures") else ""
         rows.append(f"| `{name}` | {before} | {text} | {waits} | {f'no: {why_not}' if why_not else 'yes'} |")
     return between(current, rows, GATES_BEGIN, GATES_END)
 

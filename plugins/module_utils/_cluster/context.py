@@ -15,7 +15,7 @@ from . import gates as _gates
 from . import manifests, observe, verdict
 from .errors import ClusterError
 from .journal import Journal
-from .names import CONTAINER, Names, ordinal_of
+from .names import CONTAINER, Names, ordinal_of, owned
 from .observe import Deep, Observed
 from .progress import EVERY, about
 from .spec import Spec
@@ -110,7 +110,7 @@ class Context:
     def look_at_pods(self) -> Pods:
         """Only the pods, fresh."""
         items, self._version = self.client.list("Pod", self.spec.namespace, labels=self.names.pod_selector)
-        pods = {item["metadata"]["name"]: item for item in items}
+        pods = {item["metadata"]["name"]: item for item in items if owned(item, self.names)}
         if self.seen is not None:
             self.seen = replace(self.seen, objects={**self.seen.objects, "Pod": pods})
         return pods
@@ -335,7 +335,7 @@ class Context:
 
         def judge() -> verdict.Verdict:
             judged = _gates.judge(found(), self.spec.waive)
-            self.prove([gate for gate in judged if gate.name not in _gates.PASSING], step, changed=changed)
+            self.prove([gate for gate in judged if not gate.mends], step, changed=changed)
             refusing = _gates.failed(judged)
             return (
                 verdict.Verdict(False, f"gate {refusing[0].name}: {refusing[0].sentence}") if refusing else verdict.DONE

@@ -14,6 +14,9 @@ if t.TYPE_CHECKING:
     from .observe import Deep, Observed
 
 
+UNKNOWN = "unknown"  # the value of a gate for which there are no figures
+
+
 @dataclass(frozen=True)
 class Gate:
     """One judged condition. value and limit are for a person; sentence says what is wrong and what to do when it fails."""
@@ -28,7 +31,13 @@ class Gate:
     @property
     def waits(self) -> bool:
         """Whether a run waits for it before it refuses."""
-        return not self.holds and not self.waived and BY_NAME[self.name].mends
+        return not self.holds and not self.waived and self.mends
+
+    @property
+    def mends(self) -> bool:
+        """Whether it mends itself: always, or because what it judges is not known yet."""
+        rule = BY_NAME[self.name]
+        return rule.mends or (rule.figures and self.value == UNKNOWN)
 
     def result(self) -> dict[str, t.Any]:
         return {**asdict(self), "waits": self.waits}
@@ -43,7 +52,7 @@ class Rule:
     """A gate's entry in the table that the documentation shows.
 
     why_not: why it cannot be waived; empty where it can. mends: whether it mends itself, so that a run waits for it before it refuses,
-    as long as something moves.
+    as long as something moves. figures: whether it does so as long as its value is unknown: its figures come by themselves.
     """
 
     name: str
@@ -51,6 +60,7 @@ class Rule:
     text: str
     why_not: str = ""
     mends: bool = False
+    figures: bool = False
 
 
 RULES = (
@@ -109,7 +119,12 @@ RULES = (
         "decommissioning such a node never ends",
     ),
     Rule("one_node", "scale in", "exactly one live node has the pod's address", "the wrong node might be emptied"),
-    Rule("space", "scale in", "the nodes that stay can hold the leaving node's bytes and stay below 85 %"),
+    Rule(
+        "space",
+        "scale in",
+        "the live nodes that stay can hold the leaving node's bytes and stay below 85 %",
+        figures=True,
+    ),
     Rule(
         "rollout_idle",
         "scale in",
@@ -166,9 +181,7 @@ RULES = (
     ),
 )
 BY_NAME = {rule.name: rule for rule in RULES}
-# What mends itself: a run waits for these before it refuses, as long as something moves.
-PASSING = tuple(rule.name for rule in RULES if rule.mends)
-GATE_PATIENCE = 60.0  # seconds without any change after which such a gate refuses after all
+GATE_PATIENCE = 60.0  # seconds without any change after which a gate that mends itself refuses after all
 WAIVABLE = tuple(rule.name for rule in RULES if not rule.why_not)
 
 # Internal jobs run for ever (TS TXN) or are left by each start (RESTART HISTORY); only these kinds block.
@@ -185,8 +198,11 @@ def _underreplicated(found: t.Sequence[_ranges.Range]) -> Gate:
     )
 
 
-def common(seen: Observed, deep: Deep | None, subject: int | None) -> list[Gate]:
-    """The gates of every disruptive step. subject: node id the step is about, which may itself be leaving or restarting."""
+def common(seen: Observed, deep: Deep | None, subject: int | None, pod: str = "") -> list[Gate]:
+    """The gates of every disruptive step.
+
+    subject, pod: node id and pod the step is about: the one may itself be leaving or restarting, the other missing.
+    """
     if seen.nodes is None or deep is None:
         why = seen.engine_silence or "its SQL does not answer"
         return [
@@ -203,7 +219,7 @@ def common(seen: Observed, deep: Deep | None, subject: int | None) -> list[Gate]
     moving = [node for node in members if node.is_decommissioning or node.is_draining]
     whole = deep.wholeness(seen)
     blocking = [job for job in deep.jobs if job.kind in BLOCKING_JOBS]
-    pods_missing = [pod for pod in seen.expected_pods() if pod not in seen.pods]
+    pods_missing = [name for name in seen.expected_pods() if name not in seen.pods and name != pod]
     return [
         Gate("engine_answers", "yes", "yes", True),
         Gate(
@@ -397,12 +413,26 @@ def _rollout_idle(seen: Observed) -> Gate:
     )
 
 
+def _space(room: tuple[int, int] | None) -> Gate:
+    if room is None:
+        why = "Not every live node has reported yet how much its store holds. Wait a moment; stores report every ten seconds."
+        return Gate("space", UNKNOWN, "known", False, why)
+    moved, free = room
+    return Gate(
+        "space",
+        bytes_text(moved),
+        f"≤ {bytes_text(free)}",
+        moved <= free,
+        f"{bytes_text(moved)} would move, the other nodes can take {bytes_text(free)} below 85 % use. Free or add space.",
+    )
+
+
 def scale_in(seen: Observed, deep: Deep | None, node_id: int | None, pod: str) -> list[Gate]:
     """Before the decommission of one node.
 
     A half-done rollout stands in the way of a node that runs, not of a dead one: that may be what the rollout waits for.
     """
-    gates = common(seen, deep, node_id)
+    gates = common(seen, deep, node_id, pod)
     if deep is None or seen.nodes is None:
         return gates
     subject = next((node for node in seen.nodes if node.id == node_id), None)
@@ -441,18 +471,8 @@ def scale_in(seen: Observed, deep: Deep | None, node_id: int | None, pod: str) -
     )
     if not dead:
         gates.append(_rollout_idle(seen))
-    room = deep.room_without(node_id)
-    if room is not None:
-        moved, free = room
-        gates.append(
-            Gate(
-                "space",
-                bytes_text(moved),
-                f"≤ {bytes_text(free)}",
-                moved <= free,
-                f"{bytes_text(moved)} would move, the other nodes can take {bytes_text(free)} below 85 % use. Free or add space.",
-            )
-        )
+    if node_id is not None:
+        gates.append(_space(deep.room_without(seen, node_id)))
     return gates
 
 

@@ -8,6 +8,8 @@ import json
 import typing as t
 from dataclasses import asdict, dataclass, field, replace
 
+from .names import ordinal_of
+
 KEPT = 20  # finished operations
 STEPS_KEPT = 60  # of one operation
 UNFINISHED = ("held", "interrupted")  # outcomes of what a later run goes on with
@@ -99,6 +101,14 @@ class Journal:
         """One of the pods that were leaving is gone, or stays after all."""
         pods = [name for name in self.leaving_pods if name != pod]
         return replace(self, leaving={**self.leaving, "pods": pods} if pods else {})
+
+    def stays(self, pod: str) -> Journal:
+        """One that was leaving is wanted again. Pods leave from the highest down, so none below it leaves any more either."""
+        if pod not in self.leaving_pods:
+            return self
+        ordinal = ordinal_of(pod) or 0
+        pods = [name for name in self.leaving_pods if (ordinal_of(name) or 0) > ordinal]
+        return replace(self, leaving={"pods": pods, "replicas": ordinal + 1} if pods else {})
 
     @property
     def leaving_pods(self) -> list[str]:

@@ -16,6 +16,7 @@ from .run import Run, locked
 
 if t.TYPE_CHECKING:
     from .._engine.parse import NodeRow
+    from .journal import Journal
 
 Work = t.Callable[[Context, Step], None]
 
@@ -40,6 +41,21 @@ class NodeRun(Run):
 
     def slice(self) -> dict[str, t.Any]:
         ctx = self._context()
+        row, plan = self._judged(ctx)
+        if self.check or not plan.steps:
+            return self._answer(ctx, plan, row)
+        rights.refuse_missing(self.client, plan, ctx.spec.namespace)
+
+        def work() -> dict[str, t.Any]:
+            """Another run may have ended just before this one got the lock: what it left is looked at, and its journal written on."""
+            ctx.look()
+            row, plan = self._judged(ctx)
+            return self._act(ctx, plan, row) if plan.steps else self._answer(ctx, plan, row)
+
+        return locked(self, ctx, work)
+
+    def _judged(self, ctx: Context) -> tuple[NodeRow, Plan]:
+        """The row that is meant and what is to do with it, from what was just seen; ClusterError when nothing may be done."""
         if ctx.seen.statefulset is None:
             raise ClusterError(
                 f"there is no cluster {ctx.spec.name} in namespace {ctx.spec.namespace}.", "no_cluster", resumable=False
@@ -54,10 +70,7 @@ class NodeRun(Run):
                 step=plan.steps[0].id,
                 resumable=False,
             )
-        if self.check or not plan.steps:
-            return self._answer(ctx, plan, row)
-        rights.refuse_missing(self.client, plan, ctx.spec.namespace)
-        return locked(self, ctx, lambda: self._act(ctx, plan, row))
+        return row, plan
 
     def _find(self, ctx: Context) -> NodeRow:
         """The one row meant; ClusterError when there is none or nobody answers."""
@@ -104,11 +117,11 @@ class NodeRun(Run):
             )
             return Plan(
                 f"{ctx.spec.name}: node {row.id} stays",
-                tuple(steps) or self._close(ctx, row),
+                tuple(steps) or self._close(ctx, row, pod),
                 changes={f"node/{row.id}": ("decommissioning", "active")} if steps else {},
             )
         if row.is_decommissioning and not row.gossiped_replicas and not self._holds(ctx, row):
-            return Plan(f"{ctx.spec.name}: node {row.id} holds nothing", self._close(ctx, row))
+            return Plan(f"{ctx.spec.name}: node {row.id} holds nothing", self._close(ctx, row, pod))
         step = Step(
             f"decommission/{row.id}",
             f"its replicas move away; pod {pod or 'none'}",
@@ -120,7 +133,7 @@ class NodeRun(Run):
         )
         found = gates.judge(members.before(ctx, step), ctx.spec.waive)
         if not row.is_decommissioning:
-            ctx.prove([gate for gate in found if gate.name not in gates.PASSING], step)
+            ctx.prove([gate for gate in found if not gate.mends], step)
         return Plan(
             f"{ctx.spec.name}: decommission node {row.id} ({row.address})",
             (step,),
@@ -128,11 +141,20 @@ class NodeRun(Run):
             gates=tuple(found),
         )
 
-    def _close(self, ctx: Context, row: NodeRow) -> tuple[Step, ...]:
-        """What is left of a run that was killed right after its work was complete."""
+    def _close(self, ctx: Context, row: NodeRow, pod: str) -> tuple[Step, ...]:
+        """What is left of a run that was killed right after its work was complete, or of an order to leave that is called off."""
         known = ctx.seen.journal.operation
-        mine = known.get("name") in NODE_OPERATIONS and known.get("node") == row.id
-        return (Step("close", f"{known['name']} of an earlier run is complete"),) if mine else ()
+        if known.get("name") in NODE_OPERATIONS and known.get("node") == row.id:
+            return (Step("close", f"{known['name']} of an earlier run is complete", pod=pod),)
+        called_off = self.wanted == "active" and pod in ctx.seen.journal.leaving_pods
+        return (Step("close", f"{pod} was to leave and stays", pod=pod),) if called_off else ()
+
+    def _closed(self, ctx: Context, step: Step) -> Journal:
+        """The journal at the end. A node that was put back is wanted: the scale in that had sent it away does not go on."""
+        journal = ctx.seen.journal
+        if journal.operation.get("name") in NODE_OPERATIONS:
+            journal = journal.end(utc(), "done")
+        return journal.stays(step.pod) if self.wanted == "active" else journal
 
     def _holds(self, ctx: Context, row: NodeRow) -> bool:
         """Whether any range still has a replica there; the gossiped number may be old."""
@@ -142,7 +164,7 @@ class NodeRun(Run):
     def _act(self, ctx: Context, plan: Plan, row: NodeRow) -> dict[str, t.Any]:
         step = plan.steps[0]
         if step.id == "close":
-            ctx.write_journal(ctx.seen.journal.end(utc(), "done"))
+            ctx.write_journal(self._closed(ctx, step))
             self.done.append(step.id)
             return self._answer(ctx, plan, row)
         ctx.write_journal(
@@ -160,7 +182,7 @@ class NodeRun(Run):
         finished = self._try(ctx, step, plan, act)
         if finished:
             self.done.append(step.id)
-            ctx.write_journal(ctx.seen.journal.end(utc(), "done"))
+            ctx.write_journal(self._closed(ctx, step))
             ctx.ask_engine()
         return self._answer(ctx, plan, row, finished=finished)
 

@@ -7,6 +7,7 @@ Light (one LIST a kind by label, one C(node status)) is enough for a settled clu
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import typing as t
@@ -70,13 +71,18 @@ class Deep:
         live = {node.id for node in members if (node.is_live and node.is_available) or node.id == also}
         return _ranges.wholeness(self.ranges, live, len([node for node in members if not node.is_decommissioning]))
 
-    def room_without(self, node_id: int | None) -> tuple[int, int] | None:
-        """Bytes that would move and bytes the others can take; None while the stores have not reported yet."""
-        others = [store for store in self.stores if store.node != node_id]
-        if node_id is None or not others or any(not store.capacity for store in others):
+    def room_without(self, seen: Observed, node_id: int) -> tuple[int, int] | None:
+        """Bytes that would move and bytes the live nodes that stay can take; None while a store of one of them has not reported yet.
+
+        Stores of nodes that left or died are still listed, with room that nobody can use.
+        """
+        staying = {node.id for node in seen.live()} - {node_id}
+        asked = staying | {node.id for node in seen.nodes or () if node.id == node_id and node.is_live}
+        reported = {store.node for store in self.stores} - {store.node for store in self.stores if not store.capacity}
+        if not staying or not asked <= reported:
             return None
         moved = sum(store.used for store in self.stores if store.node == node_id)
-        return moved, int(sum(store.available for store in others) * FREE_SHARE)
+        return moved, int(sum(store.available for store in self.stores if store.node in staying) * FREE_SHARE)
 
 
 @dataclass(frozen=True)
@@ -218,10 +224,12 @@ class Observed:
     def members(self) -> list[NodeRow]:
         """Rows that are nodes. One that is decommissioning and has no pod is history, not a node.
 
-        Its own figures do not matter: gossip about it is frozen at its end, and for some seconds it still counts as live.
+        Nor is one that is dead and whose pod does not serve: on a dead Kubernetes node a pod is Terminating for ever. Of one without a pod
+        not even its own figures matter: gossip about it is frozen at its end, and for some seconds it still counts as live.
         What it may still hold shows in the ranges, where it is not among the live ones.
         """
-        owned = [self.node_of(pod) for pod in self.pods]
+        there = [(self.node_of(name), ready(pod)) for name, pod in self.pods.items()]
+        owned = [row for row, serves in there if row and (serves or row.is_live)]
         return [row for row in self.nodes or () if not row.is_decommissioning or row in owned]
 
     def live(self) -> list[NodeRow]:
@@ -246,8 +254,14 @@ def ready(pod: Object) -> bool:
     )
 
 
-def look_at_objects(client: Client, names: Names, *, sql_port: int = 26257, volumes: bool = True) -> Observed:
-    """The API server's half of the light snapshot: one read a kind. KubeError when it refuses or does not answer."""
+def look_at_objects(client: Client, names: Names, *, sql_port: int = 26257, volumes: bool | None = True) -> Observed:
+    """The API server's half of the light snapshot: one read a kind. KubeError when it refuses or does not answer.
+
+    volumes: whether PersistentVolumes are looked at. They are cluster-scoped: an account of one namespace may not list them, and where a
+    storage class provisions it need not. None: where there is no cluster either, none of them is an answer too.
+    """
+    from .._kube.errors import KubeError
+
     namespace = _namespace(client, names)
     objects: dict[str, dict[str, Object]] = {kind: {} for kind in (*KINDS, "PersistentVolume")}
     if namespace is not None:
@@ -256,22 +270,34 @@ def look_at_objects(client: Client, names: Names, *, sql_port: int = 26257, volu
                 client.list(kind, names.namespace, labels=names.pod_selector if kind == "Pod" else names.selector)[0],
                 names,
             )
-    if volumes:
-        objects["PersistentVolume"] = _by_name(client.list("PersistentVolume", labels=names.volume_selector)[0], names)
+    denied: KubeError | None = None
+    if volumes is not False:
+        try:
+            found = client.list("PersistentVolume", labels=names.volume_selector)[0]
+            objects["PersistentVolume"] = _by_name(found, names)
+        except KubeError as error:
+            if error.status != 403:
+                raise
+            denied = error
     journal = Journal.read(objects["ConfigMap"].get(names.journal))
     if journal.recreate and names.name not in objects["StatefulSet"]:
         # A run was killed while it made the StatefulSet again: it counts as there, and step template makes it.
         objects["StatefulSet"][names.name] = {**journal.recreate, "status": {"observedGeneration": -1}}
     seen = Observed(names, namespace, objects, journal, sql_port)
+    known = seen.remembered or seen.removed_options
+    if denied and (known.get("storage", "local") if known else "local" if volumes else "") == "local":
+        raise denied
     # A pod whose labels were edited is in no list, yet its name is taken: nobody can make another one.
-    found = {name: client.get("Pod", name, names.namespace) for name in seen.expected_pods() if name not in seen.pods}
-    strays = {name: pod for name, pod in found.items() if pod is not None and not _labelled(pod, names)}
+    unlisted = {
+        name: client.get("Pod", name, names.namespace) for name in seen.expected_pods() if name not in seen.pods
+    }
+    strays = {name: pod for name, pod in unlisted.items() if pod is not None and not _labelled(pod, names)}
     return replace(seen, strays=strays)
 
 
 def _labelled(pod: Object, names: Names) -> bool:
     labels = pod["metadata"].get("labels") or {}
-    return all(labels.get(key) == value for key, value in names.pod_selector.items())
+    return all(labels.get(key) == value for key, value in {**names.labels, **names.pod_selector}.items())
 
 
 def _namespace(client: Client, names: Names) -> Object | None:
@@ -300,10 +326,16 @@ def ask_engine(engine: Engine, seen: Observed) -> Observed:
     try:
         rows = tuple(engine.node_status(decommission=True, pods=serving))
         found = replace(seen, nodes=rows, engine_silence="")
-        shared = [pod for pod in serving if len(found.rows_of(pod)) > 1]
-        return replace(found, ids={pod: engine.node_id(pod) for pod in shared})
     except EngineError as error:
         return replace(seen, nodes=None, engine_silence=str(error))
+    ids = {}
+    for pod in serving:
+        if len(found.rows_of(pod)) > 1:
+            with contextlib.suppress(
+                EngineError
+            ):  # then only this pod's own word is missing, and the live row or the newest counts
+                ids[pod] = engine.node_id(pod)
+    return replace(found, ids=ids)
 
 
 _WANTED = re.compile(r"num_replicas = (\d+)")

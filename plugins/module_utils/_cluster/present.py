@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from . import compare, growing, manifests, placement, quantity, rolling, volumes
 from .errors import ClusterError, InputError
-from .names import OPTIONS, RETIRED, ordinal_of
+from .names import CLUSTER_ID, OPTIONS, RETIRED, ordinal_of
 from .observe import Observed, ready
 from .plan import Plan, Step, permitted
 from .spec import Spec
@@ -156,13 +156,31 @@ def _paused(
 
 
 def _refuse_to_drop_pods(spec: Spec, seen: Observed) -> None:
-    """A StatefulSet made smaller than the pods that run would have its controller delete the others, data and all."""
+    """A StatefulSet made smaller than the pods that run, or than the stores that are kept, would leave replicas without a node.
+
+    The controller deletes the pods above, and the members whose stores nobody mounts count as dead from the start.
+    """
     highest = max((ordinal for name in seen.pods if (ordinal := ordinal_of(name)) is not None), default=-1)
     if highest >= spec.replicas:
         raise ClusterError(
             f"StatefulSet {spec.name} is gone, but pods up to {seen.names.pod(highest)} run; one of {spec.replicas} replicas would end the "
             f"others without moving their data. Nothing was changed. Set replicas to {highest + 1}, and scale in afterwards.",
             "orphaned_pods",
+            resumable=False,
+        )
+    kept = [
+        (ordinal, name)
+        for name, place in [*seen.claims.items(), *seen.volumes.items()]
+        if CLUSTER_ID in (place["metadata"].get("annotations") or {})
+        and not volumes.retired(place)
+        and (ordinal := ordinal_of(name)) is not None
+    ]
+    highest, name = max(kept, default=(-1, ""))
+    if highest >= spec.replicas:
+        raise ClusterError(
+            f"{name} is kept with the store of a node that never left; {spec.replicas} replicas would leave it out, and its replicas with it. "
+            f"Nothing was changed. Set replicas to {highest + 1}, and scale in afterwards; or remove what is kept, if its data may go.",
+            "orphaned_volumes",
             resumable=False,
         )
 

@@ -26,7 +26,7 @@ if t.TYPE_CHECKING:
 def info(client: Client, asked: t.Mapping[str, t.Any], who: str) -> dict[str, t.Any]:
     """The result of C(kaiwudb_cluster_info). A cluster that does not exist is an answer, not an error."""
     names = Names(asked["name"], asked["namespace"])
-    seen = observe.look_at_objects(client, names)
+    seen = observe.look_at_objects(client, names, volumes=None)
     if seen.statefulset is None:
         return {
             "exists": False,

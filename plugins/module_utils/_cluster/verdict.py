@@ -91,12 +91,6 @@ def hopeless(pod: Object) -> Verdict | None:
     return None
 
 
-def ends_in_time(pod: Object) -> bool:
-    """Whether the pod is being ended and still has time for it: deletionTimestamp is when it should be gone."""
-    due = pod["metadata"].get("deletionTimestamp")
-    return bool(due) and datetime.fromisoformat(due.replace("Z", "+00:00")) >= datetime.now(timezone.utc)
-
-
 def running(pod: Object | None, name: str) -> Verdict:
     """The pod's containers run; they need not be ready (before init none is)."""
     if pod is None:
@@ -128,6 +122,42 @@ def ready(pod: Object | None, name: str, revision: str | None = None) -> Verdict
     if _condition(pod, "Ready").get("status") != "True":
         return Verdict(False, f"pod {name} runs but is not ready", pod=name)
     return DONE
+
+
+# Seconds past its time before a pod that is ending counts as overdue: the API server's clock and this one may differ, a kubelet takes a moment.
+OVERDUE = 30.0
+
+
+def _overdue(pod: Object, now: float) -> bool | None:
+    """Whether a pod should be gone by now; None for one that is not being ended. now: seconds since the epoch.
+
+    deletionTimestamp is the time by which it should be (https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/object-meta/).
+    """
+    due = pod["metadata"].get("deletionTimestamp")
+    if not due:
+        return None
+    return now - datetime.strptime(due, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=timezone.utc).timestamp() > OVERDUE
+
+
+def ends_in_time(pod: Object, now: float) -> bool:
+    """Whether a pod is being ended and still has time for it."""
+    return _overdue(pod, now) is False
+
+
+def overdue(pods: t.Iterable[Object], now: float) -> str:
+    """Which pod should be gone by now, and what to do; empty without one.
+
+    Only its kubelet says that a pod has ended, and on a machine that is off nobody does.
+    """
+    for pod in pods:
+        if _overdue(pod, now):
+            meta = pod["metadata"]
+            return (
+                f"pod {meta['name']} should be gone since {meta['deletionTimestamp']}, and Kubernetes node {pod['spec'].get('nodeName')} does not say that it is: bring the "
+                f"node back, or take the pod away with kubectl -n {meta.get('namespace')} delete pod --force {meta['name']} once the machine is "
+                "certainly off"
+            )
+    return ""
 
 
 def _ended(pod: Object, name: str) -> tuple[Verdict | None, Object]:

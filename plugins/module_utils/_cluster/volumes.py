@@ -160,6 +160,7 @@ def topology(
 
 def _old_claims(spec: Spec, seen: Observed, strange: t.Collection[int]) -> list[Step]:
     """Claims of a storage class that were kept when their node left, and that pods to come would take as they are."""
+    operation = "create" if seen.statefulset is None else "scale_out"
     steps = []
     for ordinal in ordinals_to_add(spec, seen):
         pod, claim = seen.names.pod(ordinal), seen.claims.get(seen.names.claim(ordinal))
@@ -172,7 +173,7 @@ def _old_claims(spec: Spec, seen: Observed, strange: t.Collection[int]) -> list[
             Step(
                 f"drop/{pod}",
                 f"{action} claim {claim['metadata']['name']}, {fingerprint.read(claim) or 'the store of a node that left'}",
-                "create" if seen.statefulset is None else "scale_out",
+                operation,
                 facts={"ordinal": ordinal, "action": action, "policy": action},
             )
         )

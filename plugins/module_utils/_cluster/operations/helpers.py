@@ -8,7 +8,8 @@ import typing as t
 
 from .. import verdict
 from ..context import Paused
-from ..names import RUN
+from ..errors import ClusterError
+from ..names import COMPONENT, RUN, owned
 
 if t.TYPE_CHECKING:
     from ..context import Context
@@ -59,7 +60,15 @@ def _ensure(ctx: Context, name: str, manifest: Manifest) -> None:
         if mine and _same_work(there, manifest) and not there["metadata"].get("deletionTimestamp"):
             return
         # One left by a run that was killed may do something else: it goes first.
-        ctx.client.delete("Pod", name, ctx.names.namespace, grace=0)
+        if not _helps(ctx, there):
+            raise ClusterError(
+                f"Pod {name} exists in {ctx.names.namespace} and is no short-lived pod of KaiwuDB cluster {ctx.spec.name} (its labels say so). "
+                "It was not touched. Choose another name for one of the two, or remove it.",
+                "foreign_object",
+                node=name,
+                resumable=False,
+            )
+        ctx.client.delete("Pod", name, ctx.names.namespace, grace=0, uid=there["metadata"].get("uid"))
         ctx.say(f"removed pod {name} of an interrupted run")
     ctx.client.create(manifest)
 
@@ -74,6 +83,13 @@ def _same_work(pod: t.Mapping[str, t.Any], manifest: Manifest) -> bool:
     )
 
 
+def _helps(ctx: Context, pod: t.Mapping[str, t.Any]) -> bool:
+    """Whether it is one of ours; kw-volume-0 is also what the first database pod of a cluster kw-volume is called."""
+    return owned(pod, ctx.names) and pod["metadata"]["labels"].get(COMPONENT) != "database"
+
+
 def _clean(ctx: Context, names: t.Iterable[str]) -> None:
     for name in names:
-        ctx.client.delete("Pod", name, ctx.names.namespace, grace=0)
+        there = ctx.client.get("Pod", name, ctx.names.namespace)
+        if there is not None and _helps(ctx, there):
+            ctx.client.delete("Pod", name, ctx.names.namespace, grace=0, uid=there["metadata"].get("uid"))

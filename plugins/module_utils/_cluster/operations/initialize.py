@@ -72,9 +72,25 @@ def remember(ctx: Context, step: Step) -> None:
             step=step.id,
             resumable=False,
         )
+    _refuse_retired(ctx, step)
     # Before the journal says that all is done: a kill between the two leaves nothing unmarked.
     stamp.stamp(ctx, cluster_id)
     ctx.write_journal(
         replace(ctx.seen.journal, cluster_id=cluster_id, initialized={"at": utc(), "who": ctx.who}, initializing={})
     )
     ctx.say(f"cluster {cluster_id}: {len(ids)} nodes live")
+
+
+def _refuse_retired(ctx: Context, step: Step) -> None:
+    """ClusterError (store_retired) for a pod that came up with the store of a node that had left: it looks healthy and never takes data."""
+    for pod in ctx.seen.expected_pods():
+        node = ctx.seen.node_of(pod)
+        if node is not None and node.is_decommissioning and pod not in ctx.seen.journal.leaving_pods:
+            raise ClusterError(
+                f"pod {pod} came up with the store of node {node.id}, which was decommissioned; it would never take data. Nothing more was "
+                f"changed. Put it back (kaiwudb_node_decommission with node {pod} and state active), then run again.",
+                "store_retired",
+                step=step.id,
+                node=pod,
+                resumable=False,
+            )

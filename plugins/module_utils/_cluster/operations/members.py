@@ -8,7 +8,7 @@ import time
 import typing as t
 from dataclasses import replace
 
-from .. import gates, observe, verdict
+from .. import fingerprint, gates, observe, verdict
 from ..context import POLL, utc
 from ..errors import ClusterError
 from ..progress import Falling, about
@@ -92,13 +92,7 @@ def scale_in(ctx: Context, step: Step) -> None:
     if ctx.seen.replicas > ordinal:
         node = ctx.seen.node_of(pod)
         if node is None and ctx.seen.initialized:
-            raise ClusterError(
-                f"no node has the address of {pod} ({ctx.names.address(ordinal, ctx.spec.sql_port)}); whose replicas would move is not "
-                "known. Nothing was changed. Wait until it has joined.",
-                "node_unknown",
-                step=step.id,
-                node=pod,
-            )
+            _prove_never_joined(ctx, step)
         if node is not None:
             node_id = node.id
             decommission(ctx, step, node_id)
@@ -116,8 +110,36 @@ def scale_in(ctx: Context, step: Step) -> None:
     ctx.say(f"pod {pod} gone   {volumes.retire(ctx, ordinal, step.id)}")
 
 
+def _prove_never_joined(ctx: Context, step: Step) -> None:
+    """A pod that never came so far as to have a store (unschedulable, crashing) may go as it is; ClusterError (node_unknown) for any other.
+
+    Claims and volumes are stamped with the node whose store lies there once it has joined.
+    """
+    pod, ordinal = step.pod, step.facts["ordinal"]
+
+    def unborn() -> bool:
+        places = (ctx.seen.claims.get(ctx.names.claim(ordinal)), ctx.seen.volumes.get(ctx.names.volume(ordinal)))
+        stamped = any((mark := fingerprint.read(place)) is not None and mark.node_id is not None for place in places)
+        there = ctx.seen.pods.get(pod)
+        return not stamped and ctx.seen.node_of(pod) is None and not (there and observe.ready(there))
+
+    if unborn():
+        ctx.prove_in_time(lambda: gates.common(ctx.ask_engine(), ctx.deep(), None, pod), step)
+    if not unborn():  # or it has joined meanwhile
+        raise ClusterError(
+            f"no node has the address of {pod} ({ctx.names.address(ordinal, ctx.spec.sql_port)}); whose replicas would move is not "
+            "known. Nothing was changed. Wait until it has joined.",
+            "node_unknown",
+            step=step.id,
+            node=pod,
+        )
+
+
 def _gone(ctx: Context, pod: str) -> verdict.Verdict:
-    return verdict.Verdict(False, f"pod {pod} is draining", pod=pod) if pod in ctx.look_at_pods() else verdict.DONE
+    there = ctx.look_at_pods().get(pod)
+    if there is None:
+        return verdict.DONE
+    return verdict.Verdict(False, verdict.overdue([there], time.time()) or f"pod {pod} is draining", pod=pod)
 
 
 def decommission(ctx: Context, step: Step, node_id: int) -> None:
@@ -187,7 +209,7 @@ def _stalled(ctx: Context, step: Step, node_id: int, left: int, limit: float) ->
     back = ctx.spec.on_failure == "rollback"
     if back:
         ctx.engine.recommission([node_id])
-        ctx.write_journal(ctx.seen.journal.left(step.pod).end(utc(), "undone"))
+        ctx.write_journal(ctx.seen.journal.stays(step.pod).end(utc(), "undone"))
         ctx.say(f"node {node_id} is active again: it had stalled")
     what_now = (
         "It was put back and takes replicas again. Mend what blocks, then ask again."

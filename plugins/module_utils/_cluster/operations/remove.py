@@ -4,9 +4,11 @@
 
 from __future__ import annotations
 
+import time
 import typing as t
 from dataclasses import replace
 
+from ..._kube.errors import KubeError
 from .. import gates, verdict
 from ..context import utc
 from ..errors import InputError
@@ -18,6 +20,10 @@ from . import volumes
 if t.TYPE_CHECKING:
     from ..context import Context
     from ..plan import Step
+
+# Work of somebody else's that may have no pod at this moment. Secrets are not looked at: the right to list them is the right to read them
+# all, and what uses one shows here by itself.
+WORKLOADS = ("Deployment", "Job", "CronJob")
 
 
 def refuse_unconfirmed(asked: t.Mapping[str, t.Any]) -> None:
@@ -70,7 +76,7 @@ def _end_pods(ctx: Context) -> None:
 def _end_helpers(ctx: Context) -> None:
     """Short-lived pods that a killed run left."""
     for pod in ctx.client.list("Pod", ctx.names.namespace, labels=ctx.names.selector)[0]:
-        if pod["metadata"]["labels"].get(COMPONENT) != "database":
+        if owned(pod, ctx.names) and pod["metadata"]["labels"].get(COMPONENT) != "database":
             ctx.client.delete("Pod", pod["metadata"]["name"], ctx.names.namespace, grace=0)
 
 
@@ -78,13 +84,14 @@ def pods(ctx: Context, step: Step) -> None:
     _end_pods(ctx)
     if not _keeps_claims(ctx) and not _needs_claims(ctx):
         _all(ctx, "PersistentVolumeClaim")  # they go when their pods are gone
-    ctx.wait(
-        lambda: (
-            verdict.Verdict(False, f"{len(left)} pods are ending") if (left := ctx.look_at_pods()) else verdict.DONE
-        ),
-        step.id,
-        poll=5.0,
-    )
+
+    def gone() -> verdict.Verdict:
+        left = ctx.look_at_pods()
+        if not left:
+            return verdict.DONE
+        return verdict.Verdict(False, verdict.overdue(left.values(), time.time()) or f"{len(left)} pods are ending")
+
+    ctx.wait(gone, step.id, poll=5.0)
     ctx.say("pods gone")
 
 
@@ -140,17 +147,29 @@ def journal(ctx: Context, step: Step) -> None:
 
 
 def namespace(ctx: Context, step: Step) -> None:
-    """Only one that was made here, and only when nothing of anybody else's lies in it."""
-    others = [
-        f"{kind} {obj['metadata']['name']}"
-        for kind in KINDS
-        for obj in ctx.client.list(kind, ctx.names.namespace)[0]
-        if not owned(obj, ctx.names) and obj["metadata"]["name"] not in ("kube-root-ca.crt", "default")
-    ]
-    if others:
+    """Only one that was made here, and only when nothing of anybody else's lies in it, as far as that may be seen."""
+    others, hidden = [], []
+    for kind in (*KINDS, *WORKLOADS):
+        try:
+            found = ctx.client.list(kind, ctx.names.namespace)[0]
+        except KubeError as error:
+            if error.status != 403:
+                raise
+            hidden.append(kind)
+            continue
+        others += [
+            f"{kind} {obj['metadata']['name']}"
+            for obj in found
+            if not owned(obj, ctx.names) and obj["metadata"]["name"] not in ("kube-root-ca.crt", "default")
+        ]
+    if others or hidden:
         ctx.say(
-            f"namespace {ctx.names.namespace} kept: it holds {others[0]}"
-            + (f" and {len(others) - 1} more" if others[1:] else "")
+            f"namespace {ctx.names.namespace} kept: "
+            + (
+                f"it holds {others[0]}" + (f" and {len(others) - 1} more" if others[1:] else "")
+                if others
+                else f"whether it holds any {' or '.join(hidden)} may not be seen"
+            )
         )
         return
     ctx.client.delete("Namespace", ctx.names.namespace, propagation="Background")

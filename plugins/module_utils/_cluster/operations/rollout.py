@@ -271,7 +271,12 @@ def _down_before(ctx: Context) -> list[str]:
         pod
         for pod in ctx.seen.expected_pods()
         if (pod in noted and (pod not in pods or not ready(pods[pod])))
-        or (pod in pods and not ready(pods[pod]) and not _new(ctx, pod) and not verdict.ends_in_time(pods[pod]))
+        or (
+            pod in pods
+            and not ready(pods[pod])
+            and not _new(ctx, pod)
+            and not verdict.ends_in_time(pods[pod], time.time())
+        )
     ]
     if set(down) - set(noted):
         journal = ctx.seen.journal

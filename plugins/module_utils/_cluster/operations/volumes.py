@@ -68,7 +68,7 @@ def reuse(ctx: Context, step: Step) -> None:
     ordinal = step.facts["ordinal"]
     volume = ctx.seen.volumes.get(ctx.names.volume(ordinal))
     if volume is not None:  # else it went since this was planned
-        clear(ctx, [Place.of(ordinal, volume)], step.facts["action"], step.id)
+        clear(ctx, [Place.of(ordinal, volume)], step.facts["action"], step.id, waiting=True)
 
 
 def drop(ctx: Context, step: Step) -> None:
@@ -76,14 +76,17 @@ def drop(ctx: Context, step: Step) -> None:
     ctx.say(give_up_claims(ctx, [step.facts["ordinal"]], step.facts["action"], step.id))
 
 
-def clear(ctx: Context, places: t.Sequence[Place], action: str, step: str) -> None:
-    """Erase through the claims, or archive the directories once the claims are gone; then the PersistentVolumes go."""
+def clear(ctx: Context, places: t.Sequence[Place], action: str, step: str, *, waiting: bool = False) -> None:
+    """Erase through the claims, or archive the directories once the claims are gone; then the PersistentVolumes go.
+
+    waiting: whether pods may wait with claims of theirs for volumes to come; those stay.
+    """
     if not places:
         return
     ordinals = [place.ordinal for place in places]
     if action == "wipe":
         wipe(ctx, ordinals, step)
-    _delete_claims(ctx, [ordinal for ordinal in ordinals if _reaches(ctx, ordinal)], step)
+    _delete_claims(ctx, [ordinal for ordinal in ordinals if not waiting or _reaches(ctx, ordinal)], step)
     if action == "archive":
         run_pods(ctx, places, action, step)
     names = [ctx.names.volume(ordinal) for ordinal in ordinals]

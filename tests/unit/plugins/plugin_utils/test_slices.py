@@ -181,7 +181,6 @@ def test_a_hiccup_is_looked_at_again(clock: Any, lines: list[str], reason: str) 
     "failure",
     [
         hiccup("image_pull"), hiccup("api_forbidden"), hiccup("locked"), hiccup("lock_lost"), hiccup("timeout"), hiccup("engine_sql"),
-        hiccup(step=None),  # before anything was begun: it is told at once
         hiccup(resumable=False),
     ],
 )  # fmt: skip
@@ -189,6 +188,17 @@ def test_every_other_failure_is_one(clock: Any, lines: list[str], failure: dict[
     action = Action({"name": "kw"}, [going(), failure, dict(DONE)], clock)
     result = action.run()
     assert result["failed"] and result["reason"] == failure["reason"] and len(action.calls) == 2 and lines == []
+
+
+def test_a_hiccup_before_anything_was_begun_is_told_at_once(clock: Any, lines: list[str]) -> None:
+    action = Action({"name": "kw"}, [hiccup(step=None), dict(DONE)], clock)
+    assert action.run()["failed"] and len(action.calls) == 1 and lines == []
+
+
+def test_a_hiccup_at_the_look_of_a_later_slice_is_one_in_the_middle_of_work(clock: Any, lines: list[str]) -> None:
+    action = Action({"name": "kw"}, [going(), hiccup(step=None), dict(DONE)], clock)
+    assert not action.run().get("failed") and len(action.calls) == 3
+    assert lines == ["kw    api_connectionfailed at a look: looks again and goes on"]
 
 
 def test_hiccups_without_end_are_a_failure(clock: Any, lines: list[str]) -> None:

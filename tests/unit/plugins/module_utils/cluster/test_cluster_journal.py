@@ -129,6 +129,19 @@ def test_who_was_told_to_leave_is_remembered_until_it_is_gone_or_stays() -> None
 
 
 @pytest.mark.parametrize(
+    ("pod", "leaving"),
+    [
+        ("kw-4", {}),
+        ("kw-3", {"pods": ["kw-4"], "replicas": 4}),
+        ("kw-9", {"pods": ["kw-3", "kw-4"], "replicas": 3}),
+        ("", {"pods": ["kw-3", "kw-4"], "replicas": 3}),
+    ],
+)
+def test_below_one_that_stays_nobody_leaves(pod: str, leaving: dict[str, Any]) -> None:
+    assert Journal(leaving={"pods": ["kw-3", "kw-4"], "replicas": 3}).stays(pod).leaving == leaving
+
+
+@pytest.mark.parametrize(
     "nonsense", [{}, {"pods": None}, {"pods": "kw-3"}, {"pods": {"kw-3": 1}}, {"pods": 3}, {"replicas": 3}]
 )
 def test_nonsense_about_who_is_leaving_is_nobody(nonsense: dict[str, Any]) -> None:

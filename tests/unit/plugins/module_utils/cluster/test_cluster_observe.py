@@ -11,6 +11,7 @@ import pytest
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster import status
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.context import Context
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.journal import Journal
+from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.manifests import configmap
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.observe import (
     Job,
     Store,
@@ -78,6 +79,23 @@ def test_history_is_no_member_but_a_dead_or_leaving_node_is() -> None:
     assert [item.id for item in still_live.members()] == [1, 2, 3], "frozen gossip of a pod that is gone"
     stray = live(nodes=[row(1, 0), row(2, 1), row(3, 2), row(9, 7)])
     assert [item.id for item in stray.members()] == [1, 2, 3, 9], "a node outside is one all the same"
+
+
+@pytest.mark.parametrize(
+    ("last", "live_still", "member"),
+    [
+        (pod(3, ready=False, deleting=True), False, False),
+        (pod(3, ready=False), False, False),
+        (pod(3), False, True),  # Kubernetes has not noticed, or the engine not yet
+        (pod(3, ready=False, deleting=True), True, True),  # it still leaves
+    ],
+)
+def test_a_decommissioned_node_that_died_is_history_though_its_pod_lies_about(
+    last: Any, live_still: bool, member: bool
+) -> None:
+    rows = [row(1, 0), row(2, 1), row(3, 2), row(4, 3, is_decommissioning=True, is_live=live_still)]
+    seen = live(4, pods=[pod(0), pod(1), pod(2), last], nodes=rows)
+    assert (4 in [item.id for item in seen.members()]) is member
 
 
 def test_wholeness_counts_live_members_and_those_that_stay() -> None:
@@ -306,7 +324,13 @@ def listed(*items: dict[str, Any]) -> tuple[Client, Any]:
 
 
 @pytest.mark.parametrize(
-    "lost", ["app.kubernetes.io/name", "app.kubernetes.io/instance", "app.kubernetes.io/component"]
+    "lost",
+    [
+        "app.kubernetes.io/name",
+        "app.kubernetes.io/instance",
+        "app.kubernetes.io/component",
+        "app.kubernetes.io/managed-by",
+    ],
 )
 def test_a_pod_whose_labels_were_edited_is_found_by_its_name(lost: str) -> None:
     edited = pod(1)
@@ -333,6 +357,53 @@ def test_a_namespace_that_is_missing_or_may_not_be_seen() -> None:
     client.fail["get", "Namespace"] = KubeError(500, "InternalError", "no")
     with pytest.raises(KubeError):
         look_at_objects(client, NAMES)  # type: ignore[arg-type]
+
+
+NOT_ALLOWED = KubeError(403, "Forbidden", "cannot list persistentvolumes at the cluster scope")
+
+
+@pytest.mark.parametrize(
+    ("storage", "volumes", "raises"),
+    [
+        ("dynamic", True, False),
+        ("dynamic", None, False),
+        ("local", True, True),
+        ("local", None, True),
+        (None, True, True),  # local is the default of a cluster that is made
+        (None, None, False),  # a status of nothing needs no right
+    ],
+)
+def test_an_account_of_one_namespace_need_not_see_volumes_but_local_ones(
+    storage: str | None, volumes: bool | None, raises: bool
+) -> None:
+    client = Client(Clock())
+    client.put({"kind": "Namespace", "metadata": {"name": "db"}})
+    if storage:
+        client.put(statefulset(spec(storage=storage)))
+    client.fail["list", "PersistentVolume"] = NOT_ALLOWED
+    if raises:
+        with pytest.raises(KubeError, match="cannot list persistentvolumes"):
+            look_at_objects(client, NAMES, volumes=volumes)  # type: ignore[arg-type]
+    else:
+        assert look_at_objects(client, NAMES, volumes=volumes).volumes == {}  # type: ignore[arg-type]
+
+
+def test_a_removal_that_was_interrupted_still_knows_that_it_needs_no_volumes() -> None:
+    client = Client(Clock())
+    client.put({"kind": "Namespace", "metadata": {"name": "db"}})
+    removing = replace(JOURNAL, operation={"name": "remove", "options": {"storage": "dynamic"}})
+    client.put(configmap(NAMES, removing.data()))
+    client.fail["list", "PersistentVolume"] = NOT_ALLOWED
+    assert look_at_objects(client, NAMES).volumes == {}  # type: ignore[arg-type]
+    client.fail["list", "PersistentVolume"] = KubeError(500, "InternalError", "no")
+    with pytest.raises(KubeError):
+        look_at_objects(client, NAMES)  # type: ignore[arg-type]
+
+
+def test_a_status_of_nothing_is_an_answer_for_an_account_of_one_namespace() -> None:
+    client = Client(Clock())
+    client.fail["list", "PersistentVolume"] = NOT_ALLOWED
+    assert status.info(client, {"name": "kw", "namespace": "db"}, "ann")["exists"] is False  # type: ignore[arg-type]
 
 
 class Engine:
@@ -380,6 +451,20 @@ def test_a_shared_address_is_settled_by_the_pod_itself() -> None:
     assert found.ids == {"kw-2": 4} and engine.asked[1:] == ["kw-2"]
     chosen = found.node_of("kw-2")
     assert chosen is not None and chosen.id == 4
+
+
+def test_one_pod_that_does_not_tell_its_id_loses_nobody_elses_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    def told(_self: Any, name: str) -> int:
+        if name == "kw-2":
+            raise EngineError("hung", "did not answer", name, "sql")
+        return 2
+
+    monkeypatch.setattr(Engine, "node_id", told)
+    rows = [row(1, 0), row(2, 1), row(8, 1), row(4, 2, is_live=False), row(9, 2)]
+    found = ask_engine(Engine(rows), live())  # type: ignore[arg-type]
+    assert found.nodes == tuple(rows) and found.ids == {"kw-1": 2} and found.engine_silence == ""
+    chosen = found.node_of("kw-2")
+    assert chosen is not None and chosen.id == 9, "the live one"
 
 
 ZONES = [

@@ -14,6 +14,7 @@ from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.placem
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.plan import Step
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.present import settled
 from ansible_collections.kaiwudb.kubernetes.tests.unit.plugins.module_utils.cluster.factories import (
+    ID,
     JOURNAL,
     LABELS,
     NEW,
@@ -307,6 +308,14 @@ def test_a_retired_claim_of_a_storage_class_never_comes_back_by_accident() -> No
 
 
 # ---- shrinking
+
+
+def test_a_retired_claim_goes_before_a_cluster_is_made_on_it() -> None:
+    """With the permissions of the role statefulset, too: else its pod would come up with a store that left."""
+    seen = observed(*[claim(ordinal) for ordinal in range(3)], claim(3, **RETIRED))
+    wanted = spec(storage="dynamic", replicas=4, operations=["create", "reconfigure"], volumes="delete")
+    made = plan_of(wanted, seen)
+    assert ids(made).index("drop/kw-3") < ids(made).index("create/StatefulSet/kw") and "drop/kw-3" not in left(made)
 
 
 def test_scale_in_from_the_highest_ordinal_one_by_one() -> None:
@@ -647,6 +656,23 @@ def test_pods_that_lost_their_statefulset_are_taken_over() -> None:
     assert found.steps[0].title == f"4 pods of {OLD}, pods that run are taken over"
     assert found.changes == {"StatefulSet/kw spec.replicas": (None, 4), "StatefulSet/kw image": (None, OLD)}
     assert spec_over(orphans(cache="1GiB")).cache == "1GiB", "with the options that the journal kept"
+
+
+STAMP = {"kaiwudb.kubernetes/cluster-id": ID}
+
+
+@pytest.mark.parametrize(
+    ("make", "storage"),
+    [(lambda number, **notes: volume(number, uid=f"c{number}", **notes), "local"), (claim, "dynamic")],
+)
+def test_stores_that_are_kept_are_never_left_out_by_making_the_statefulset_smaller(make: Any, storage: str) -> None:
+    kept = [make(number, **STAMP) for number in range(5)]
+    with pytest.raises(ClusterError, match=r"-4 is kept .* Set replicas to 5, and scale in afterwards") as error:
+        plan_of(spec(storage=storage), observed(*kept))
+    assert (error.value.reason, error.value.facts["resumable"]) == ("orphaned_volumes", False)
+    assert "create/StatefulSet/kw" in ids(plan_of(spec(storage=storage, replicas=5), observed(*kept)))
+    others = [make(3, **STAMP, **RETIRED), make(4)]  # one left the cluster, one never belonged to it
+    assert "create/StatefulSet/kw" in ids(plan_of(spec(storage=storage), observed(*kept[:3], *others)))
 
 
 def test_pods_are_never_dropped_by_making_the_statefulset_smaller() -> None:

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timezone
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.verdic
     completed,
     hopeless,
     of_pods,
+    overdue,
     ran,
     ready,
     running,
@@ -185,3 +187,19 @@ def test_over_several_pods_it_says_how_many() -> None:
         "image_pull",
         "1 of 3 pods ready",
     )
+
+
+DUE = datetime(2026, 11, 23, 10, 0, tzinfo=timezone.utc).timestamp()  # of a pod of the factory's that is ending
+
+
+@pytest.mark.parametrize(("after", "late"), [(-60, False), (0, False), (29, False), (31, True), (86400, True)])
+def test_a_pod_that_should_be_gone_names_its_node_and_the_way_out(after: float, late: bool) -> None:
+    text = overdue([pod(0), pod(3, deleting=True)], DUE + after)
+    assert bool(text) is late
+    if late:
+        assert "pod kw-3 " in text and "Kubernetes node w4 " in text and "bring the node back" in text
+        assert "kubectl -n db delete pod --force kw-3 once the machine is certainly off" in text
+
+
+def test_what_is_not_ending_is_never_overdue() -> None:
+    assert overdue([pod(0), pod(1, ready=False)], DUE + 86400) == overdue([], DUE) == ""

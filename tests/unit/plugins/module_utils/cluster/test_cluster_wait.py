@@ -511,6 +511,15 @@ def test_whether_the_same_run_may_pass_later(clock: Clock, rule: Rule) -> None:
     assert error.value.facts["resumable"] is (rule.name not in NEVER_AGAIN)
 
 
+def test_figures_that_are_not_known_yet_are_waited_for(clock: Clock) -> None:
+    ctx, _client = context(clock)
+    turns = [[Gate("space", "unknown", "known", False)], [_gate("space", True)]]
+    ctx.prove_in_time(lambda: turns.pop(0) if len(turns) > 1 else turns[0], Step("scale_in/kw-3", "x"))
+    assert clock.now > 1000.0
+    with pytest.raises(ClusterError):
+        ctx.prove_in_time(lambda: [Gate("space", "unknown", "known", False)], Step("scale_in/kw-3", "x"))
+
+
 def test_a_waived_gate_is_not_waited_for(clock: Clock) -> None:
     ctx, _client = context(clock, waive=["jobs_running"])
     ctx.prove_in_time(lambda: [_gate("jobs_running")], Step("scale_in/kw-3", "x"))

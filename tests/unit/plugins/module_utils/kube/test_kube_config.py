@@ -135,6 +135,8 @@ def test_a_path_of_a_kubeconfig_is_not_hidden() -> None:
 def test_paths() -> None:
     assert resources.path("Pod", "a", "db", "exec") == "/api/v1/namespaces/db/pods/a/exec"
     assert resources.path("StatefulSet") == "/apis/apps/v1/statefulsets"
+    assert resources.path("Deployment", None, "db") == "/apis/apps/v1/namespaces/db/deployments"
+    assert resources.path("CronJob", None, "db") == "/apis/batch/v1/namespaces/db/cronjobs"
     assert resources.path("Node", "n", "db") == "/api/v1/nodes/n"
     assert resources.path("Lease", "a/b", "db").endswith("/leases/a%2Fb")
     with pytest.raises(ValueError, match="needs a namespace"):
