@@ -286,6 +286,11 @@ def resolve(
                     f"allowed is {values[name]!r}",
                 )
     values.update(asked)
+    if asked.get("locality") == "zone" and values["storage"] != "local":
+        raise InputError(
+            "locality",
+            "'zone' is only known where volumes are pinned (storage=local); allowed is none, or --locality in extra_args",
+        )
     if values["storage"] == "local" and values["storage_class"] is None:
         values["storage_class"] = "kaiwudb-local"
     return Spec(frozenset(asked), values)
