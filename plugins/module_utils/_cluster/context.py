@@ -10,6 +10,7 @@ from dataclasses import replace
 from datetime import datetime, timezone
 
 from .._engine.cli import Engine
+from .._engine.errors import STORE_IN_USE
 from .._kube.client import runner
 from . import gates as _gates
 from . import manifests, observe, verdict
@@ -271,6 +272,8 @@ class Context:
         if time.monotonic() - since < found.patience:
             return
         evidence = self._evidence(found)
+        if found.never == "container_crash" and any(STORE_IN_USE in line for line in evidence["log"]):
+            return
         raise ClusterError(
             f"{found.why} ({time.monotonic() - since:.0f} s). {_REMEDY.get(found.never, 'Look at the evidence, mend it and run again.')}"
             + (f" Last events: {'; '.join(evidence['events'][-3:])}." if evidence["events"] else "")

@@ -51,11 +51,6 @@ def _condition(pod: Object, kind: str) -> Object:
     return next((item for item in pod.get("status", {}).get("conditions") or () if item["type"] == kind), {})
 
 
-# Restarts after which crashing is no accident: the first starts may meet the last moments of the process before them, which still
-# holds the store ("could not lock …: Resource temporarily unavailable"). The kubelet waits 10 s before the second one.
-RESTARTS = 2
-
-
 def hopeless(pod: Object) -> Verdict | None:
     """Why this pod cannot start, if there is such a reason."""
     name = pod["metadata"]["name"]
@@ -67,8 +62,7 @@ def hopeless(pod: Object) -> Verdict | None:
         state = status.get("state", {})
         waiting, ended = state.get("waiting") or {}, state.get("terminated") or {}
         reason = waiting.get("reason", "")
-        restarts = status.get("restartCount", 0)
-        if reason in _HOPELESS and (reason != "CrashLoopBackOff" or restarts >= RESTARTS):
+        if reason in _HOPELESS:
             code, patience = _HOPELESS[reason]
             detail = f"image {status['image']}: " if code == "image_pull" else ""
             return Verdict(
@@ -79,7 +73,7 @@ def hopeless(pod: Object) -> Verdict | None:
                 name,
                 status["name"],
             )
-        if ended and restarts >= RESTARTS and ended.get("exitCode"):
+        if ended and status.get("restartCount", 0) >= 1 and ended.get("exitCode"):
             return Verdict(
                 False,
                 f"pod {name} crashes: exit code {ended['exitCode']}",

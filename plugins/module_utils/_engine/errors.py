@@ -11,6 +11,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+# What C(start) says of a store that another process holds: for some seconds that may be the one before (engine transcripts, 12).
+STORE_IN_USE = "IO error: lock: Resource temporarily unavailable"
+
 # reason -> substrings, first match wins. Order matters: "cannot dial" wraps other causes.
 _TEXTS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("waiting_for_init", ("node waiting for init", "before it has been initialized")),

@@ -116,7 +116,7 @@ def scale_in_with_a_dead_node(stage: Stage) -> None:
     stage.note(", ".join(stage.state().split(", ")[:2]).rsplit(" of ", 1)[0])
 
 
-@misoperation("refused: ranges_underreplicated", stage="scaling", disturbs=True)
+@misoperation("refused: ranges_underreplicated", "refused: nodes_settled", stage="scaling", disturbs=True)
 def scale_in_with_a_dead_node_waived(stage: Stage) -> None:
     """A node is dead and its gate is waived; ask for four."""
     stage.breaks(1)

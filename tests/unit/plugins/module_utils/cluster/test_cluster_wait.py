@@ -119,6 +119,22 @@ def test_without_patience_it_ends_at_once(clock: Clock) -> None:
     assert clock.now == 1000.0 and error.value.facts["evidence"]["events"][0].startswith("could not be read: ")
 
 
+def test_a_store_that_the_process_before_still_holds_is_waited_for(clock: Clock) -> None:
+    """Pods deleted by force: the new one starts while the old one still ends, and crashes until it is gone."""
+    busy = "could not lock temporary directory /data, may still be in use: IO error: lock: Resource temporarily unavailable"
+    crash = Verdict(False, "pod kw-2 cannot start: CrashLoopBackOff", "container_crash", 0.0, "kw-2", "kaiwudb")
+    ctx, client = context(clock, wait_timeout=60)
+    client.log_text = {True: f"start\n{busy}\nFailed running start\n", False: ""}
+    ctx.wait(judge(crash, crash, LATER, crash, DONE), "settle")
+    with pytest.raises(ClusterError) as error:
+        ctx.wait(judge(crash), "settle")
+    assert error.value.reason == "timeout", "but not for ever"
+    client.log_text[True] = "unknown flag"
+    with pytest.raises(ClusterError) as error:
+        ctx.wait(judge(crash), "settle")
+    assert error.value.reason == "container_crash"
+
+
 GONE = 'MountVolume.NewMounter initialization failed for volume "db.kw-2": path "/data/db.kw-2" does not exist'
 
 
