@@ -240,6 +240,7 @@ def test_survey_strings(cluster: Module) -> None:
         *OBJECTS,
         "volume/kw-0",
         "create/StatefulSet/kw",
+        "remember",
     ]
     assert cluster(check=True, operations="create,initialize", anti_affinity="preferred", replicas="4")["steps"][-3:] == [
         "volume/kw-3", "create/StatefulSet/kw", "initialize"]  # fmt: skip

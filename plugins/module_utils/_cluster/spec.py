@@ -285,7 +285,13 @@ def resolve(
                     f"cannot change while the cluster lives: it is {values[name]!r}, asked is {value!r}; "
                     f"allowed is {values[name]!r}",
                 )
-    values.update(asked)
+    # 500m after 0.5 is the same wish in other words, and restarts nothing.
+    again = {
+        name
+        for name, value in asked.items()
+        if BY_NAME[name].kind == "quantity" and quantity.same(value, (remembered or {}).get(name))
+    }
+    values.update({name: value for name, value in asked.items() if name not in again})
     if asked.get("locality") == "zone" and values["storage"] != "local":
         raise InputError(
             "locality",

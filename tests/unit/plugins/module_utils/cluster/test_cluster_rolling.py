@@ -92,6 +92,11 @@ def test_other_options_restart_pod_by_pod() -> None:
     assert found.changes == {"StatefulSet/kw cache": (".25", "1GiB"), "StatefulSet/kw memory": (None, "2Gi")}
 
 
+def test_the_same_quantity_in_other_words_restarts_nothing() -> None:
+    seen = live(of=spec(cpu="0.5", memory="1024Mi"))
+    assert ids(plan(seen, cpu="500m", memory="1Gi")) == [] and ids(plan(seen, cpu="501m")) != []
+
+
 def test_another_text_restarts_pod_by_pod() -> None:
     found = plan(restart_id="20261124")
     assert ids(found) == ["reconfigure/kw-2", "reconfigure/kw-1", "reconfigure/kw-0"]
