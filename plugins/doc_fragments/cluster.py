@@ -83,7 +83,11 @@ options:
     type: str
   storage_size:
     description:
-      - Size of each node's volume, a Kubernetes quantity such as V(500Gi).
+      - Size of each node's volume, a Kubernetes quantity such as V(500Gi). A larger one than before lets the volumes
+        grow; none ever shrinks.
+      - 'Where the storage class expands volumes no pod restarts. Local volumes, whose size is only a number, get
+        new claims one by one: each pod restarts behind the gates, data and directory stay. Elsewhere each node
+        in turn leaves and comes back on a fresh volume.'
       - 'Default when created: V(10Gi).'
     type: str
   storage:
@@ -124,7 +128,12 @@ options:
       - What becomes of a volume when its node leaves the cluster, or the cluster is removed.
       - V(retain) keeps volume and data; V(archive) keeps the data under another directory name; V(delete) deletes
         the API objects only; V(wipe) erases the data too.
-      - With C(storage=dynamic) V(retain) keeps claim and volume and everything else deletes the claim.
+      - V(wipe) goes through the claim, in a pod that proves that nothing is left.
+      - With C(storage=dynamic) V(retain) keeps the claim; V(archive) deletes it and keeps its volume aside (reclaim
+        policy C(Retain)); V(delete) deletes it, and the storage class decides about the data; V(wipe) erases the
+        data first.
+      - 'A store that was kept when its node left is never mounted again as it is: scaling out needs V(archive)
+        or V(wipe) then.'
       - One of V(retain), V(archive), V(delete), V(wipe).
       - V(retain) when not given.
     type: str
@@ -196,6 +205,17 @@ options:
       - 'V(required): never two database nodes on one Kubernetes node; V(preferred): if it can be helped.'
       - One of V(required), V(preferred).
       - 'Default when created: V(required).'
+      - A change restarts the nodes, one by one.
+    type: str
+  locality:
+    description:
+      - What the engine is told of the place of its nodes (C(--locality)), so that it spreads replicas; C(storage=local)
+        only.
+      - 'V(zone): region and zone of the Kubernetes node that holds the volume, from its labels C(topology.kubernetes.io/region)
+        and C(…/zone).'
+      - 'V(none): nothing; the engine then calls each node a region of its own (C(region=NODE1)).'
+      - 'Not given: V(zone) for a cluster that is made on Kubernetes nodes with zones, else V(none).'
+      - One of V(zone), V(none).
       - A change restarts the nodes, one by one.
     type: str
   node_selector:
@@ -414,7 +434,11 @@ options:
     type: str
   storage_size:
     description:
-      - Size of each node's volume, a Kubernetes quantity such as V(500Gi).
+      - Size of each node's volume, a Kubernetes quantity such as V(500Gi). A larger one than before lets the volumes
+        grow; none ever shrinks.
+      - 'Where the storage class expands volumes no pod restarts. Local volumes, whose size is only a number, get
+        new claims one by one: each pod restarts behind the gates, data and directory stay. Elsewhere each node
+        in turn leaves and comes back on a fresh volume.'
       - 'Default when created: V(10Gi).'
     type: str
   storage_class:
@@ -447,7 +471,12 @@ options:
       - What becomes of a volume when its node leaves the cluster, or the cluster is removed.
       - V(retain) keeps volume and data; V(archive) keeps the data under another directory name; V(delete) deletes
         the API objects only; V(wipe) erases the data too.
-      - With C(storage=dynamic) V(retain) keeps claim and volume and everything else deletes the claim.
+      - V(wipe) goes through the claim, in a pod that proves that nothing is left.
+      - With C(storage=dynamic) V(retain) keeps the claim; V(archive) deletes it and keeps its volume aside (reclaim
+        policy C(Retain)); V(delete) deletes it, and the storage class decides about the data; V(wipe) erases the
+        data first.
+      - 'A store that was kept when its node left is never mounted again as it is: scaling out needs V(archive)
+        or V(wipe) then.'
       - One of V(retain), V(archive), V(delete), V(wipe).
       - V(retain) when not given.
     type: str

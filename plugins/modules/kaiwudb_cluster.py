@@ -133,7 +133,7 @@ steps:
   sample: [create/Service/orders, volume/orders-0, create/StatefulSet/orders, initialize]
 plan:
   description:
-    - The plan as it was made before the first step, with headline, C(steps), C(remaining) and C(gates).
+    - The plan as it was made before the first step, with headline, C(steps), C(remaining), C(gates) and, when volumes are made, C(placement).
     - A gate has name, value, limit, holds, sentence and waived; C(waits) says that a run waits for it before it refuses.
   returned: always
   type: dict

@@ -69,6 +69,13 @@ volumes:
   returned: success
   type: list
   elements: dict
+placement:
+  description: Which Kubernetes node holds which ordinal's volume, with zone, directory and size; zones are none where Kubernetes nodes may not be listed.
+  returned: success
+  type: list
+  elements: dict
+  sample:
+    - {ordinal: 0, kubernetes_node: w1, zone: a, directory: /var/lib/kaiwudb/orders.orders-0, size: 500Gi, why: kept}
 ranges:
   description: Number of ranges and the ids of those that are unavailable or under-replicated; none when no node answers.
   returned: success

@@ -79,7 +79,7 @@ steps:
   elements: str
   sample: [volume/orders-0, volume/orders-1, volume/orders-2]
 plan:
-  description: The plan, whose steps say which ordinal goes to which node.
+  description: The plan; C(placement) says which ordinal goes to which Kubernetes node, and why.
   returned: always
   type: dict
 """

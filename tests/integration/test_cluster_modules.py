@@ -130,6 +130,7 @@ BAD: dict[str, tuple[Any, str]] = {
     "memory": ("lots", "allowed are positive numbers"), "resources": ("x", "neither a dict nor JSON"), "env": ("x", "neither a dict nor JSON"),
     "sql_port": ("0", "allowed are 1 to 65535"), "http_port": ("70000", "allowed are 1 to 65535"), "brpc_port": ("x", "is no whole number"),
     "cluster_domain": ("a..b", "allowed are labels of a-z"), "anti_affinity": ("none", "allowed are required, preferred"),
+    "locality": ("rack", "allowed are zone, none"),
     "node_selector": ("x", "neither a dict nor JSON"), "tolerations": ("x", "neither a list nor JSON"), "pod_labels": ("[]", "must be a dict"),
     "pod_annotations": ("[]", "must be a dict"), "pod_security_context": ("[]", "must be a dict"), "container_security_context": ("[]", "must be a dict"),
     "priority_class": ("High", "allowed are labels of a-z"), "pre_stop_seconds": ("-1", "allowed are 0 and more"),

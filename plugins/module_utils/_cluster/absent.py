@@ -10,6 +10,7 @@ from .errors import ClusterError
 from .observe import Observed
 from .plan import Plan, Step, permitted
 from .spec import Spec
+from .volumes import wiping
 
 
 def absent(spec: Spec, seen: Observed, *, volumes_only: bool = False, lock: bool = False) -> Plan:
@@ -18,9 +19,10 @@ def absent(spec: Spec, seen: Observed, *, volumes_only: bool = False, lock: bool
     lock: whether its lock is there; a removal that was killed at its very end leaves nothing else.
     """
     if volumes_only:
-        if seen.claims or seen.statefulset is not None:
+        used = sorted(name for name, claim in seen.claims.items() if not wiping(claim))
+        if used or seen.statefulset is not None:
             raise ClusterError(
-                f"the volumes of {spec.name} are in use: {', '.join(sorted(seen.claims)) or 'its StatefulSet exists'}. Nothing was changed. "
+                f"the volumes of {spec.name} are in use: {', '.join(used) or 'its StatefulSet exists'}. Nothing was changed. "
                 "Remove the cluster first.",
                 "volumes_in_use",
                 resumable=False,
@@ -37,9 +39,14 @@ def absent(spec: Spec, seen: Observed, *, volumes_only: bool = False, lock: bool
             resumable=False,
         )
     steps, kinds = [], {"StatefulSet": "statefulset", "Pod": "pods", "PersistentVolumeClaim": "claims"}
+    facts = {"local": spec.storage == "local", "policy": spec.volumes}
+    by_claims = spec.volumes == "wipe" or (spec.storage == "dynamic" and spec.volumes == "archive")
     for kind, what in kinds.items():
         if seen.objects[kind]:
-            steps.append(Step(f"remove/{what}", ", ".join(sorted(seen.objects[kind])), "remove", asked=True))
+            told = facts if what == "claims" and by_claims else {}
+            steps.append(
+                Step(f"remove/{what}", ", ".join(sorted(seen.objects[kind])), "remove", asked=True, facts=told)
+            )
     others = [
         f"{kind}/{name}"
         for kind in ("Service", "PodDisruptionBudget", "ServiceAccount")
@@ -49,7 +56,9 @@ def absent(spec: Spec, seen: Observed, *, volumes_only: bool = False, lock: bool
         steps.append(Step("remove/objects", ", ".join(others), "remove", asked=True))
     volumes = {name: volume for name, volume in seen.volumes.items() if spec.volumes != "retain"}
     if volumes:
-        steps.append(Step("remove/volumes", f"{spec.volumes} {', '.join(sorted(volumes))}", "remove", asked=True))
+        steps.append(
+            Step("remove/volumes", f"{spec.volumes} {', '.join(sorted(volumes))}", "remove", asked=True, facts=facts)
+        )
     if seen.objects["ConfigMap"]:
         steps.append(Step("remove/journal", seen.names.journal, "remove", asked=True))
     if lock and not steps and not volumes_only:

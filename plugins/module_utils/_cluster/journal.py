@@ -22,6 +22,7 @@ _SHAPES = {
     "pulled": dict,
     "leaving": dict,
     "unfinalized": dict,
+    "recreate": dict,
 }
 
 
@@ -50,6 +51,7 @@ class Journal:
     options: those in force, should the StatefulSet lose them.
     pulled: the image that an upgrade has seen run, on which Kubernetes nodes, and the build it said; until that upgrade ends.
     leaving: the pods whose nodes were told to leave, and the size that is left then; until they are gone or put back.
+    recreate: the StatefulSet that is being made again with larger claims; while that is under way there may be none.
     unfinalized: since when, and at which cluster version, the engine is held so that an upgrade can be undone; and the image before it.
     """
 
@@ -62,6 +64,7 @@ class Journal:
     pulled: t.Mapping[str, t.Any] = field(default_factory=dict)
     leaving: t.Mapping[str, t.Any] = field(default_factory=dict)
     unfinalized: t.Mapping[str, t.Any] = field(default_factory=dict)
+    recreate: t.Mapping[str, t.Any] = field(default_factory=dict)
 
     @classmethod
     def read(cls, configmap: t.Mapping[str, t.Any] | None) -> Journal:
@@ -77,6 +80,10 @@ class Journal:
             kept.pop("operation", None)
         else:
             kept["operation"] = _sound(kept["operation"])
+        if not isinstance(kept.get("recreate", {}).get("spec"), dict) or not isinstance(
+            kept["recreate"].get("metadata"), dict
+        ):
+            kept.pop("recreate", None)
         history = known.get("history")
         return cls(**kept, history=tuple(filter(_named, history)) if isinstance(history, list) else ())
 

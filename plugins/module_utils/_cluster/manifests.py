@@ -8,7 +8,8 @@ import copy
 import json
 import typing as t
 
-from .names import CLAIM, CLUSTER_ID, COMPONENT, CONTAINER, MADE_FOR, NAMESPACE, NODE, OPTIONS, RESTART, Names
+from .fingerprint import EMPTY, FILE, MISSING, UNKNOWN
+from .names import CLAIM, CLUSTER_ID, COMPONENT, CONTAINER, MADE_FOR, NAMESPACE, NODE, OPTIONS, RESTART, WIPING, Names
 from .spec import Spec
 
 if t.TYPE_CHECKING:
@@ -121,6 +122,35 @@ def _get(path: str, port: str = "http") -> dict[str, t.Any]:
     return {"httpGet": {"path": path, "port": port, "scheme": "HTTP"}}
 
 
+# One template serves all ordinals, and pods may not read their Kubernetes node's labels. So a ConfigMap tells each pod where its volume
+# is, by a file of the pod's name that is read when it starts: a node more changes the ConfigMap, never the template, and restarts nobody.
+# The shell gives way to the engine (exec), so that SIGTERM reaches it.
+_TOPOLOGY = "/etc/kaiwudb.kubernetes/topology"
+_SAYS_WHERE = [
+    "/bin/sh",
+    "-c",
+    f'f="{_TOPOLOGY}/$POD_NAME"; [ -s "$f" ] && {{ read -r where < "$f" || :; set -- "$@" "--locality=$where"; }}; exec "$@"',
+    "sh",
+]
+
+
+def _told_where(spec: Spec) -> bool:
+    """Whether the pods look for their place when they start."""
+    own = any(argument.startswith("--locality") for argument in spec.extra_args)
+    return spec.locality == "zone" and spec.storage == "local" and not spec.single_node and not own
+
+
+def topology(spec: Spec, localities: t.Mapping[str, str]) -> Manifest:
+    """The ConfigMap of pod name to locality."""
+    names = names_of(spec)
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": _meta(names, names.topology),
+        "data": {pod: f"{where}\n" for pod, where in localities.items()},
+    }
+
+
 def template(spec: Spec, profile: Profile, *, sleep_action: bool) -> Manifest:
     """The pod template. sleep_action: whether the server knows C(preStop.sleep) (Kubernetes 1.30 and later)."""
     names = names_of(spec)
@@ -140,6 +170,7 @@ def template(spec: Spec, profile: Profile, *, sleep_action: bool) -> Manifest:
         max_sql_memory=spec.max_sql_memory,
         extra=list(spec.extra_args),
     )
+    told = _told_where(spec)
     wait = (
         {"sleep": {"seconds": spec.pre_stop_seconds}}
         if sleep_action
@@ -151,7 +182,7 @@ def template(spec: Spec, profile: Profile, *, sleep_action: bool) -> Manifest:
         "name": CONTAINER,
         "image": spec.image,
         "imagePullPolicy": spec.image_pull_policy,
-        "command": command,
+        "command": [*_SAYS_WHERE, *command] if told else command,
         "env": [
             {"name": "POD_NAME", "valueFrom": {"fieldRef": {"apiVersion": "v1", "fieldPath": "metadata.name"}}},
             *([{"name": "LD_LIBRARY_PATH", "value": profile.library_path}] if profile.library_path else []),
@@ -162,7 +193,10 @@ def template(spec: Spec, profile: Profile, *, sleep_action: bool) -> Manifest:
         "startupProbe": {**_get("/health"), "periodSeconds": 1, "timeoutSeconds": 5, "failureThreshold": 1800},
         "livenessProbe": {**_get("/health"), "periodSeconds": 10, "timeoutSeconds": 10, "failureThreshold": 6},
         "readinessProbe": {**_get("/health?ready=1"), "periodSeconds": 2, "timeoutSeconds": 5, "failureThreshold": 2},
-        "volumeMounts": [{"name": CLAIM, "mountPath": profile.store}],
+        "volumeMounts": [
+            {"name": CLAIM, "mountPath": profile.store},
+            *([{"name": "topology", "mountPath": _TOPOLOGY, "readOnly": True}] if told else []),
+        ],
         **({"lifecycle": {"preStop": wait}} if spec.pre_stop_seconds else {}),
         **({"resources": resources} if resources else {}),
         **({"securityContext": security} if security else {}),
@@ -174,6 +208,9 @@ def template(spec: Spec, profile: Profile, *, sleep_action: bool) -> Manifest:
         "terminationGracePeriodSeconds": spec.termination_grace_period,
         "affinity": _affinity(spec, names),
         "containers": [database],
+        **(
+            {"volumes": [{"name": "topology", "configMap": {"name": names.topology, "optional": True}}]} if told else {}
+        ),
         **({"nodeSelector": dict(spec.node_selector)} if spec.node_selector else {}),
         **({"tolerations": list(spec.tolerations)} if spec.tolerations else {}),
         **(
@@ -295,20 +332,33 @@ def volume(spec: Spec, ordinal: int, node: str, cluster_id: str | None = None, h
     }
 
 
-# What a preparing pod may do to the one directory it is told. Arguments, never text put into the script: $1 directory, $2 suffix.
+# What a preparing pod may do to the one directory it is told. Arguments, never text put into the script: $1 directory, $2 suffix of an archive.
 SCRIPTS = {
     # Someone's data is never taken for a fresh directory: say what lies there and fail. (lost+found comes with a file system.)
-    "make": 'mkdir -p -- "$1" && if [ -n "$(ls -A -- "$1" | grep -vx lost+found)" ]; then echo "not empty:"; ls -la -- "$1"; exit 3; fi',
+    "make": (
+        'mkdir -p -- "$1" && if [ -n "$(ls -A -- "$1" | grep -vx lost+found)" ]; then '
+        f'echo "not empty:"; cat -- "$1/{FILE}" 2>/dev/null; ls -la -- "$1"; exit 3; fi'
+    ),
+    # What lies there, without touching it: into the pod's own status, for which nobody needs the right to read logs.
+    "look": (
+        f'{{ if [ ! -e "$1" ]; then echo {MISSING}; elif [ -z "$(ls -A -- "$1" | grep -vx lost+found)" ]; then echo {EMPTY}; '
+        f'elif [ -s "$1/{FILE}" ]; then cat -- "$1/{FILE}"; else echo {UNKNOWN}; fi; }} > /dev/termination-log'
+    ),
     "archive": 'if [ -e "$1" ]; then mv -- "$1" "$1.$2"; fi',
-    # A disk's own mount point stays, empty; rm complains of it.
-    "wipe": 'rm -rf -- "$1" 2>/dev/null; if [ -n "$(ls -A -- "$1" 2>/dev/null)" ]; then echo "not wiped:"; ls -la -- "$1"; exit 4; fi',
+    # Through the claim, mounted at $1, and proven empty; then the empty directory, where it was made by such a pod ($2; a disk's own mount point stays).
+    "wipe": (
+        'rm -rf -- "$1"/* "$1"/.[!.]* "$1"/..?*; rest=$(ls -A -- "$1") || exit 4; '
+        'if [ -n "$rest" ]; then echo "not erased: $rest"; exit 4; fi; '
+        'if [ -n "$2" ]; then rmdir -- "$2" 2>/dev/null || :; fi'
+    ),
+    "gone": 'if [ -e "$1" ]; then rmdir -- "$1"; fi',
 }
 
 
 def _short_lived(
-    spec: Spec, name: str, node: str, container: Manifest, *, volumes: t.Sequence[Manifest] = ()
+    spec: Spec, name: str, node: str | None, container: Manifest, *, volumes: t.Sequence[Manifest] = ()
 ) -> Manifest:
-    """A pod that does one thing on one node and ends. Its container's name says what for."""
+    """A pod that does one thing on one node and ends. Its container's name says what for. node: None where its volume decides."""
     names = names_of(spec)
     secrets = [{"name": secret} for secret in spec.image_pull_secrets]
     return {
@@ -317,7 +367,7 @@ def _short_lived(
         "metadata": _meta(names, name) | {"labels": {**names.labels, COMPONENT: container["name"]}},
         "spec": {
             # Bound to its node directly: it must run there and nowhere else, also on a node that is cordoned.
-            "nodeName": node,
+            **({"nodeName": node} if node else {}),
             "restartPolicy": "Never",
             "terminationGracePeriodSeconds": 1,
             "enableServiceLinks": False,
@@ -348,6 +398,41 @@ def preparer(spec: Spec, ordinal: int, node: str, path: str, action: str, suffix
     }
     host = {"name": "host", "hostPath": {"path": parent, "type": "DirectoryOrCreate"}}
     return _short_lived(spec, names_of(spec).preparer(ordinal), node, container, volumes=[host])
+
+
+def wiper(spec: Spec, ordinal: int, node: str | None, path: str | None) -> Manifest:
+    """The pod that erases what one claim reaches. path: the directory on the node that goes too when it is empty; None: it stays."""
+    parent = path.rsplit("/", 1)[0] if path else None
+    container = {
+        "name": "volume",
+        "command": ["/bin/sh", "-c", SCRIPTS["wipe"], "sh", "/claim", path or ""],
+        "securityContext": {"runAsUser": 0},
+        "volumeMounts": [
+            {"name": "claim", "mountPath": "/claim"},
+            *([{"name": "host", "mountPath": parent}] if parent else []),
+        ],
+    }
+    names = names_of(spec)
+    volumes = [
+        {"name": "claim", "persistentVolumeClaim": {"claimName": names.claim(ordinal)}},
+        *([{"name": "host", "hostPath": {"path": parent, "type": "Directory"}}] if parent else []),
+    ]
+    return _short_lived(spec, names.preparer(ordinal), node, container, volumes=volumes)
+
+
+def claim(names: Names, ordinal: int, volume: t.Mapping[str, t.Any], since: str) -> Manifest:
+    """A claim for a volume that has none, through which it is erased."""
+    return {
+        "apiVersion": "v1",
+        "kind": "PersistentVolumeClaim",
+        "metadata": _meta(names, names.claim(ordinal), annotations={WIPING: since}),
+        "spec": {
+            "accessModes": list(volume["spec"]["accessModes"]),
+            "resources": {"requests": {"storage": volume["spec"]["capacity"]["storage"]}},
+            "storageClassName": volume["spec"].get("storageClassName", ""),
+            "volumeName": volume["metadata"]["name"],
+        },
+    }
 
 
 def puller(spec: Spec, profile: Profile, ordinal: int, node: str) -> Manifest:

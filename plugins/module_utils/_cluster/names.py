@@ -20,8 +20,11 @@ RESTART = f"{MANAGER}/restart-id"  # on the pods: the restart they belong to
 MADE_FOR = f"{MANAGER}/made-for"  # on a namespace that was made here: the cluster with which it goes
 RUN = f"{MANAGER}/run"  # on short-lived pods: the run they work for
 CLUSTER_ID = f"{MANAGER}/cluster-id"  # on claims and volumes, which outlive the journal
-STORE = f"{MANAGER}/store"  # on volumes: the engine node whose store lies there
+FINGERPRINT = f"{MANAGER}/fingerprint"  # on claims and volumes: whose store lies there (cluster, node, store, ordinal, since when)
+STORE = f"{MANAGER}/store"  # the same as earlier versions wrote it, the node alone
 RETIRED = f"{MANAGER}/retired"  # on volumes: when their node left the cluster; never mounted again as they are
+WIPING = f"{MANAGER}/wiping"  # on claims: since when what they reach is being erased; no pod of the database may take them any more
+ARCHIVED = f"{MANAGER}/archived"  # on volumes that a storage class provisioned: since when they are kept aside, without a claim
 NODE = f"{MANAGER}/node"  # on volumes: the Kubernetes node, where its hostname label says something else
 
 CONTAINER = "kaiwudb"
@@ -69,6 +72,11 @@ class Names:
     @property
     def journal(self) -> str:
         return f"{self.name}-journal"
+
+    @property
+    def topology(self) -> str:
+        """The ConfigMap that tells each pod where its volume is."""
+        return f"{self.name}-topology"
 
     @property
     def lock(self) -> str:

@@ -13,10 +13,11 @@ import re
 import typing as t
 from dataclasses import dataclass, field, replace
 
+from . import fingerprint
 from . import ranges as _ranges
 from .errors import ClusterError
 from .journal import Journal
-from .names import CLUSTER_ID, MADE_FOR, OPTIONS, PAUSED, Names, ordinal_of, owned
+from .names import MADE_FOR, OPTIONS, PAUSED, Names, ordinal_of, owned
 from .ranges import Constraint, Range, Wholeness
 
 if t.TYPE_CHECKING:
@@ -190,12 +191,13 @@ class Observed:
     @property
     def cluster_id(self) -> str | None:
         """The engine's cluster id, from the journal or from any claim or volume that outlived it."""
-        stamped = [
-            obj["metadata"].get("annotations", {}).get(CLUSTER_ID)
+        stamped = (
+            mark.cluster_id
             for kind in ("PersistentVolumeClaim", "PersistentVolume")
             for obj in self.objects[kind].values()
-        ]
-        return self.journal.cluster_id or next((value for value in stamped if value), None)
+            if (mark := fingerprint.read(obj)) is not None
+        )
+        return self.journal.cluster_id or next(stamped, None)
 
     @property
     def initialized(self) -> bool:
@@ -278,6 +280,9 @@ def look_at_objects(client: Client, names: Names, *, sql_port: int = 26257, volu
                 raise
             denied = error
     journal = Journal.read(objects["ConfigMap"].get(names.journal))
+    if journal.recreate and names.name not in objects["StatefulSet"]:
+        # A run was killed while it made the StatefulSet again: it counts as there, and step template makes it.
+        objects["StatefulSet"][names.name] = {**journal.recreate, "status": {"observedGeneration": -1}}
     seen = Observed(names, namespace, objects, journal, sql_port)
     known = seen.remembered or seen.removed_options
     if denied and (known.get("storage", "local") if known else "local" if volumes else "") == "local":

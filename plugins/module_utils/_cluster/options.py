@@ -139,7 +139,11 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         "storage_size",
         "quantity",
-        ("Size of each node's volume, a Kubernetes quantity such as V(500Gi).",),
+        (
+            "Size of each node's volume, a Kubernetes quantity such as V(500Gi). A larger one than before lets the volumes grow; none ever shrinks.",
+            "Where the storage class expands volumes no pod restarts. Local volumes, whose size is only a number, get new claims one by one: each pod "
+            "restarts behind the gates, data and directory stay. Elsewhere each node in turn leaves and comes back on a fresh volume.",
+        ),
         default="10Gi",
         scope="volume",
     ),
@@ -197,7 +201,10 @@ OPTIONS: tuple[Option, ...] = (
             "What becomes of a volume when its node leaves the cluster, or the cluster is removed.",
             "V(retain) keeps volume and data; V(archive) keeps the data under another directory name; "
             "V(delete) deletes the API objects only; V(wipe) erases the data too.",
-            "With C(storage=dynamic) V(retain) keeps claim and volume and everything else deletes the claim.",
+            "V(wipe) goes through the claim, in a pod that proves that nothing is left.",
+            "With C(storage=dynamic) V(retain) keeps the claim; V(archive) deletes it and keeps its volume aside (reclaim policy C(Retain)); V(delete) "
+            "deletes it, and the storage class decides about the data; V(wipe) erases the data first.",
+            "A store that was kept when its node left is never mounted again as it is: scaling out needs V(archive) or V(wipe) then.",
         ),
         default="retain",
         choices=("retain", "archive", "delete", "wipe"),
@@ -246,6 +253,18 @@ OPTIONS: tuple[Option, ...] = (
         ("V(required): never two database nodes on one Kubernetes node; V(preferred): if it can be helped.",),
         default="required",
         choices=("required", "preferred"),
+        scope="template",
+    ),
+    Option(
+        "locality",
+        "str",
+        (
+            "What the engine is told of the place of its nodes (C(--locality)), so that it spreads replicas; C(storage=local) only.",
+            "V(zone): region and zone of the Kubernetes node that holds the volume, from its labels C(topology.kubernetes.io/region) and C(…/zone).",
+            "V(none): nothing; the engine then calls each node a region of its own (C(region=NODE1)).",
+            "Not given: V(zone) for a cluster that is made on Kubernetes nodes with zones, else V(none).",
+        ),
+        choices=("zone", "none"),
         scope="template",
     ),
     Option("node_selector", "dict", ("Labels a Kubernetes node must have to hold a pod.",), scope="template"),

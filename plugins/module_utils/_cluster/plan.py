@@ -41,7 +41,7 @@ class Plan:
     """Steps in order, steps that come next but are not permitted now, and what will differ afterwards.
 
     changes: object and field to (before, after), the source of C(changed), diff and messages alike. held: whether C(pause_after)
-    ends the plan here.
+    ends the plan here. placement: which Kubernetes node holds which ordinal's volume and why, when volumes are made.
     """
 
     headline: str
@@ -50,6 +50,7 @@ class Plan:
     changes: t.Mapping[str, tuple[t.Any, t.Any]] = field(default_factory=dict, hash=False)
     gates: tuple[Gate, ...] = ()
     held: bool = False
+    placement: tuple[t.Mapping[str, t.Any], ...] = field(default=(), hash=False)
 
     @property
     def writes(self) -> bool:
@@ -63,11 +64,13 @@ class Plan:
             "remaining": [step.result() for step in self.remaining],
             "gates": [gate.result() for gate in self.gates],
             "held": self.held,
+            "placement": [dict(row) for row in self.placement],
         }
 
     def lines(self) -> list[str]:
         """The plan as a person reads it."""
         lines = [self.headline, *(f"  {index} {step.id:<28} {step.title}" for index, step in enumerate(self.steps, 1))]
+        lines += [f"  {line}" for line in placement_lines(self.placement)]
         if self.gates:
             lines.append("  gates  " + " · ".join(gate.line() for gate in self.gates))
         paused = any(step.id == "pause" for step in self.steps)
@@ -84,6 +87,19 @@ class Plan:
             )
 
         return {"before": text(0), "after": text(1)}
+
+
+_COLUMNS = ("ordinal", "kubernetes_node", "zone", "directory", "size", "why")
+
+
+def placement_lines(rows: t.Sequence[t.Mapping[str, t.Any]]) -> list[str]:
+    """The table of placement as a person reads it; no line without a row."""
+    if not rows:
+        return []
+    cells = [[name.replace("_", " ") for name in _COLUMNS]]
+    cells += [["-" if row.get(name) is None else str(row[name]) for name in _COLUMNS] for row in rows]
+    widths = [max(len(row[index]) for row in cells) for index in range(len(_COLUMNS))]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells]
 
 
 def permitted(plan: Plan, spec: Spec) -> Plan:

@@ -7,7 +7,7 @@ from __future__ import annotations
 import typing as t
 from dataclasses import replace
 
-from . import compare, manifests, placement, quantity, rolling, volumes
+from . import compare, growing, manifests, placement, quantity, rolling, volumes
 from .errors import ClusterError, InputError
 from .names import CLUSTER_ID, OPTIONS, RETIRED, ordinal_of
 from .observe import Observed, ready
@@ -21,8 +21,12 @@ Object = t.Mapping[str, t.Any]
 NODE_OPERATIONS = ("decommission", "recommission")  # of kaiwudb_node_decommission, which sees to their end itself
 
 
-def present(spec: Spec, seen: Observed, profile: Profile, *, kube_nodes: t.Sequence[Object] | None) -> Plan:
+def present(
+    spec: Spec, seen: Observed, profile: Profile, *, kube_nodes: t.Sequence[Object] | None, expands: bool = True
+) -> Plan:
     """What leads from C(seen) to C(spec). kube_nodes: only needed when ordinals are added; None when they may not be listed.
+
+    expands: whether the claims' storage class expands volumes; only asked where they are to become larger.
 
     ClusterError or InputError when it must not be done; nothing has been touched then.
     """
@@ -30,12 +34,18 @@ def present(spec: Spec, seen: Observed, profile: Profile, *, kube_nodes: t.Seque
     fixed = _fixed_differences(spec, seen)
     if fixed:
         raise fixed
-    steps = [*_returning(spec, seen), *_objects(spec, seen, profile, changes)]
-    steps += (
-        volumes.reclaim(spec, seen) if seen.statefulset is not None else []
-    )  # all that comes later may wait for these pods
+    steps = [
+        *growing.template(spec, seen, changes),
+        *_returning(spec, seen),
+        *_objects(spec, seen, profile, changes),
+    ]
+    # All that comes later may wait for these pods.
+    steps += volumes.reclaim(spec, seen) if seen.statefulset is not None else []
     mended = len(steps)
     steps += volumes.needed(spec, seen, kube_nodes, changes)
+    rows = volumes.table(spec, seen, steps, placement.zones_of(kube_nodes))
+    steps += volumes.topology(spec, seen, rows, kube_nodes, changes)
+    placed = any(step.id.startswith("volume/") for step in steps)
     held: list[Step] = []
     fresh = seen.statefulset is not None and not seen.initialized
     if fresh and (rolling.outdated(spec, seen) or seen.image != spec.image):
@@ -70,6 +80,8 @@ def present(spec: Spec, seen: Observed, profile: Profile, *, kube_nodes: t.Seque
     elif seen.statefulset is None:
         steps.append(Step("settle", "wait until every pod is ready and live"))
     if seen.statefulset is not None:
+        steps += volumes.restamp(spec, seen)
+        steps += growing.claims(spec, seen, expands, changes)
         steps += _leaving(spec, seen, changes)
         if not fresh:
             rollout, held = rolling.rollout(spec, seen, profile, changes)
@@ -85,7 +97,7 @@ def present(spec: Spec, seen: Observed, profile: Profile, *, kube_nodes: t.Seque
                 Step(
                     again,
                     "was interrupted: see that it is complete",
-                    str(seen.journal.operation["name"]) if verb in ("reclaim", "revert") else verb,
+                    str(seen.journal.operation["name"]) if verb in ("reclaim", "revert", *growing.VERBS) else verb,
                     pod="" if verb == "create" else rest,
                     facts={} if verb == "create" else {"ordinal": ordinal_of(rest)},
                 ),
@@ -100,7 +112,14 @@ def present(spec: Spec, seen: Observed, profile: Profile, *, kube_nodes: t.Seque
         if not held and not fresh:
             steps += rolling.final(spec, seen, profile, steps)
     steps, later = _paused(spec, seen, steps, changes)
-    plan = Plan("", tuple(steps), (*later, *held), changes=changes, held=bool(held) and not later)
+    plan = Plan(
+        "",
+        tuple(steps),
+        (*later, *held),
+        changes=changes,
+        held=bool(held) and not later,
+        placement=tuple(rows) if placed else (),
+    )
     plan = permitted(plan, spec)
     if not later and not seen.paused:  # what this run may not do would have waited
         plan = replace(plan, steps=(*plan.steps, *_settling(spec, seen, plan.steps)))
@@ -183,7 +202,7 @@ def _interrupted(spec: Spec, seen: Observed) -> str:
     same_template = ordinal < spec.replicas and seen.journal.operation.get("image") == spec.image
     leads_on = {
         "scale_out": ordinal < min(spec.replicas, seen.replicas),
-        "reclaim": ordinal < min(spec.replicas, seen.replicas),
+        **dict.fromkeys(("reclaim", "rebind", "renew"), ordinal < min(spec.replicas, seen.replicas)),
         "scale_in": ordinal >= seen.replicas,
         "upgrade": same_template,
         "reconfigure": same_template,
@@ -220,15 +239,11 @@ def _fixed_differences(spec: Spec, seen: Observed) -> InputError | None:
     live = seen.statefulset
     if live is None:
         return None
-    template = next(iter(live["spec"].get("volumeClaimTemplates") or ()), None)
-    if template and "storage_size" in spec.asked:
-        size = template["spec"]["resources"]["requests"]["storage"]
-        if quantity.parse(spec.storage_size) < quantity.parse(size):
-            return InputError(
-                "storage_size", f"{spec.storage_size} would shrink the volumes from {size}; allowed are {size} and more"
-            )
-        if quantity.parse(spec.storage_size) > quantity.parse(size):
-            return InputError("storage_size", f"growing volumes is not supported yet; allowed is {size}")
+    size = growing.template_size(live)
+    if size and "storage_size" in spec.asked and quantity.parse(spec.storage_size) < quantity.parse(size):
+        return InputError(
+            "storage_size", f"{spec.storage_size} would shrink the volumes from {size}; allowed are {size} and more"
+        )
     alone = spec.single_node  # fixed for the cluster's life: the start mode of a store is for ever
     if not alone and spec.replicas < 3 and "replicas" not in spec.asked:
         return InputError(
@@ -291,6 +306,8 @@ def _objects(spec: Spec, seen: Observed, profile: Profile, changes: dict[str, tu
     steps += [Step("settle", f"until {', '.join(anew)} serve{'' if anew[1:] else 's'} again")] if anew else []
     if seen.statefulset is not None:
         live_note = (seen.statefulset["metadata"].get("annotations") or {}).get(OPTIONS)
+        if growing.less(growing.template_size(seen.statefulset), spec.storage_size):
+            live_note = growing.grown_note(seen, spec.storage_size)  # which the step before will have written
         shapes = rolling.changed_options(spec, seen)
         if not shapes and live_note != manifests.annotation(spec):
             steps.append(
@@ -398,7 +415,7 @@ def _leaving(spec: Spec, seen: Observed, changes: dict[str, tuple[t.Any, t.Any]]
                 asked="replicas" in spec.asked,  # else it only goes on, or tidies up
                 disruptive=True,
                 pod=pod,
-                facts={"ordinal": ordinal, "local": spec.storage == "local"},
+                facts={"ordinal": ordinal, "local": spec.storage == "local", "policy": spec.volumes},
             )
         )
     if wanted < seen.replicas:

@@ -31,13 +31,15 @@ _PLURAL = {
     "PodDisruptionBudget": ("poddisruptionbudgets", "policy"),
     "ServiceAccount": ("serviceaccounts", ""),
     "StatefulSet": ("statefulsets", "apps"),
+    "ConfigMap": ("configmaps", ""),
     "Namespace": ("namespaces", ""),
     "Pod": ("pods", ""),
 }
 _BY_VERB: dict[str, tuple[Right, ...]] = {
     "volume": _VOLUME,
-    "reuse": _VOLUME,
-    "free": _VOLUME[:1],
+    "reuse": (*_VOLUME, ("delete", "persistentvolumeclaims", "", True)),
+    "free": _VOLUME,
+    "stamp": (*_EXEC, ("patch", "persistentvolumeclaims", "", True)),
     "drop": (("delete", "persistentvolumeclaims", "", True),),
     "initialize": (*_EXEC, ("patch", "persistentvolumeclaims", "", True)),
     "remember": (*_EXEC, ("patch", "persistentvolumeclaims", "", True)),
@@ -50,6 +52,21 @@ _BY_VERB: dict[str, tuple[Right, ...]] = {
         ("delete", "pods", "", True),
         ("patch", "persistentvolumeclaims", "", True),
         ("patch", "persistentvolumes", "", False),
+    ),
+    "template": (("delete", "statefulsets", "apps", True), ("patch", "statefulsets", "apps", True)),
+    "expand": (("patch", "persistentvolumeclaims", "", True),),
+    "rebind": (
+        *_EXEC,
+        ("delete", "pods", "", True),
+        ("delete", "persistentvolumeclaims", "", True),
+        ("patch", "persistentvolumeclaims", "", True),
+        ("patch", "persistentvolumes", "", False),
+    ),
+    "renew": (
+        *_EXEC,
+        ("delete", "pods", "", True),
+        ("delete", "persistentvolumeclaims", "", True),
+        ("patch", "persistentvolumeclaims", "", True),
     ),
     "preserve": _EXEC,
     "prepull": (("create", "pods", "", True), ("delete", "pods", "", True), ("get", "pods/log", "", True)),
@@ -73,6 +90,20 @@ _BY_VERB: dict[str, tuple[Right, ...]] = {
 }
 
 
+_ERASE: tuple[Right, ...] = (
+    ("create", "pods", "", True),
+    ("delete", "pods", "", True),
+    ("create", "persistentvolumeclaims", "", True),
+    ("patch", "persistentvolumeclaims", "", True),
+)
+_BY_POLICY: dict[tuple[t.Any, bool], tuple[Right, ...]] = {
+    ("wipe", True): _ERASE,
+    ("wipe", False): _ERASE,
+    ("archive", False): (("get", "persistentvolumes", "", False), ("patch", "persistentvolumes", "", False)),
+    ("retain", False): (("patch", "persistentvolumeclaims", "", True),),
+}
+
+
 def needed(plan: Plan) -> list[Right]:
     """The rights of all steps, each once, in order."""
     wanted: dict[Right, None] = dict.fromkeys(_RUN)
@@ -86,6 +117,7 @@ def needed(plan: Plan) -> list[Right]:
         wanted.update(dict.fromkeys(_BY_VERB.get(verb, ())))
         if step.facts.get("local"):
             wanted.update(dict.fromkeys(_VOLUME))
+        wanted.update(dict.fromkeys(_BY_POLICY.get((step.facts.get("policy"), bool(step.facts.get("local"))), ())))
     return list(wanted)
 
 

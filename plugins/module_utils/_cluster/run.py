@@ -14,7 +14,7 @@ from dataclasses import replace
 from .._engine.errors import EngineError
 from .._engine.profiles import PROFILES
 from .._kube.errors import KubeError
-from . import absent, gates, lock, observe, present, rights, undo
+from . import absent, gates, growing, lock, observe, placement, present, rights, undo
 from . import volumes as planned
 from .context import Context, Paused, utc
 from .errors import ClusterError
@@ -22,7 +22,7 @@ from .journal import Journal
 from .manifests import names_of
 from .names import Names
 from .observe import Observed
-from .operations import create, initialize, members, remove, rollout, volumes
+from .operations import create, grow, initialize, members, remove, rollout, stamp, volumes
 from .plan import Plan, Step
 from .progress import about
 from .spec import Spec, resolve
@@ -60,8 +60,11 @@ DO: dict[str, t.Callable[[Context, Step], None]] = {
     "resume": create.pause,
     "reclaim": volumes.reclaim,
     "reuse": volumes.reuse,
-    "free": volumes.free,
     "drop": volumes.drop,
+    "template": grow.template,
+    "rebind": grow.rebind,
+    "renew": grow.renew,
+    "stamp": lambda ctx, _step: stamp.stamp(ctx),
     "initialize": initialize.initialize,
     "remember": initialize.remember,
     "scale_out": members.scale_out,
@@ -84,10 +87,19 @@ DO: dict[str, t.Callable[[Context, Step], None]] = {
     "remove/lock": remove.lock,
 }
 
+# Steps that are done all at once where they follow each other.
+TOGETHER: dict[str, t.Callable[[Context, t.Sequence[Step]], None]] = {
+    "volume": volumes.make,
+    "free": volumes.take_back,
+    "expand": grow.expand,
+}
+
 # The gates before a step, by its verb.
 GATES: dict[str, t.Callable[[Context, Step], list[gates.Gate]]] = {
     "initialize": initialize.before,
     "reclaim": volumes.before,
+    "rebind": grow.before_rebind,
+    "renew": grow.before_renew,
     "scale_in": members.before,
     "upgrade": rollout.before,
     "reconfigure": rollout.before,
@@ -100,6 +112,10 @@ LOOK_AFTER = (
     "initialize",
     "remember",
     "reclaim",
+    "template",
+    "expand",
+    "rebind",
+    "renew",
     "scale_out",
     "scale_in",
     "upgrade",
@@ -108,7 +124,7 @@ LOOK_AFTER = (
     "recommission",
 )
 # Steps that change nothing the gates of a later step judge.
-HARMLESS = ("create", "repair", "delete", "remember", "resume", "preserve", "prepull")
+HARMLESS = ("create", "repair", "delete", "remember", "stamp", "template", "expand", "resume", "preserve", "prepull")
 
 
 class Run:
@@ -254,10 +270,16 @@ class Run:
                 "namespace_missing",
             )
         adding = planned.ordinals_without_volume(spec, seen)
-        nodes = self._kube_nodes(spec) if adding else None
+        places = (
+            spec.locality == "zone" and "locality" in spec.asked and ctx.names.topology not in seen.objects["ConfigMap"]
+        )
+        nodes = self._kube_nodes(spec, seen) if adding or places else None
+        if seen.statefulset is None and not seen.pods:
+            spec = ctx.spec = placement.decided(spec, nodes)
         if nodes is not None and not self.volumes_only and spec.storage == "dynamic":
             present.refuse_few_nodes(spec, nodes)
-        plan = present.present(spec, seen, ctx.profile, kube_nodes=nodes)
+        expands = spec.storage == "local" or not growing.behind(spec, seen) or self._expands(seen)
+        plan = present.present(spec, seen, ctx.profile, kube_nodes=nodes, expands=expands)
         if self.volumes_only:
             kept = tuple(
                 step
@@ -299,19 +321,34 @@ class Run:
         if step is None or (silent and _verb(step) != "initialize"):
             return plan
         node = ctx.seen.node_of(step.pod)
-        going_on = node is not None and node.is_decommissioning and step.operation == "scale_in"
+        going_on = (
+            node is not None and node.is_decommissioning and (step.operation == "scale_in" or _verb(step) == "renew")
+        )
         judged = gates.judge(GATES[_verb(step)](ctx, step), ctx.spec.waive)
         ahead = plan.steps[: plan.steps.index(step)]
         if not going_on and all(_verb(item) in HARMLESS for item in ahead):
             ctx.prove([gate for gate in judged if not gate.mends], step)
         return replace(plan, gates=tuple(judged))
 
-    def _kube_nodes(self, spec: Spec) -> list[dict[str, t.Any]] | None:
+    def _expands(self, seen: Observed) -> bool:
+        """Whether the claims' storage class expands volumes; where it may not be read, the API server itself will say so."""
+        names = {claim["spec"].get("storageClassName") for claim in seen.claims.values()} - {None, ""}
+        try:
+            found = [self.client.get("StorageClass", str(name)) or {} for name in sorted(map(str, names))]
+        except KubeError as error:
+            if error.status == 403:
+                return True
+            raise
+        return bool(found) and all(item.get("allowVolumeExpansion") for item in found)
+
+    def _kube_nodes(self, spec: Spec, seen: Observed) -> list[dict[str, t.Any]] | None:
         """Kubernetes nodes; None when they may not be listed but local_nodes names them."""
         try:
             return self.client.list("Node")[0]
         except KubeError as error:
-            if error.status == 403 and (spec.local_nodes or spec.storage == "dynamic"):
+            if error.status == 403 and (
+                spec.local_nodes or spec.storage == "dynamic" or not planned.ordinals_without_volume(spec, seen)
+            ):
                 return None
             raise
 
@@ -327,7 +364,7 @@ class Run:
             ]
         while queue:
             step = queue[0]
-            batch = list(itertools.takewhile(lambda item: item.id.startswith("volume/"), queue)) or queue[:1]
+            batch = _together(queue)
             try:
                 ended = self._try(ctx, step, first, functools.partial(self._do, ctx, plan, batch))
             except ClusterError as error:
@@ -386,8 +423,8 @@ class Run:
         known = ctx.seen.journal.operation.get("at_step") or {}
         if known.get("id") == step.id and known.get("run") == self.run_id:
             began = float(known["since"])  # in an earlier slice
-        if step.id.startswith("volume/"):
-            volumes.make(ctx, batch)
+        if _verb(step) in TOGETHER:
+            TOGETHER[_verb(step)](ctx, batch)
         else:
             (DO.get(step.id) or DO[_verb(step)])(ctx, step)
         self.done += [item.id for item in batch]
@@ -500,6 +537,12 @@ class Run:
 
 def _verb(step: Step) -> str:
     return step.id.split("/")[0]
+
+
+def _together(queue: t.Sequence[Step]) -> t.Sequence[Step]:
+    """The first step, with those of its verb that follow it where such are done at once."""
+    verb = _verb(queue[0])
+    return list(itertools.takewhile(lambda item: _verb(item) == verb, queue)) if verb in TOGETHER else queue[:1]
 
 
 def usable(namespace: t.Mapping[str, t.Any] | None) -> bool:

@@ -292,6 +292,11 @@ def resolve(
         if BY_NAME[name].kind == "quantity" and quantity.same(value, (remembered or {}).get(name))
     }
     values.update({name: value for name, value in asked.items() if name not in again})
+    if asked.get("locality") == "zone" and values["storage"] != "local":
+        raise InputError(
+            "locality",
+            "'zone' is only known where volumes are pinned (storage=local); allowed is none, or --locality in extra_args",
+        )
     if values["storage"] == "local" and values["storage_class"] is None:
         values["storage_class"] = "kaiwudb-local"
     return Spec(frozenset(asked), values)

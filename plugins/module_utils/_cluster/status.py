@@ -6,13 +6,15 @@ from __future__ import annotations
 
 import re
 import typing as t
+from dataclasses import asdict
 
 from .._engine.profiles import PROFILES
-from . import observe
+from .._kube.errors import KubeError
+from . import fingerprint, observe, volumes
 from .context import Context
 from .errors import ClusterError
-from .names import CLUSTER_ID, RETIRED, STORE, Names, ordinal_of
-from .placement import node_of
+from .names import RETIRED, Names, ordinal_of
+from .placement import node_of, zones_of
 from .run import Run, summary
 from .spec import Spec, resolve
 
@@ -30,6 +32,7 @@ def info(client: Client, asked: t.Mapping[str, t.Any], who: str) -> dict[str, t.
             "exists": False,
             "nodes": [],
             "volumes": [_volume(volume, None) for volume in seen.volumes.values()],
+            "placement": [],
             "ranges": None,
             "journal": None,
             "cluster": {"name": names.name, "namespace": names.namespace},
@@ -42,7 +45,9 @@ def info(client: Client, asked: t.Mapping[str, t.Any], who: str) -> dict[str, t.
     ctx = Context(client, spec, PROFILES[spec.engine], who)
     ctx.look()
     deep = ctx.deep() if ctx.seen.nodes is not None else None
-    nodes = node_list(ctx.seen)
+    zones = zones_of(_kube_nodes(client))
+    nodes = node_list(ctx.seen, zones)
+    rows = volumes.table(spec, ctx.seen, (), zones)
     whole = deep.wholeness(ctx.seen) if deep else None
     ranges = (
         None
@@ -79,6 +84,7 @@ def info(client: Client, asked: t.Mapping[str, t.Any], who: str) -> dict[str, t.
         "cluster": cluster,
         "nodes": nodes,
         "volumes": [_volume(volume, ctx.seen) for volume in ctx.seen.volumes.values()],
+        "placement": rows,
         "ranges": ranges,
         "jobs": [] if deep is None else [{"id": job.id, "type": job.kind} for job in deep.jobs],
         "journal": journal,
@@ -89,8 +95,18 @@ def info(client: Client, asked: t.Mapping[str, t.Any], who: str) -> dict[str, t.
     }
 
 
-def node_list(seen: Observed) -> list[dict[str, t.Any]]:
-    """One entry a pod that should be there, then engine nodes without a pod."""
+def _kube_nodes(client: Client) -> list[dict[str, t.Any]]:
+    """Kubernetes nodes, for their zones; none where they may not be listed."""
+    try:
+        return client.list("Node")[0]
+    except KubeError as error:
+        if error.status == 403:
+            return []
+        raise
+
+
+def node_list(seen: Observed, zones: t.Mapping[str, str]) -> list[dict[str, t.Any]]:
+    """One entry a pod that should be there, then engine nodes without a pod. zones: by Kubernetes node."""
     found = []
     taken = set()
     for ordinal, name in enumerate(seen.expected_pods()):
@@ -103,7 +119,8 @@ def node_list(seen: Observed) -> list[dict[str, t.Any]]:
                 "pod": name,
                 "ordinal": ordinal,
                 "id": row.id if row else None,
-                "kubernetes_node": pod["spec"].get("nodeName") if pod else None,
+                "kubernetes_node": (where := pod["spec"].get("nodeName") if pod else None),
+                "zone": zones.get(where or "") or None,
                 "ready": observe.ready(pod) if pod else False,
                 "volume": seen.names.volume(ordinal) if volume else None,
                 "size": volume.get("spec", {}).get("capacity", {}).get("storage"),
@@ -117,6 +134,7 @@ def node_list(seen: Observed) -> list[dict[str, t.Any]]:
             "ordinal": None,
             "id": row.id,
             "kubernetes_node": None,
+            "zone": None,
             "ready": False,
             "volume": None,
             "size": None,
@@ -146,7 +164,7 @@ def _row(row: t.Any) -> dict[str, t.Any]:
 
 def _volume(volume: Object, seen: Observed | None) -> dict[str, t.Any]:
     meta, spec = volume["metadata"], volume["spec"]
-    notes = meta.get("annotations") or {}
+    notes, mark = meta.get("annotations") or {}, fingerprint.read(volume)
     return {
         "name": meta["name"],
         "ordinal": ordinal_of(meta["name"]),
@@ -155,8 +173,9 @@ def _volume(volume: Object, seen: Observed | None) -> dict[str, t.Any]:
         "path": spec.get("local", {}).get("path"),
         "claim": spec.get("claimRef", {}).get("name"),
         "phase": volume.get("status", {}).get("phase"),
-        "cluster_id": notes.get(CLUSTER_ID),
-        "store": notes.get(STORE),
+        "cluster_id": mark.cluster_id if mark else None,
+        "store": f"node {mark.node_id}" if mark and mark.node_id is not None else None,
+        "fingerprint": asdict(mark) if mark else None,
         "retired": notes.get(RETIRED),
     }
 
@@ -165,6 +184,7 @@ _COLUMNS = (
     ("pod", "pod"),
     ("node", "id"),
     ("kubernetes node", "kubernetes_node"),
+    ("zone", "zone"),
     ("volume", "volume"),
     ("size", "size"),
     ("build", "build"),

@@ -42,7 +42,8 @@ def begins(ctx: Context, step: Step, error: ClusterError) -> bool:
     begun_at = journal.operation.get("from")
     if (
         ctx.spec.on_failure != "rollback"
-        or step.operation not in ("upgrade", "reconfigure")
+        or step.id.split("/")[0]
+        not in ("upgrade", "reconfigure")  # the others of these operations have nothing that could be taken back
         or not step.pod
         or error.reason not in UNDOABLE
         or not begun_at

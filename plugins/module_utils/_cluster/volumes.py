@@ -6,9 +6,9 @@ from __future__ import annotations
 
 import typing as t
 
-from . import manifests, placement
+from . import compare, fingerprint, growing, manifests, placement
 from .errors import ClusterError
-from .names import RETIRED, ordinal_of
+from .names import RETIRED, WIPING, ordinal_of
 from .observe import Observed
 from .placement import node_of
 from .plan import Step
@@ -39,32 +39,39 @@ def needed(
     spec: Spec, seen: Observed, kube_nodes: t.Sequence[Object] | None, changes: dict[str, tuple[t.Any, t.Any]]
 ) -> list[Step]:
     """Volumes that pods to come need, and retained ones that must be freed for their claim."""
-    if spec.storage != "local":
-        return _old_claims(spec, seen)
-    have = {ordinal: volume for name, volume in seen.volumes.items() if (ordinal := ordinal_of(name)) is not None}
     wanted = ordinals_without_volume(spec, seen)
-    missing = [ordinal for ordinal in wanted if ordinal not in have or retired(have[ordinal])]
-    kept = {name: volume for name, volume in seen.volumes.items() if not retired(volume)}
+    strange = _strangers(seen, wanted, "PersistentVolume" if spec.storage == "local" else "PersistentVolumeClaim")
+    if spec.storage != "local":
+        return _old_claims(spec, seen, strange)
+    have = {ordinal: volume for name, volume in seen.volumes.items() if (ordinal := ordinal_of(name)) is not None}
+    begun = {
+        ordinal
+        for ordinal in wanted
+        if (claim := seen.claims.get(seen.names.claim(ordinal))) is not None and wiping(claim)
+    }
+    unusable = {ordinal for ordinal in have if retired(have[ordinal]) or ordinal in strange | begun}
+    missing = [ordinal for ordinal in wanted if ordinal not in have or ordinal in unusable]
+    kept = {seen.names.volume(ordinal): volume for ordinal, volume in have.items() if ordinal not in unusable}
     steps = []
-    for ordinal, node in placement.place(spec, missing, kept, kube_nodes).items():
-        pod, old = seen.names.pod(ordinal), have.get(ordinal)
+    for ordinal, choice in placement.choose(spec, missing, kept, kube_nodes).items():
+        pod, old, node = seen.names.pod(ordinal), have.get(ordinal), choice.node
         operation = "create" if seen.statefulset is None else "scale_out" if ordinal >= seen.replicas else "reconfigure"
         if old is not None:
-            since = old["metadata"]["annotations"][RETIRED]
-            if spec.volumes not in ("wipe", "archive"):
-                raise ClusterError(
-                    f"volume {old['metadata']['name']} still holds the store of a node that left ({since}); it would come back decommissioned "
-                    "and never take data. Nothing was changed. Set volumes to archive (keep it under another name) or wipe (erase it).",
-                    "store_retired",
-                    node=pod,
-                    resumable=False,
+            action = "wipe" if ordinal in begun else spec.volumes
+            if action not in ("wipe", "archive"):
+                raise _refusal(
+                    old,
+                    seen.names.pod(ordinal),
+                    "archive (keep it under another name) or wipe (erase it)",
+                    ordinal in strange,
                 )
             steps.append(
                 Step(
                     f"reuse/{pod}",
-                    f"{spec.volumes} the old store on {node_of(old)}",
+                    f"{action} {fingerprint.read(old) or 'the old store'} on {node_of(old)}"
+                    + (", as was begun" if ordinal in begun else ""),
                     operation,
-                    facts={"ordinal": ordinal, "node": node_of(old), "action": spec.volumes},
+                    facts={"ordinal": ordinal, "node": node_of(old), "action": action, "policy": action},
                 )
             )
         steps.append(
@@ -72,59 +79,189 @@ def needed(
                 f"volume/{pod}",
                 f"{spec.storage_size} on {node}, {manifests.directory(spec, ordinal)}",
                 operation,
-                facts={"ordinal": ordinal, "node": node, "hostname": placement.hostname_of(node, kube_nodes)},
+                facts={
+                    "ordinal": ordinal,
+                    "node": node,
+                    "hostname": placement.hostname_of(node, kube_nodes),
+                    "choice": choice,
+                },
             )
         )
         changes[f"PersistentVolume/{seen.names.volume(ordinal)}"] = (None, f"{spec.storage_size} on {node}")
+    # Where a node does not answer, nobody can look into its directory, and the others need not wait for that.
+    reachable = {node["metadata"]["name"] for node in kube_nodes or () if placement.is_ready(node)}
+    reachable |= {node_of(volume) for volume in have.values()} if kube_nodes is None else set()
     for ordinal in wanted:
         volume = have.get(ordinal)
         if (
             volume is not None
-            and not retired(volume)
-            and volume["spec"].get("claimRef", {}).get("uid")
+            and ordinal not in unusable
+            and (volume["spec"].get("claimRef", {}).get("uid") or _too_small(spec, volume))
             and seen.names.claim(ordinal) not in seen.claims
         ):
             steps.append(
                 Step(
                     f"free/{seen.names.pod(ordinal)}",
-                    f"volume kept for cluster {seen.cluster_id or 'not initialised'} takes its new claim",
+                    f"kept, with {fingerprint.read(volume) or 'nothing initialised'}: it goes to its new claim"
+                    + (f", now of {spec.storage_size}" if _too_small(spec, volume) else ""),
                     "create" if seen.statefulset is None else "scale_out",
-                    facts={"ordinal": ordinal},
+                    facts={"ordinal": ordinal, "look": node_of(volume) in reachable},
                 )
             )
     return steps
 
 
-def _old_claims(spec: Spec, seen: Observed) -> list[Step]:
+def table(spec: Spec, seen: Observed, steps: t.Sequence[Step], zones: t.Mapping[str, str]) -> list[dict[str, t.Any]]:
+    """Where the volumes lie, and those that the steps make. zones: by Kubernetes node."""
+    chosen = {step.facts["ordinal"]: step.facts["choice"] for step in steps if "choice" in step.facts}
+    have = {ordinal: volume for name, volume in seen.volumes.items() if (ordinal := ordinal_of(name)) is not None}
+    rows = placement.rows(spec, have, chosen, lambda ordinal: manifests.directory(spec, ordinal), zones)
+    left = {ordinal for ordinal, volume in have.items() if ordinal not in chosen and retired(volume)}
+    return [{**row, "why": "kept, its node left"} if row["ordinal"] in left else row for row in rows]
+
+
+def topology(
+    spec: Spec,
+    seen: Observed,
+    rows: t.Sequence[t.Mapping[str, t.Any]],
+    kube_nodes: t.Sequence[Object] | None,
+    changes: dict[str, tuple[t.Any, t.Any]],
+) -> list[Step]:
+    """What pods are told of their place, where that is to be told and known. It is read when a pod starts, so it restarts nobody."""
+    if spec.locality != "zone" or kube_nodes is None:
+        return []
+    where, name = placement.localities(kube_nodes), seen.names.topology
+    live = seen.objects["ConfigMap"].get(name)
+    known = {
+        pod: text.strip()
+        for pod, text in ((live or {}).get("data") or {}).items()
+        if (ordinal_of(pod) or 0) < spec.replicas
+    }
+    told = {
+        seen.names.pod(row["ordinal"]): where[row["kubernetes_node"]]
+        for row in rows
+        if row["kubernetes_node"] in where and row["ordinal"] < spec.replicas
+    }
+    wanted = manifests.topology(spec, {**known, **told})  # of nodes that are not there just now, what was known
+    operation = "create" if seen.statefulset is None else "scale_out" if ordinals_to_add(spec, seen) else "reconfigure"
+    title = ", ".join(f"{pod} {value}" for pod, value in sorted(told.items()) if known.get(pod) != value)
+    if live is None:
+        steps = [Step(f"create/ConfigMap/{name}", title, operation, facts={"object": wanted})] if told else []
+    elif compare.differences(wanted["data"], live.get("data"), "data"):
+        facts = {"object": wanted, "patch": compare.repair(wanted, live)}
+        steps = [Step(f"repair/ConfigMap/{name}", title or "pods that are no more", operation, facts=facts)]
+    else:
+        return []
+    changes.update(
+        {f"ConfigMap/{name} {pod}": (known.get(pod), value) for pod, value in told.items() if known.get(pod) != value}
+    )
+    return steps
+
+
+def _old_claims(spec: Spec, seen: Observed, strange: t.Collection[int]) -> list[Step]:
     """Claims of a storage class that were kept when their node left, and that pods to come would take as they are."""
     operation = "create" if seen.statefulset is None else "scale_out"
     steps = []
     for ordinal in ordinals_to_add(spec, seen):
         pod, claim = seen.names.pod(ordinal), seen.claims.get(seen.names.claim(ordinal))
-        if claim is None or not retired(claim):
+        if claim is None or not (retired(claim) or wiping(claim) or ordinal in strange):
             continue
-        if spec.volumes == "retain":
-            raise ClusterError(
-                f"claim {claim['metadata']['name']} still holds the store of a node that left ({claim['metadata']['annotations'][RETIRED]}); it would "
-                "come back decommissioned and never take data. Nothing was changed. Set volumes to delete to drop the claim, after saving what you need.",
-                "store_retired",
-                node=pod,
-                resumable=False,
-            )
+        action = "wipe" if wiping(claim) else spec.volumes
+        if action == "retain":
+            raise _refusal(claim, pod, "archive (keep its volume), delete or wipe (erase it)", ordinal in strange)
         steps.append(
             Step(
                 f"drop/{pod}",
-                f"claim {claim['metadata']['name']} with the store of a node that left",
+                f"{action} claim {claim['metadata']['name']}, {fingerprint.read(claim) or 'the store of a node that left'}",
                 operation,
-                facts={"ordinal": ordinal},
+                facts={"ordinal": ordinal, "action": action, "policy": action},
             )
         )
     return steps
 
 
+def _strangers(seen: Observed, wanted: t.Collection[int], kind: str) -> set[int]:
+    """Ordinals to come whose volume or claim holds another cluster's store. ClusterError when nobody can say which cluster is meant."""
+    name_of = seen.names.volume if kind == "PersistentVolume" else seen.names.claim
+    marks = {
+        ordinal: mark
+        for ordinal in wanted
+        if (obj := seen.objects[kind].get(name_of(ordinal))) is not None
+        and not retired(obj)
+        and (mark := fingerprint.read(obj)) is not None
+    }
+    ours = seen.journal.cluster_id or _of_members(seen)
+    if ours is None and len({mark.cluster_id for mark in marks.values()}) > 1:
+        raise ClusterError(
+            f"the volumes kept for {seen.names.name} hold stores of different clusters: "
+            + "; ".join(f"{seen.names.pod(ordinal)}: {mark}" for ordinal, mark in sorted(marks.items()))
+            + ". Nothing was changed. Keep the volumes of one of them, and delete the other PersistentVolumes or claims after saving what they hold.",
+            "store_foreign",
+            resumable=False,
+        )
+    return {ordinal for ordinal, mark in marks.items() if ours is not None and mark.cluster_id != ours}
+
+
+def _of_members(seen: Observed) -> str | None:
+    """The id that claims and volumes of pods that are there carry; what was kept from before does not count."""
+    marks = [
+        fingerprint.read(seen.claims.get(seen.names.claim(ordinal)))
+        or fingerprint.read(seen.volumes.get(seen.names.volume(ordinal)))
+        for ordinal in range(seen.replicas)
+    ]
+    return next((mark.cluster_id for mark in marks if mark is not None), None)
+
+
+def _refusal(obj: Object, pod: str, ways: str, foreign: bool) -> ClusterError:
+    """Of a claim or volume whose store must not be mounted again as it is; with its origin."""
+    what = f"{'claim' if obj['kind'] == 'PersistentVolumeClaim' else 'volume'} {obj['metadata']['name']}"
+    origin = fingerprint.read(obj)
+    if foreign:
+        return ClusterError(
+            f"{what} still holds {origin}, which is not this cluster. Nothing was changed. Set volumes to {ways}, after saving what you need.",
+            "store_foreign",
+            node=pod,
+            resumable=False,
+        )
+    return ClusterError(
+        f"{what} still holds {f'{origin}, which' if origin else 'the store of a node that'} left ({obj['metadata']['annotations'][RETIRED]}); it would "
+        f"come back decommissioned and never take data. Nothing was changed. Set volumes to {ways}, after saving what you need.",
+        "store_retired",
+        node=pod,
+        resumable=False,
+    )
+
+
+def restamp(spec: Spec, seen: Observed) -> list[Step]:
+    """Volumes on which another store lies than is noted: somebody emptied one, and its pod joined anew."""
+    wrong = []
+    for ordinal, pod in enumerate(seen.expected_pods()):
+        node = seen.node_of(pod)
+        noted = (
+            seen.volumes.get(seen.names.volume(ordinal))
+            if spec.storage == "local"
+            else seen.claims.get(seen.names.claim(ordinal))
+        )
+        mark = fingerprint.read(noted)
+        if node is None or not node.is_live or mark is None or mark.node_id in (None, node.id):
+            continue
+        wrong.append(f"{pod} has the store of node {node.id}, noted is node {mark.node_id}")
+    return [Step("stamp", "; ".join(wrong), "reconfigure", facts={"local": spec.storage == "local"})] if wrong else []
+
+
+def _too_small(spec: Spec, volume: Object) -> bool:
+    """Whether a claim of the size that is wanted would not bind to it."""
+    return growing.less(volume["spec"]["capacity"]["storage"], spec.storage_size)
+
+
 def retired(volume: Object) -> bool:
     """Whether its node has left the cluster: the store in it must never be mounted again as it is."""
     return RETIRED in (volume["metadata"].get("annotations") or {})
+
+
+def wiping(claim: Object) -> bool:
+    """Whether what it reaches is being erased: a run was killed there, and nothing but the end of it is of use."""
+    return WIPING in (claim["metadata"].get("annotations") or {})
 
 
 def reclaim(spec: Spec, seen: Observed) -> list[Step]:

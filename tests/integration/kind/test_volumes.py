@@ -7,6 +7,7 @@ The tests are one walk over a cluster that goes 4→3→4 again and again. Direc
 
 from __future__ import annotations
 
+import json
 import shutil
 from typing import Any
 
@@ -16,6 +17,8 @@ from kindlab import Place, Result, node_of, on_node
 NAME = "kw"
 LAST = 3
 RETIRED = "kaiwudb.kubernetes/retired"
+FINGERPRINT = "kaiwudb.kubernetes/fingerprint"
+FILE = "kaiwudb.kubernetes.json"
 
 pytestmark = pytest.mark.skipif(
     not shutil.which("docker"), reason="looks into the kind nodes through Docker, which is not here"
@@ -85,10 +88,14 @@ def test_retain_keeps_volume_and_data_and_refuses_their_return(four: None, place
     scale_in(place, volumes="retain")
     volume = place.volume(NAME, LAST)
     assert volume is not None and volume["metadata"]["annotations"][RETIRED]
-    assert volume["metadata"]["annotations"]["kaiwudb.kubernetes/store"] == f"node {old}"
+    mark = json.loads(volume["metadata"]["annotations"][FINGERPRINT])
+    assert (mark["cluster_id"], mark["node_id"], mark["ordinal"]) == (place.journal(NAME)["cluster_id"], old, LAST)
+    assert (mark["store_id"], mark["cluster"]) == (old, f"{place.namespace}/{NAME}")
+    assert json.loads(on_node(node, "cat", f"{directory(place)}/{FILE}")) == mark, "the same beside the store"
     assert listing(node, directory(place)), "the data is gone"
     refused = place.refused(NAME, "store_retired", replicas="4", operations=["scale_out"])
     assert refused.writes == []
+    assert f"node {old} of cluster {mark['cluster_id']}" in refused.msg, "with its origin"
     assert "archive" in refused.msg and "wipe" in refused.msg and refused.data["node"] == f"{NAME}-{LAST}"
 
 
@@ -121,6 +128,7 @@ def test_delete_drops_the_objects_only_and_no_one_takes_the_data_for_a_fresh_dir
     refused = place.run(NAME, replicas="4", operations=["scale_out"], local_nodes=[node], anti_affinity=None)
     assert refused.failed and refused.data["reason"] == "volume_not_empty", refused.msg
     assert directory(place) in refused.msg and node in refused.msg
+    assert f"it holds the store of node {old} of cluster" in refused.msg, "whose it is, by the file beside the store"
     assert listing(node, directory(place)) == inside
     assert place.volume(NAME, LAST) is None and place.get("statefulset", NAME)["spec"]["replicas"] == 3
     on_node(node, "mv", directory(place), f"{place.local_path}/moved-by-hand")
@@ -146,3 +154,16 @@ def test_wipe_erases_the_data_too(four: None, place: Place) -> None:
     assert place.volume(NAME, LAST) is None
     assert found_in(place, node) == [name for name in before if name != directory(place).rsplit("/", 1)[1]]
     assert place.good(NAME, replicas="3").writes == []
+
+
+def test_where_pods_do_not_make_directories_the_empty_one_stays(four: None, place: Place) -> None:
+    """Somebody else made it (it may be a mount); the claim is all that is needed to erase what is in it."""
+    old = node_id(place)
+    scale_out(place, old)
+    node = where(place)
+    scale_in(place, volumes="wipe", local_pv_prepare="none")
+    assert place.volume(NAME, LAST) is None
+    assert (
+        on_node(node, "stat", "--format=%F", directory(place)).strip() == "directory"
+        and listing(node, directory(place)) == []
+    )

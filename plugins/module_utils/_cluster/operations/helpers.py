@@ -57,7 +57,7 @@ def _ensure(ctx: Context, name: str, manifest: Manifest) -> None:
     there = ctx.client.get("Pod", name, ctx.names.namespace)
     if there is not None:
         mine = (there["metadata"].get("annotations") or {}).get(RUN) == ctx.run_id
-        if mine and _work(there) == _work(manifest) and not there["metadata"].get("deletionTimestamp"):
+        if mine and _same_work(there, manifest) and not there["metadata"].get("deletionTimestamp"):
             return
         # One left by a run that was killed may do something else: it goes first.
         if not _helps(ctx, there):
@@ -73,10 +73,14 @@ def _ensure(ctx: Context, name: str, manifest: Manifest) -> None:
     ctx.client.create(manifest)
 
 
-def _work(pod: t.Mapping[str, t.Any]) -> tuple[t.Any, ...]:
-    """What a pod is to do: its node, image and command, but for an archive's time at the end."""
-    container = pod["spec"]["containers"][0]
-    return pod["spec"].get("nodeName"), container["image"], tuple(container["command"][:5])
+def _same_work(pod: t.Mapping[str, t.Any], manifest: Manifest) -> bool:
+    """Whether a pod is to do the same: its node where that is told, image and command, but for an archive's time at the end."""
+    node, (one, other) = manifest["spec"].get("nodeName"), (item["spec"]["containers"][0] for item in (pod, manifest))
+    return (
+        node in (None, pod["spec"].get("nodeName"))
+        and one["image"] == other["image"]
+        and list(one["command"][:5]) == list(other["command"][:5])
+    )
 
 
 def _helps(ctx: Context, pod: t.Mapping[str, t.Any]) -> bool:

@@ -10,7 +10,7 @@ from dataclasses import replace
 from .. import gates, verdict
 from ..context import utc
 from ..errors import ClusterError
-from . import create, volumes
+from . import create, stamp
 
 if t.TYPE_CHECKING:
     from ..context import Context
@@ -73,10 +73,11 @@ def remember(ctx: Context, step: Step) -> None:
             resumable=False,
         )
     _refuse_retired(ctx, step)
+    # Before the journal says that all is done: a kill between the two leaves nothing unmarked.
+    stamp.stamp(ctx, cluster_id)
     ctx.write_journal(
         replace(ctx.seen.journal, cluster_id=cluster_id, initialized={"at": utc(), "who": ctx.who}, initializing={})
     )
-    volumes.stamp(ctx)
     ctx.say(f"cluster {cluster_id}: {len(ids)} nodes live")
 
 

@@ -8,13 +8,12 @@ import time
 import typing as t
 from dataclasses import replace
 
-from .. import gates, observe, verdict
+from .. import fingerprint, gates, observe, verdict
 from ..context import POLL, utc
 from ..errors import ClusterError
-from ..names import STORE
 from ..progress import Falling, about
 from ..ranges import by_table, stall_seconds
-from . import create, volumes
+from . import create, stamp, volumes
 
 if t.TYPE_CHECKING:
     from ..context import Context
@@ -28,7 +27,7 @@ def scale_out(ctx: Context, step: Step) -> None:
         set_replicas(ctx, step.facts.get("replicas", ordinal + 1))
     pod = ctx.names.pod(ordinal)
     ctx.wait(lambda: joined(ctx, pod), step.id)
-    volumes.stamp(ctx)
+    stamp.stamp(ctx)
     node = ctx.seen.node_of(pod)
     ctx.say(f"pod {pod} joined as node {node.id if node else '?'}")
 
@@ -120,7 +119,7 @@ def _prove_never_joined(ctx: Context, step: Step) -> None:
 
     def unborn() -> bool:
         places = (ctx.seen.claims.get(ctx.names.claim(ordinal)), ctx.seen.volumes.get(ctx.names.volume(ordinal)))
-        stamped = any(STORE in (place["metadata"].get("annotations") or {}) for place in places if place)
+        stamped = any((mark := fingerprint.read(place)) is not None and mark.node_id is not None for place in places)
         there = ctx.seen.pods.get(pod)
         return not stamped and ctx.seen.node_of(pod) is None and not (there and observe.ready(there))
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import time
 import typing as t
+from dataclasses import replace
 
 from ..._kube.errors import KubeError
 from .. import gates, verdict
@@ -56,9 +57,10 @@ def statefulset(ctx: Context, step: Step) -> None:
 
     What it remembers is needed until the end, so it goes into the journal first; its revisions would outlive it.
     """
-    ctx.write_journal(
-        ctx.seen.journal.begin("remove", ctx.who, utc(), options={**ctx.spec.remembered(), "image": ctx.spec.image})
+    journal = ctx.seen.journal.begin(
+        "remove", ctx.who, utc(), options={**ctx.spec.remembered(), "image": ctx.spec.image}
     )
+    ctx.write_journal(replace(journal, recreate={}))
     _all(ctx, "StatefulSet", propagation="Orphan")  # from now on its controller makes no pod any more
     _end_pods(ctx)
     volumes.wait_gone(ctx, "StatefulSet", [ctx.names.name], step.id)
@@ -80,7 +82,7 @@ def _end_helpers(ctx: Context) -> None:
 
 def pods(ctx: Context, step: Step) -> None:
     _end_pods(ctx)
-    if not _keeps_claims(ctx):
+    if not _keeps_claims(ctx) and not _needs_claims(ctx):
         _all(ctx, "PersistentVolumeClaim")  # they go when their pods are gone
 
     def gone() -> verdict.Verdict:
@@ -102,22 +104,40 @@ def _keeps_claims(ctx: Context) -> bool:
     return bool(ctx.spec.storage == "dynamic" and ctx.spec.volumes == "retain")
 
 
+def _needs_claims(ctx: Context) -> bool:
+    """Whether something is still to be done by the claims, or to what they name."""
+    return bool(ctx.spec.volumes == "wipe" or (ctx.spec.storage == "dynamic" and ctx.spec.volumes == "archive"))
+
+
 def claims(ctx: Context, step: Step) -> None:
     if _keeps_claims(ctx):
         ctx.say("claims kept (policy retain)")
         return
+    ordinals = sorted(ordinals_of(ctx.seen.claims))
+    if ctx.spec.storage == "dynamic":
+        ctx.say(volumes.give_up_claims(ctx, ordinals, ctx.spec.volumes, step.id))
+        return
+    if ctx.spec.volumes == "wipe":
+        _clear(ctx, ordinals, step)
     _all(ctx, "PersistentVolumeClaim")
     volumes.wait_gone(ctx, "PersistentVolumeClaim", ctx.seen.claims, step.id)
     ctx.say("claims gone" + ("   volumes kept (policy retain)" if ctx.spec.volumes == "retain" else ""))
 
 
-def local_volumes(ctx: Context, step: Step) -> None:
-    places = [
-        volumes.Place.of(ordinal, ctx.seen.volumes[ctx.names.volume(ordinal)])
-        for ordinal in sorted(ordinals_of(ctx.seen.volumes))
-    ]
+def _clear(ctx: Context, ordinals: t.Iterable[int], step: Step) -> int:
+    """The volumes of these ordinals, as far as they are there; how many those are."""
+    there = {ordinal: ctx.seen.volumes.get(ctx.names.volume(ordinal)) for ordinal in ordinals}
+    places = [volumes.Place.of(ordinal, volume) for ordinal, volume in there.items() if volume is not None]
     volumes.clear(ctx, places, ctx.spec.volumes, step.id)
-    ctx.say(f"{len(places)} volumes: {ctx.spec.volumes}")
+    if places:
+        ctx.say(f"{len(places)} volumes: {ctx.spec.volumes}")
+        ctx.look_at_objects()
+    return len(places)
+
+
+def local_volumes(ctx: Context, step: Step) -> None:
+    """Those that no claim reaches (any more)."""
+    _clear(ctx, sorted(ordinals_of(ctx.seen.volumes)), step)
 
 
 def journal(ctx: Context, step: Step) -> None:

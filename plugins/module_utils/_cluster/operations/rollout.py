@@ -296,7 +296,7 @@ def revert(ctx: Context, step: Step) -> None:
         write_template(ctx, step)
     elif rolling.partition_of(ctx.seen.running_set) <= step.facts["ordinal"]:
         set_partition(ctx, ctx.seen.replicas)
-        ctx.wait(lambda: _controller_saw(ctx), step.id, poll=0.5)
+        ctx.wait(lambda: controller_saw(ctx), step.id, poll=0.5)
     wanted = ctx.seen.running_set["status"].get("currentRevision")
 
     def back() -> verdict.Verdict:
@@ -323,7 +323,7 @@ def revert(ctx: Context, step: Step) -> None:
 
 def _replace(ctx: Context, step: Step) -> None:
     """End the pod of the old template ourselves, once the controller knows what to make in its place."""
-    ctx.wait(lambda: _controller_saw(ctx), step.id, poll=0.5)
+    ctx.wait(lambda: controller_saw(ctx), step.id, poll=0.5)
     found = ctx.seen.pods.get(step.pod)
     if found is not None and not _new(ctx, step.pod):
         ctx.client.delete("Pod", step.pod, ctx.names.namespace, uid=found["metadata"]["uid"])
@@ -409,16 +409,16 @@ def write_template(ctx: Context, step: Step) -> None:
             ],
             type="json",
         )
-    ctx.wait(lambda: _controller_saw(ctx), step.id, poll=0.5)
+    ctx.wait(lambda: controller_saw(ctx), step.id, poll=0.5)
 
 
 def _let_the_controller_see(ctx: Context, step: Step) -> None:
     """Which pods are new is known once the controller has seen the newest template; a run before may just have written it."""
     if not rolling.seen_by_controller(ctx.seen.running_set):
-        ctx.wait(lambda: _controller_saw(ctx), step.id, poll=0.5)
+        ctx.wait(lambda: controller_saw(ctx), step.id, poll=0.5)
 
 
-def _controller_saw(ctx: Context) -> verdict.Verdict:
+def controller_saw(ctx: Context) -> verdict.Verdict:
     ctx.look()
     return (
         verdict.DONE

@@ -8,7 +8,7 @@ import copy
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._kube.errors import KubeError
+from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._kube.errors import ExecResult, KubeError
 
 Object = dict[str, Any]
 
@@ -45,11 +45,14 @@ class Client:
         self.labels: dict[str, Any] = {}  # of the last list of each kind
         self.on_watch: Callable[[], None] = lambda: None
         self.on_dry_run: Callable[[Object], Object] = lambda obj: obj
+        self.counts: dict[str, int] = {}
         self.fail: dict[tuple[str, str], KubeError] = {}
         self.allowed: Callable[..., bool] = lambda *_right: True
         self.asked: list[tuple[Any, ...]] = []
         self.event_list: list[Object] = []
         self.log_text = {True: "", False: ""}
+        self.on_create: Callable[[Object], Object] = lambda obj: obj
+        self.on_exec: Callable[[str, list[str]], ExecResult] = lambda _pod, _argv: ExecResult(0, "", "")
         for item in objects:
             self.put(item)
 
@@ -84,7 +87,15 @@ class Client:
 
     def create(self, obj: Object) -> Object:
         self._sent("create", obj["kind"], obj["metadata"]["name"])
-        return self.put(obj)
+        return self.put(self.on_create(copy.deepcopy(obj)))
+
+    def delete(self, kind: str, name: str, namespace: str | None = None, **_how: Any) -> bool:
+        self._sent("delete", kind, name)
+        return self.objects.pop((kind, name), None) is not None
+
+    def exec(self, namespace: str, pod: str, container: str, command: Any, *, timeout: float) -> ExecResult:
+        self._sent("exec", "Pod", pod)
+        return self.on_exec(pod, list(command))
 
     def apply(self, obj: Object, *, dry_run: bool = False) -> Object:
         """A dry run says what the object would be: by on_dry_run, for the server has its own idea of that."""
@@ -97,10 +108,10 @@ class Client:
     def patch(self, kind: str, name: str, namespace: str | None, body: Any, **_how: Any) -> Object:
         self._sent("patch", kind, name)
         live = self.objects[kind, name]
-        wanted = body["metadata"].get("resourceVersion")
+        wanted = body.get("metadata", {}).get("resourceVersion")
         if wanted and wanted != live["metadata"]["resourceVersion"]:
             raise KubeError(409, "Conflict", "the object has been modified")
-        live["spec"].update(body.get("spec", {}))
+        live = _merged(copy.deepcopy(live), body)
         return self.put(live)
 
     def events(self, namespace: str, name: str) -> Any:
@@ -113,3 +124,12 @@ class Client:
     def can_i(self, verb: str, resource: str, group: str = "", namespace: str | None = None) -> bool:
         self.asked.append((verb, resource, group, namespace))
         return self.allowed(verb, resource, group, namespace)
+
+
+def _merged(live: Any, patch: Any) -> Any:
+    """A JSON merge patch (RFC 7386): None removes."""
+    if not isinstance(patch, dict):
+        return patch
+    base = live if isinstance(live, dict) else {}
+    kept = {**base, **{key: _merged(base.get(key), value) for key, value in patch.items() if value is not None}}
+    return {key: value for key, value in kept.items() if key not in patch or patch[key] is not None}

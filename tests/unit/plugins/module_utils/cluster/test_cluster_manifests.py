@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -226,6 +227,8 @@ CHANGES: dict[str, tuple[Any, Any]] = {
     "anti_affinity": ("preferred", lambda: pod_spec(anti_affinity="preferred")["affinity"] == {"podAntiAffinity": {
         "preferredDuringSchedulingIgnoredDuringExecution": [{"weight": 100, "podAffinityTerm": {
             "labelSelector": {"matchLabels": POD_LABELS}, "topologyKey": "kubernetes.io/hostname"}}]}}),
+    "locality": ("zone", lambda: database(locality="zone")["command"][0] == "/bin/sh" and pod_spec(locality="zone")["volumes"] == [
+        {"name": "topology", "configMap": {"name": "kw-topology", "optional": True}}]),
     "node_selector": ({"a": "b"}, lambda: pod_spec(node_selector={"a": "b"})["nodeSelector"] == {"a": "b"}),
     "tolerations": ([{"operator": "Exists"}], lambda: pod_spec(tolerations=[{"operator": "Exists"}])["tolerations"] == [{"operator": "Exists"}]),
     "pod_labels": ({"a": "b"}, lambda: workload(spec(pod_labels={"a": "b"}))["spec"]["template"]["metadata"]["labels"]["a"] == "b"),
@@ -409,7 +412,7 @@ def _script(action: str, directory: Path, suffix: str = "s", before: str = "") -
 
 def test_scripts_do_what_they_say(tmp_path: Path) -> None:
     directory = tmp_path / "-odd name; touch x"
-    assert _script("archive", directory).returncode == 0 and _script("wipe", directory).returncode == 0
+    assert _script("archive", directory).returncode == 0 and _script("gone", directory).returncode == 0
     assert _script("make", directory).returncode == 0 and directory.is_dir()
     assert _script("make", directory).returncode == 0, "an empty directory is as good as a new one"
     (directory / ".store").write_text("data")
@@ -418,8 +421,60 @@ def test_scripts_do_what_they_say(tmp_path: Path) -> None:
     assert (directory / ".store").read_text() == "data"
     assert _script("archive", directory).returncode == 0
     assert not directory.exists() and (tmp_path / f"{directory.name}.s" / ".store").read_text() == "data"
-    assert _script("wipe", tmp_path / f"{directory.name}.s").returncode == 0
-    assert list(tmp_path.iterdir()) == []
+    assert _script("gone", tmp_path / f"{directory.name}.s").returncode != 0, "only what is empty goes"
+    shutil.rmtree(tmp_path / f"{directory.name}.s")
+    directory.mkdir()
+    assert _script("gone", directory).returncode == 0 and list(tmp_path.iterdir()) == []
+
+
+def test_erasing_is_proven(tmp_path: Path) -> None:
+    """By the script itself: it fails while anything is left; the directory goes only where it was made by such a pod."""
+    mount, host = tmp_path / "claim", tmp_path / "host dir"
+
+    def wipe(*words: str) -> subprocess.CompletedProcess[str]:
+        argv = ["/bin/sh", "-c", manifests.SCRIPTS["wipe"], "sh", *words]
+        return subprocess.run(argv, capture_output=True, text=True, check=False)
+
+    mount.mkdir()
+    for name in ("plain", ".hidden", "..odd", "-rf", "with space"):
+        (mount / name).write_text("data")
+    (mount / "deep" / ".er").mkdir(parents=True)
+    assert wipe(str(mount), "").returncode == 0 and list(mount.iterdir()) == []
+    assert wipe(str(mount), "").returncode == 0, "again"
+    host.mkdir()
+    assert wipe(str(mount), str(host)).returncode == 0 and not host.exists() and mount.exists()
+    host.mkdir()
+    (host / "other").write_text("data")
+    assert wipe(str(mount), str(host)).returncode == 0 and (host / "other").exists(), (
+        "never what the claim does not reach"
+    )
+    assert wipe(str(tmp_path / "missing"), "").returncode == 4
+    stays = manifests.SCRIPTS["wipe"].replace("rm -rf", "true")
+    (mount / "stays").write_text("data")
+    done = subprocess.run(["/bin/sh", "-c", stays, "sh", str(mount), ""], capture_output=True, text=True, check=False)
+    assert done.returncode == 4 and done.stdout == "not erased: stays\n"
+
+
+def test_the_pod_that_erases_reaches_nothing_but_the_claim() -> None:
+    made = manifests.wiper(spec(), 2, "w3", None)["spec"]
+    assert made["nodeName"] == "w3" and made["volumes"] == [
+        {"name": "claim", "persistentVolumeClaim": {"claimName": "datadir-kw-2"}}
+    ]
+    assert made["containers"][0]["command"][-2:] == ["/claim", ""]
+    own = manifests.wiper(spec(), 2, "w3", "/data/db.kw-2")["spec"]
+    assert own["volumes"][1] == {"name": "host", "hostPath": {"path": "/data", "type": "Directory"}}
+    assert own["containers"][0]["command"][-1] == "/data/db.kw-2"
+    assert "nodeName" not in manifests.wiper(spec(storage="dynamic"), 2, None, None)["spec"]
+
+
+def test_a_claim_for_a_volume_that_has_none() -> None:
+    made = manifests.claim(NAMES, 2, manifests.volume(spec(storage_size="7Gi"), 2, "w3"), "now")
+    assert made["metadata"]["name"] == "datadir-kw-2" and made["metadata"]["annotations"] == {
+        "kaiwudb.kubernetes/wiping": "now"
+    }
+    assert made["spec"] == {
+        "accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "7Gi"}}, "storageClassName": "kaiwudb-local", "volumeName": "db.kw-2",
+    }  # fmt: skip
 
 
 def test_the_mount_point_of_a_disk_is_fresh_when_empty_and_stays_when_wiped(tmp_path: Path) -> None:
@@ -427,14 +482,9 @@ def test_the_mount_point_of_a_disk_is_fresh_when_empty_and_stays_when_wiped(tmp_
     assert _script("make", tmp_path).returncode == 0, "as mkfs leaves it"
     (tmp_path / ".store").write_text("data")
     assert _script("make", tmp_path).returncode == 3
-    mounted = 'rm() { find "$3" -mindepth 1 -delete; return 1; }; '  # as rm does where the directory itself is busy
-    assert _script("wipe", tmp_path, before=mounted).returncode == 0 and list(tmp_path.iterdir()) == []
-
-
-def test_wiped_is_proven(tmp_path: Path) -> None:
-    (tmp_path / ".store").write_text("data")
-    left = _script("wipe", tmp_path, before="rm() { return 1; }; ")
-    assert left.returncode == 4 and left.stdout.startswith("not wiped:") and ".store" in left.stdout
+    busy = "rmdir() { return 1; }; "  # as for a directory on which something is mounted
+    words = ["/bin/sh", "-c", busy + manifests.SCRIPTS["wipe"], "sh", str(tmp_path), str(tmp_path)]
+    assert subprocess.run(words, check=False, timeout=10).returncode == 0 and list(tmp_path.iterdir()) == []
 
 
 def test_journal_and_lease() -> None:

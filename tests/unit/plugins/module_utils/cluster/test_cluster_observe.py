@@ -583,7 +583,7 @@ def shown(seen: Any, known: Any = None, drift: Any = (), **asked: Any) -> list[s
     client = Client(Clock())
     ctx = Context(client, spec(**asked), PROFILES[asked.get("engine", "kwdb")], "ann")  # type: ignore[arg-type]
     ctx.seen = seen
-    return status.status_lines(ctx, status.node_list(seen), known, drift)
+    return status.status_lines(ctx, status.node_list(seen, {"w1": "a"}), known, drift)
 
 
 def test_status_in_ten_seconds() -> None:
@@ -606,9 +606,33 @@ def test_status_in_ten_seconds() -> None:
         == "kw   KaiwuDB V3.2.1 · 1 of 3 nodes live · ranges 4, 0 unavailable, 4 under-replicated · insecure (!)"
     )
     cells = [line.split() for line in lines[1:6]]
-    assert cells[0] == ["pod", "node", "kubernetes", "node", "volume", "size", "build", "live", "replicas", "started"]
-    assert cells[1] == ["kw-0", "1", "w1", "db.kw-0", "10Gi", "V3.2.1", "yes", "20", "2026-11-23", "09:00:01+00:00"]
-    assert cells[2] == ["kw-1", "2", "w2", "db.kw-1", "10Gi", "V3.2.1", "no", "20", "-", "not", "ready"]
+    assert cells[0] == [
+        "pod",
+        "node",
+        "kubernetes",
+        "node",
+        "zone",
+        "volume",
+        "size",
+        "build",
+        "live",
+        "replicas",
+        "started",
+    ]
+    assert cells[1] == [
+        "kw-0",
+        "1",
+        "w1",
+        "a",
+        "db.kw-0",
+        "10Gi",
+        "V3.2.1",
+        "yes",
+        "20",
+        "2026-11-23",
+        "09:00:01+00:00",
+    ]
+    assert cells[2] == ["kw-1", "2", "w2", "-", "db.kw-1", "10Gi", "V3.2.1", "no", "20", "-", "not", "ready"]
     assert cells[3][-1] == "leaving" and cells[4][:2] == ["-", "9"]
     assert lines[6] == (
         "  last     upgrade done, 09:12, awx-job-1     running  scale_in at scale_in/kw-2 since 09:41, ann     drift  settle"
@@ -649,14 +673,14 @@ def test_where_the_ui_is() -> None:
 
 
 def test_nodes_as_data() -> None:
-    first, *_rest, stray = status.node_list(live(nodes=[row(1, 0), row(2, 1), row(3, 2), gone(8)]))
+    first, *_rest, stray = status.node_list(live(nodes=[row(1, 0), row(2, 1), row(3, 2), gone(8)]), {"w1": "a"})
     assert first == {
-        "pod": "kw-0", "ordinal": 0, "id": 1, "kubernetes_node": "w1", "ready": True, "volume": "db.kw-0", "size": "10Gi", "image": OLD,
+        "pod": "kw-0", "ordinal": 0, "id": 1, "kubernetes_node": "w1", "zone": "a", "ready": True, "volume": "db.kw-0", "size": "10Gi", "image": OLD,
         "address": "kw-0.kw.db.svc.cluster.local:26257", "build": "V3.2.1", "live": True, "available": True, "replicas": 20, "decommissioning": False,
         "draining": False, "started_at": None, "locality": None,
     }  # fmt: skip
     assert (stray["pod"], stray["id"], stray["decommissioning"]) == (None, 8, True)
-    missing = status.node_list(live(pods=[pod(0), pod(1, image=NEW)]))
+    missing = status.node_list(live(pods=[pod(0), pod(1, image=NEW)]), {})
     assert [(item["pod"], item["image"], item["ready"]) for item in missing] == [
         ("kw-0", OLD, True),
         ("kw-1", NEW, True),

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from types import SimpleNamespace
@@ -245,7 +246,8 @@ def test_a_removal_ends_only_pods_of_its_own(clock: Clock) -> None:
 
 # ---- nodes that leave
 
-STORE = {"kaiwudb.kubernetes/store": "node 4"}
+STORE = {"kaiwudb.kubernetes/fingerprint": json.dumps({"cluster_id": ID, "node_id": 4})}
+OLD_STORE = {"kaiwudb.kubernetes/cluster-id": ID, "kaiwudb.kubernetes/store": "node 4"}  # as earlier versions wrote it
 DELETE = {"volumes": "delete"}
 
 
@@ -278,7 +280,13 @@ def test_a_pod_that_never_joined_may_go_again(clock: Clock, pods: list[Any]) -> 
 
 
 @pytest.mark.parametrize(
-    ("last", "extra"), [(NEVER, [claim(3, **STORE)]), (NEVER, [volume(3, uid="claim-3", **STORE)]), (pod(3), [])]
+    ("last", "extra"),
+    [
+        (NEVER, [claim(3, **STORE)]),
+        (NEVER, [volume(3, uid="claim-3", **STORE)]),
+        (NEVER, [volume(3, uid="claim-3", **OLD_STORE)]),
+        (pod(3), []),
+    ],
 )
 def test_a_pod_that_has_a_store_or_serves_does_not_go_unknown(clock: Clock, last: Any, extra: list[Any]) -> None:
     seen = live(4, pods=[pod(0), pod(1), pod(2), last], nodes=THREE, extra=extra)
@@ -348,6 +356,9 @@ class Engine:
 
     def recommission(self, ids: list[int]) -> None:
         self.back += ids
+
+    def sql_rows(self, _statement: str) -> list[Any]:
+        return []
 
 
 def node_run(client: World, node: str, state: str) -> NodeRun:

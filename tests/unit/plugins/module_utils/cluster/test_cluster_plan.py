@@ -122,6 +122,7 @@ def test_a_plan_as_a_person_reads_it() -> None:
     assert made.result() == {
         "headline": "kw: upgrade", "steps": [{"id": "upgrade/kw-2", "title": "node 3", "operation": "upgrade", "pod": "kw-2"}],
         "remaining": [{"id": "initialize", "title": "once", "operation": "initialize", "pod": ""}], "gates": [gate.result()], "held": False,
+        "placement": [],
     }  # fmt: skip
     assert Plan("kw: nothing to do", ()).lines() == ["kw: nothing to do", "  not allowed in this run: nothing"]
     assert made.writes and not Plan("", (Step("settle", "wait"),)).writes

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.errors import ClusterError, InputError
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.journal import Journal
+from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.placement import Choice
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.plan import Step
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.present import settled
 from ansible_collections.kaiwudb.kubernetes.tests.unit.plugins.module_utils.cluster.factories import (
@@ -58,7 +59,13 @@ def test_nothing_there() -> None:
     assert found.headline == f"kw: create 3 nodes of {OLD} in db" and found.remaining == () and found.writes
     assert [step.operation for step in found.steps] == ["create"] * 8 + ["initialize"]
     assert [step.facts for step in found.steps if step.id.startswith("volume/")] == [
-        {"ordinal": number, "node": f"w{number + 1}", "hostname": None} for number in range(3)
+        {
+            "ordinal": number,
+            "node": f"w{number + 1}",
+            "hostname": None,
+            "choice": Choice(f"w{number + 1}", "", f"fewest volumes so far: 0 on w{number + 1}"),
+        }
+        for number in range(3)
     ]
     assert found.changes == {
         **{f"{name.removeprefix('create/')}": (None, "created") for name in OBJECTS},
@@ -220,7 +227,6 @@ def test_ui_comes_and_goes() -> None:
     ("asked", "says"),
     [
         ({"storage_size": "5Gi"}, "storage_size: 5Gi would shrink the volumes from 10Gi; allowed are 10Gi and more"),
-        ({"storage_size": "20Gi"}, "storage_size: growing volumes is not supported yet; allowed is 10Gi"),
         ({"sql_port": 1}, "sql_port: cannot change while the cluster lives"),
     ],
 )
@@ -286,7 +292,7 @@ def test_a_retired_store_never_comes_back_by_accident() -> None:
     for policy in ("archive", "wipe"):
         found = plan(live(extra=[retired]), replicas=4, volumes=policy)
         assert ids(found) == ["reuse/kw-3", "volume/kw-3", "scale_out/kw-3"]
-        assert found.steps[0].facts == {"ordinal": 3, "node": "w4", "action": policy}
+        assert found.steps[0].facts == {"ordinal": 3, "node": "w4", "action": policy, "policy": policy}
     with pytest.raises(ClusterError, match="still holds the store"):
         plan(live(extra=[retired]), replicas=4, volumes="delete")
 
@@ -319,6 +325,7 @@ def test_scale_in_from_the_highest_ordinal_one_by_one() -> None:
     assert found.steps[0].title == "node 5 leaves, volume db.kw-4: retain" and found.steps[0].facts == {
         "ordinal": 4,
         "local": True,
+        "policy": "retain",
     }
     assert found.changes == {"StatefulSet/kw spec.replicas": (5, 3)} and found.headline == "kw: scale in 5→3, 2 steps"
 

@@ -93,7 +93,7 @@ BAD: list[tuple[str, Any, str]] = [
       for option in ("sql_port", "http_port", "brpc_port", "sql_node_port", "ui_node_port") for port in (0, 65536, -1)],
     ("sql_port", "http", NO_NUMBER),
     ("cluster_domain", "a..b", "is no DNS name"), ("priority_class", "High", "is no DNS name"),
-    ("anti_affinity", "none", "allowed are required, preferred"),
+    ("anti_affinity", "none", "allowed are required, preferred"), ("locality", "rack", "allowed are zone, none"),
     *[(option, "[1]", "must be a dict") for option in
       ("env", "node_selector", "pod_labels", "pod_annotations", "pod_security_context", "container_security_context", "pod_overrides",
        "service_annotations", "resources")],

@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) 2026, kaiwudb.kubernetes contributors
+"""Volumes are spread over zones, the plan says why, and the engine is told; a node more restarts nobody.
+
+The workers are labelled for the time of this file. A cluster that another file makes meanwhile is told its zones too, which changes nothing for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from kindlab import Place, kubectl, node_of, worker_nodes
+
+NAME = "kw"
+ZONE = "topology.kubernetes.io/zone"
+
+
+@pytest.fixture(scope="module")
+def zones(place: Place) -> Iterator[dict[str, str]]:
+    """Zone by worker: two in one zone, the others in one each."""
+    workers = sorted(worker_nodes())[:4]
+    found = dict(zip(workers, ["a", "a", "b", "c"], strict=True))
+    try:
+        for node, zone in found.items():
+            kubectl("label", "--overwrite", "node", node, f"{ZONE}={zone}")
+        yield found
+    finally:
+        for node in found:
+            kubectl("label", "node", node, f"{ZONE}-", check=False)
+
+
+def told(place: Place) -> dict[str, str]:
+    """Locality by pod, in the engine's own view."""
+    return {row["address"].split(".")[0]: row["locality"] for row in place.node_rows(NAME)}
+
+
+def test_one_volume_a_zone_and_the_engine_knows(zones: dict[str, str], place: Place) -> None:
+    foreseen = place.good(NAME, check=True, replicas="3")
+    rows = foreseen.data["plan"]["placement"]
+    assert [row["ordinal"] for row in rows] == [0, 1, 2] and sorted(row["zone"] for row in rows) == ["a", "b", "c"]
+    assert all(row["why"].startswith("fewest volumes so far") for row in rows) and foreseen.writes == []
+    assert any("ordinal" in line and "zone" in line for line in foreseen.data["plan_lines"])
+    place.good(NAME, replicas="3")
+    for row in rows:
+        volume = place.volume(NAME, row["ordinal"])
+        assert volume is not None and (node_of(volume), volume["spec"]["local"]["path"]) == (
+            row["kubernetes_node"],
+            row["directory"],
+        )
+    assert told(place) == {f"{NAME}-{row['ordinal']}": f"zone={row['zone']}" for row in rows}
+    assert place.good(NAME, replicas="3").writes == []
+
+
+def test_a_node_more_restarts_nobody(zones: dict[str, str], place: Place) -> None:
+    before = place.uids(NAME)
+    done = place.good(NAME, replicas="4", operations=["scale_out"])
+    assert done.steps == [f"volume/{NAME}-3", f"repair/ConfigMap/{NAME}-topology", f"scale_out/{NAME}-3"]
+    assert {pod: uid for pod, uid in place.uids(NAME).items() if pod in before} == before
+    assert told(place)[f"{NAME}-3"] == "zone=a", "the only zone with a node left"
+    rows = place.good(NAME, module="kaiwudb.kubernetes.kaiwudb_cluster_info").data["placement"]
+    assert [(row["ordinal"], row["why"]) for row in rows] == [(number, "kept") for number in range(4)]
+    assert [row["zone"] for row in rows].count("a") == 2
+
+
+def test_a_restarted_pod_says_so_again(zones: dict[str, str], place: Place) -> None:
+    before = told(place)
+    kubectl("--namespace", place.namespace, "delete", "pod", f"{NAME}-1", "--grace-period=5")
+    place.good(NAME, replicas="4")  # waits until it serves
+    assert told(place) == before
