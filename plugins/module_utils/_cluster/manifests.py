@@ -302,6 +302,11 @@ SCRIPTS = {
     "archive": 'if [ -e "$1" ]; then mv -- "$1" "$1.$2"; fi',
     # A disk's own mount point stays, empty; rm complains of it.
     "wipe": 'rm -rf -- "$1" 2>/dev/null; if [ -n "$(ls -A -- "$1" 2>/dev/null)" ]; then echo "not wiped:"; ls -la -- "$1"; exit 4; fi',
+    # Where an administrator has made the directory: it stays, empty, with its owner and mode. Killed half-way, the same again ends there.
+    "archive_content": 'if [ -e "$1" ]; then mv -- "$1" "$1.$2"; fi; mkdir -p -- "$1"; '
+    'if [ -d "$1.$2" ]; then chown "$(stat -c %u:%g -- "$1.$2")" "$1" && chmod "$(stat -c %a -- "$1.$2")" "$1"; fi',
+    "wipe_content": 'if [ -d "$1" ]; then (cd -- "$1" && rm -rf -- ..?* .[!.]* *); '
+    'if [ -n "$(ls -A -- "$1")" ]; then echo "not wiped:"; ls -la -- "$1"; exit 4; fi; fi',
 }
 
 
@@ -340,6 +345,8 @@ def _short_lived(
 def preparer(spec: Spec, ordinal: int, node: str, path: str, action: str, suffix: str = "") -> Manifest:
     """The pod that makes, archives or wipes one volume's directory on one node; from the cluster's own image."""
     parent = path.rsplit("/", 1)[0]
+    if action != "make" and spec.local_pv_prepare != "pod":
+        action += "_content"
     container = {
         "name": "volume",
         "command": ["/bin/sh", "-c", SCRIPTS[action], "sh", path, suffix],

@@ -47,7 +47,7 @@ def needed(
     kept = {name: volume for name, volume in seen.volumes.items() if not retired(volume)}
     steps = []
     for ordinal, node in placement.place(spec, missing, kept, kube_nodes).items():
-        pod, old = seen.names.pod(ordinal), have.get(ordinal)
+        pod, old, path = seen.names.pod(ordinal), have.get(ordinal), manifests.directory(spec, ordinal)
         operation = "create" if seen.statefulset is None else "scale_out" if ordinal >= seen.replicas else "reconfigure"
         if old is not None:
             since = old["metadata"]["annotations"][RETIRED]
@@ -70,9 +70,16 @@ def needed(
         steps.append(
             Step(
                 f"volume/{pod}",
-                f"{spec.storage_size} on {node}, {manifests.directory(spec, ordinal)}",
+                f"{spec.storage_size} on {node}, {path}",
                 operation,
-                facts={"ordinal": ordinal, "node": node, "hostname": placement.hostname_of(node, kube_nodes)},
+                facts={
+                    "ordinal": ordinal,
+                    "node": node,
+                    "hostname": placement.hostname_of(node, kube_nodes),
+                    "directory": path,
+                    # A store that is put aside leaves its directory behind, empty.
+                    "left": old is not None and (node_of(old), old["spec"]["local"]["path"]) == (node, path),
+                },
             )
         )
         changes[f"PersistentVolume/{seen.names.volume(ordinal)}"] = (None, f"{spec.storage_size} on {node}")

@@ -58,7 +58,14 @@ def test_nothing_there() -> None:
     assert found.headline == f"kw: create 3 nodes of {OLD} in db" and found.remaining == () and found.writes
     assert [step.operation for step in found.steps] == ["create"] * 8 + ["initialize"]
     assert [step.facts for step in found.steps if step.id.startswith("volume/")] == [
-        {"ordinal": number, "node": f"w{number + 1}", "hostname": None} for number in range(3)
+        {
+            "ordinal": number,
+            "node": f"w{number + 1}",
+            "hostname": None,
+            "directory": f"/var/lib/kaiwudb/db.kw-{number}",
+            "left": False,
+        }
+        for number in range(3)
     ]
     assert found.changes == {
         **{f"{name.removeprefix('create/')}": (None, "created") for name in OBJECTS},
