@@ -77,6 +77,7 @@ def needed(
                     "node": node,
                     "hostname": placement.hostname_of(node, kube_nodes),
                     "directory": path,
+                    "pod": spec.local_pv_prepare == "pod",
                     # A store that is put aside leaves its directory behind, empty.
                     "left": old is not None and (node_of(old), old["spec"]["local"]["path"]) == (node, path),
                 },

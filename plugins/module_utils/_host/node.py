@@ -24,6 +24,7 @@ if t.TYPE_CHECKING:
 
 FSTAB = "/etc/fstab"
 LOCK = "/run/kaiwudb-host-storage.lock"
+SYSTEMD = "/run/systemd/system"  # there where systemd is the init system: sd_booted(3)
 HUGE_PAGES = "/sys/kernel/mm/transparent_hugepage/enabled"
 _UNSYNCHRONISED = 0x40  # STA_UNSYNC of adjtimex(2)
 
@@ -106,23 +107,24 @@ class Node:
 
     def _device(self, name: str) -> Device | None:
         node = os.path.realpath(name)
-        try:
-            number = os.stat(node)
-        except FileNotFoundError:
+        if (kind := _is_block(node)) is None:
             return None
-        if not stat.S_ISBLK(number.st_mode):
+        if not kind:
             raise ClusterError(
-                f"device: {name} is no block device. Look at lsblk, and correct the name.", "device_kind"
+                f"device: {name} is no block device. Look at lsblk, and correct the name.",
+                "device_kind",
+                option="device",
+                resumable=False,
             )
         _code, listed = self._run("lsblk", "--json", "--bytes", "--output", "NAME,MAJ:MIN,TYPE,SIZE,RO", node)
         # --probe looks at the device itself; the cache may tell what was there before. 2: nothing, 8: more than one thing.
         code, probed = self._run("blkid", "--probe", "--output", "export", node, allowed=(0, 2, 8))
         _code, wiped = self._run("wipefs", "--no-act", "--parsable", node)
-        found = parse.blkid(probed)
-        holders = f"/sys/dev/block/{os.major(number.st_rdev)}:{os.minor(number.st_rdev)}/holders"
+        block, found = parse.lsblk(listed), parse.blkid(probed)
+        holders = f"/sys/dev/block/{block.number}/holders"
         return Device(
             node=node,
-            block=parse.lsblk(listed),
+            block=block,
             signatures=parse.wipefs(wiped),
             fstype=found.get("TYPE", ""),
             uuid=found.get("UUID", ""),
@@ -160,7 +162,7 @@ class Node:
         finally:
             if os.path.exists(new):
                 os.unlink(new)
-        if os.path.isdir("/run/systemd/system"):  # else systemd goes on with the units of the old fstab
+        if os.path.isdir(SYSTEMD):  # else systemd goes on with the units of the old fstab
             self._run("systemctl", "daemon-reload")
 
     def _parse_errors(self, path: str) -> int:
@@ -237,6 +239,14 @@ def _free(path: str) -> int:
         path = os.path.dirname(path)
     found = os.statvfs(path)
     return found.f_bavail * found.f_frsize
+
+
+def _is_block(node: str) -> bool | None:
+    """Whether something is a block device; None when there is nothing."""
+    try:
+        return stat.S_ISBLK(os.stat(node).st_mode)
+    except FileNotFoundError:
+        return None
 
 
 def _busy(node: str) -> bool:

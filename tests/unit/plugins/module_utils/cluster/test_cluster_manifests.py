@@ -437,6 +437,39 @@ def test_wiped_is_proven(tmp_path: Path) -> None:
     assert left.returncode == 4 and left.stdout.startswith("not wiped:") and ".store" in left.stdout
 
 
+@pytest.mark.parametrize("prepare", ["ssh", "none"])
+def test_a_directory_that_an_administrator_made_stays(tmp_path: Path, prepare: str) -> None:
+    of = spec(local_pv_prepare=prepare)
+    scripts = {
+        action: manifests.preparer(of, 0, "w1", "/data/x", action)["spec"]["containers"][0]["command"][2]
+        for action in ("archive", "wipe", "make")
+    }
+    assert scripts == {
+        "archive": manifests.SCRIPTS["archive_content"],
+        "wipe": manifests.SCRIPTS["wipe_content"],
+        "make": manifests.SCRIPTS["make"],
+    }
+    directory = tmp_path / "-odd name; touch x"
+    directory.mkdir(mode=0o710)
+    directory.chmod(0o2710)
+    for name in (".store", "..odd", "-x", "a"):
+        (directory / name).mkdir()
+        (directory / name / "data").write_text("row")
+    assert _script("archive_content", directory).returncode == 0
+    aside = tmp_path / f"{directory.name}.s"
+    assert (
+        directory.stat().st_mode == aside.stat().st_mode
+        and list(directory.iterdir()) == []
+        and len(list(aside.iterdir())) == 4
+    )
+    directory.rmdir()
+    assert _script("archive_content", directory).returncode == 0 and directory.is_dir(), "killed between the two"
+    assert _script("wipe_content", aside).returncode == 0
+    assert aside.is_dir() and list(aside.iterdir()) == []
+    assert _script("wipe_content", aside).returncode == 0 and _script("wipe_content", tmp_path / "none").returncode == 0
+    assert sorted(tmp_path.iterdir()) == [directory, aside]
+
+
 def test_journal_and_lease() -> None:
     assert manifests.configmap(NAMES, {"journal": "{}"}) == {
         "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "kw-journal", "namespace": "db", "labels": LABELS}, "data": {"journal": "{}"},
