@@ -431,9 +431,10 @@ def test_the_mount_point_of_a_disk_is_fresh_when_empty_and_stays_when_wiped(tmp_
     assert _script("wipe", tmp_path, before=mounted).returncode == 0 and list(tmp_path.iterdir()) == []
 
 
-def test_wiped_is_proven(tmp_path: Path) -> None:
+@pytest.mark.parametrize("action", ["wipe", "wipe_content"])
+def test_wiped_is_proven(tmp_path: Path, action: str) -> None:
     (tmp_path / ".store").write_text("data")
-    left = _script("wipe", tmp_path, before="rm() { return 1; }; ")
+    left = _script(action, tmp_path, before="rm() { return 1; }; ")
     assert left.returncode == 4 and left.stdout.startswith("not wiped:") and ".store" in left.stdout
 
 

@@ -246,6 +246,9 @@ def test_what_lies_at_a_path(tmp_path: Path) -> None:
     )
     there = under_test._there(str(tmp_path / "d"))
     assert there is not None and there.kind == "directory" and there.empty
+    (tmp_path / "d" / "lost+found").mkdir()
+    there = under_test._there(str(tmp_path / "d"))
+    assert there is not None and there.empty, "as mkfs leaves it"
     (tmp_path / "d" / ".hidden").write_text("")
     there = under_test._there(str(tmp_path / "d"))
     assert there is not None and not there.empty
