@@ -229,7 +229,9 @@ def _there(path: str) -> There | None:
     if not stat.S_ISDIR(found.st_mode):
         return There("link" if stat.S_ISLNK(found.st_mode) else "file")
     with os.scandir(path) as entries:
-        empty = all(entry.name == "lost+found" for entry in entries)  # it comes with a file system, and is nobody's data
+        empty = all(
+            entry.name == "lost+found" for entry in entries
+        )  # it comes with a file system, and is nobody's data
     return There("directory", found.st_uid, found.st_gid, stat.S_IMODE(found.st_mode), empty)
 
 
