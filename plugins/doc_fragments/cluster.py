@@ -119,8 +119,10 @@ options:
   local_pv_prepare:
     description:
       - 'Who makes the directories: V(pod), a short-lived pod on each node (it mounts O(local_path) from the host);'
-      - V(none), they exist already.
-      - One of V(pod), V(none).
+      - V(ssh), playbook C(prepare_nodes), over SSH and before the volumes are made; V(none), they exist already.
+      - 'With V(ssh) and V(none) a directory is its administrator''s: what O(volumes) says is done to what is in
+        it, by a short-lived pod too, and it stays, empty, with its owner and mode.'
+      - One of V(pod), V(ssh), V(none).
       - 'Default when created: V(pod).'
     type: str
   volumes:
@@ -462,8 +464,10 @@ options:
   local_pv_prepare:
     description:
       - 'Who makes the directories: V(pod), a short-lived pod on each node (it mounts O(local_path) from the host);'
-      - V(none), they exist already.
-      - One of V(pod), V(none).
+      - V(ssh), playbook C(prepare_nodes), over SSH and before the volumes are made; V(none), they exist already.
+      - 'With V(ssh) and V(none) a directory is its administrator''s: what O(volumes) says is done to what is in
+        it, by a short-lived pod too, and it stays, empty, with its owner and mode.'
+      - One of V(pod), V(ssh), V(none).
       - 'Default when created: V(pod).'
     type: str
   volumes:

@@ -125,7 +125,7 @@ BAD: dict[str, tuple[Any, str]] = {
     "replicas": ("2", "allowed are 3 and more"), "single_node": ("perhaps", "allowed are true and false"),
     "storage_size": ("ten", "allowed are positive numbers with one of the units"), "storage": ("nfs", "allowed are local, dynamic"),
     "storage_class": ("A_B", "allowed are labels of a-z"), "local_path": ("../x", "allowed is such as /var/lib/kaiwudb"),
-    "local_nodes": ("W1", "allowed are labels of a-z"), "local_pv_prepare": ("by hand", "allowed are pod, none"),
+    "local_nodes": ("W1", "allowed are labels of a-z"), "local_pv_prepare": ("by hand", "allowed are pod, ssh, none"),
     "volumes": ("keep", "allowed are retain, archive, delete, wipe"), "cpu": ("0", "allowed are positive numbers"),
     "memory": ("lots", "allowed are positive numbers"), "resources": ("x", "neither a dict nor JSON"), "env": ("x", "neither a dict nor JSON"),
     "sql_port": ("0", "allowed are 1 to 65535"), "http_port": ("70000", "allowed are 1 to 65535"), "brpc_port": ("x", "is no whole number"),
@@ -473,6 +473,9 @@ def test_volumes_alone(cluster: Module, admin: Client, sent: Callable[[], Any], 
     names = [f"{api_namespace}.kw-{ordinal}" for ordinal in range(3)]
     check = cluster(module="kaiwudb_local_volume", check=True, storage_size="7Gi")
     assert check["steps"] == VOLUMES and writes(sent()) == []
+    there = cluster(module="kaiwudb_local_volume", check=True, image=None, local_pv_prepare="ssh", local_path="/data")
+    assert [entry["directory"] for entry in there["plan"]["new_volumes"]] == [f"/data/{name}" for name in names], there
+    assert {entry["node"] for entry in there["plan"]["new_volumes"]} == {"w1", "w2", "w3"} and writes(sent()) == []
     made = cluster(module="kaiwudb_local_volume", storage_size="7Gi")
     assert made["steps"] == VOLUMES and made["changed"] and not made["in_progress"], made
     assert [item for item in writes(sent()) if item.endswith("persistentvolumes")] == ["patch persistentvolumes"] * 3

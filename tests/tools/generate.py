@@ -10,7 +10,7 @@ plugins/doc_fragments/connection.py, how to reach it. From the two come:
 - the table of variables in roles/*/README.md (between two markers; the rest is written by hand);
 - the task files that pass variables to a module (see TASKS).
 
-And from plugins/module_utils/_cluster/gates.py the table of gates in docs/gates.md.
+The role for Kubernetes nodes repeats the documentation of its module, plugins/modules/kaiwudb_host_storage.py. And from plugins/module_utils/_cluster/gates.py the table of gates in docs/gates.md.
 """
 
 from __future__ import annotations
@@ -54,6 +54,25 @@ CONNECTION: dict[str, dict[str, Any]] = yaml.safe_load(
 )["options"]
 
 
+def documented(module: str) -> dict[str, dict[str, Any]]:
+    """The options that a module documents itself, without those of fragments."""
+    tree = ast.parse((ROOT / f"plugins/modules/{module}.py").read_text(encoding="utf-8"))
+    text = next(
+        node.value.value
+        for node in tree.body
+        if isinstance(node, ast.Assign)
+        and getattr(node.targets[0], "id", "") == "DOCUMENTATION"
+        and isinstance(node.value, ast.Constant)
+    )
+    options: dict[str, dict[str, Any]] = yaml.safe_load(str(text)).get("options") or {}
+    return options
+
+
+# What concerns a Kubernetes node: variables kaiwudb_local_NAME of role prepare_node.
+HOST = documented("kaiwudb_host_storage")
+HOST_PREFIX = PREFIX + "local_"
+
+
 @dataclass(frozen=True)
 class Variable:
     """A variable that is not an option of the table: ``name`` without prefix, text, type, and the default told."""
@@ -66,19 +85,23 @@ class Variable:
 
 @dataclass(frozen=True)
 class Role:
-    """One role: what its documentation says, the options it takes, and variables of its own."""
+    """One role: what its documentation says, the options it takes, and variables of its own.
+
+    node: whether it runs on a Kubernetes node, so that its variables are those of HOST and nothing is connected to.
+    """
 
     short: str
     text: tuple[str, ...]
     options: tuple[str, ...]
     own: tuple[Variable, ...] = ()
+    node: bool = False
 
 
 @dataclass(frozen=True)
 class Task:
     """One generated task file: a task that hands variables to a module, and nothing else.
 
-    args: arguments whose value is not simply ``kaiwudb_NAME`` when it is given.
+    args: arguments whose value is not simply ``kaiwudb_NAME`` when it is given. node: whether the module runs on a Kubernetes node.
     """
 
     path: str
@@ -86,7 +109,7 @@ class Task:
     module: str
     options: tuple[str, ...]
     args: dict[str, str] = field(default_factory=dict)
-    extra: dict[str, Any] = field(default_factory=dict)
+    node: bool = False
 
 
 ALL = tuple(OPTIONS.BY_NAME)
@@ -153,6 +176,12 @@ ROLES: dict[str, Role] = {
         UI,
         (UI_SECONDS, UI_ADDRESS, UI_PORT),
     ),
+    "prepare_node": Role(
+        "A Kubernetes node's disk, made ready for local volumes over SSH",
+        ("Makes the directory for local volumes on one Kubernetes node, if asked on a device of its own.",),
+        (),
+        node=True,
+    ),
 }
 
 TASKS: tuple[Task, ...] = (
@@ -180,6 +209,14 @@ TASKS: tuple[Task, ...] = (
         "kaiwudb_local_volume",
         VOLUMES,
         {"state": "{{ kaiwudb_local_pv_state | default('present', true) }}"},
+    ),
+    Task(
+        "roles/prepare_node/tasks/main.yml",
+        "Prepare the disk",
+        "kaiwudb_host_storage",
+        (),
+        {name: f"{{{{ {HOST_PREFIX}{name} | default(omit, true) }}}}" for name in HOST},
+        node=True,
     ),
     Task(
         "roles/ui/tasks/nodeport.yml",
@@ -302,7 +339,8 @@ def prefixed(text: str) -> str:
 def plain(text: str) -> str:
     """Ansible's markup as Markdown inside a table cell."""
     text = re.sub(r"\bO\(([^)=]+)=([^)]*)\)", r"`\1: \2`", text)
-    text = re.sub(r"\bRV\((?:ignore:)?([^)]*)\)", r"`\1`", text)
+    text = re.sub(r"\bRV\((?:ignore:|[\w.]+#module:)?([^)]*)\)", r"`\1`", text)
+    text = re.sub(r"\bM\((?:kaiwudb\.kubernetes\.)?([^)]*)\)", r"`\1`", text)
     text = re.sub(r"\b[OVCE]\(([^)]*)\)", r"`\1`", text)
     return text.replace("|", "\\|")
 
@@ -332,6 +370,8 @@ def fragment() -> str:
 
 def variables(role: Role) -> dict[str, dict[str, Any]]:
     """Every variable of a role: prefixed name to description, type and the default told to the reader."""
+    if role.node:
+        return {HOST_PREFIX + name: host_variable(option) for name, option in HOST.items()}
     found: dict[str, dict[str, Any]] = {}
     for name in role.options:
         option = OPTIONS.BY_NAME[name]
@@ -359,6 +399,16 @@ def variables(role: Role) -> dict[str, dict[str, Any]]:
     return found
 
 
+def host_variable(option: dict[str, Any]) -> dict[str, Any]:
+    """A variable of the role for Kubernetes nodes, as its module documents the option."""
+    text = [re.sub(r"\bO\((\w)", rf"O({HOST_PREFIX}\1", line) for line in option["description"]]
+    if option.get("choices"):
+        text.append("One of " + ", ".join(f"V({choice})" for choice in option["choices"]) + ".")
+    kind = {"type": "list", "elements": "str"} if option["type"] == "list" else {"type": "str"}  # a survey gives ""
+    default = option.get("default")
+    return {"description": text, **kind, "told": "" if default in (None, []) else told(default)}
+
+
 def argument_specs(role: Role) -> str:
     """roles/NAME/meta/argument_specs.yml."""
     options = {
@@ -381,8 +431,13 @@ def defaults(role: Role) -> str:
     return (
         SPDX
         + BANNER
-        + "---\n# Nothing is set: a variable that is not given keeps what the live cluster has.\n"
-        + "# These are all variables, with the values that hold when a cluster is created.\n"
+        + "---\n"
+        + (
+            "# Nothing is set. These are all variables, with the values that hold when they are not given.\n"
+            if role.node
+            else "# Nothing is set: a variable that is not given keeps what the live cluster has.\n"
+            "# These are all variables, with the values that hold when a cluster is created.\n"
+        )
         + "\n".join(lines)
         + "\n"
     )
@@ -397,7 +452,8 @@ def readme(role: Role, current: str) -> str:
         value = f"`{entry['told']}`" if entry["told"] else ""
         rows.append(f"| `{name}` | {plain(' '.join(entry['description']))} | {value} |")
     ways = ", ".join(f"`{PREFIX}{name}`" for name in CONNECTION)
-    rows += ["", f"Connection: {ways}; see [the collection's README](../../README.md#connection)."]
+    if not role.node:
+        rows += ["", f"Connection: {ways}; see [the collection's README](../../README.md#connection)."]
     return between(current, rows, BEGIN, END)
 
 
@@ -444,7 +500,7 @@ def value_of(name: str) -> str:
 
 def task(spec: Task) -> str:
     """A task file that hands variables to a module."""
-    args = {name: value_of(name) for name in (*CONNECTION, *spec.options)} | spec.args
+    args = {name: value_of(name) for name in (*(() if spec.node else CONNECTION), *spec.options)} | spec.args
     body = "".join(
         f'    {name}: "{value}"\n' if "{{" in value else f"    {name}: {value}\n" for name, value in args.items()
     )

@@ -383,6 +383,6 @@ _REMEDY = {
     "unschedulable": "Give the pod a node it can run on (volume, taints, resources, anti_affinity) and run again.",
     "container_crash": "The database's own words are below; correct what they name and run again.",
     "container_config": "Correct the pod's configuration (env, pod_overrides, secrets) and run again.",
-    "volume_mount": "Make the directory on the node (or set local_pv_prepare to pod) and run again.",
+    "volume_mount": "Make the directory on the node (playbook prepare_nodes, or set local_pv_prepare to pod) and run again.",
     "volume_not_empty": "Nothing in it was touched. Move the data away, choose another local_path, or set volumes to archive or wipe.",
 }

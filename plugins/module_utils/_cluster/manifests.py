@@ -351,6 +351,11 @@ SCRIPTS = {
         'if [ -n "$rest" ]; then echo "not erased: $rest"; exit 4; fi; '
         'if [ -n "$2" ]; then rmdir -- "$2" 2>/dev/null || :; fi'
     ),
+    # Where an administrator has made the directory: it stays, empty, with its owner and mode. Killed half-way, the same again ends there.
+    "archive_content": (
+        'if [ -e "$1" ]; then mv -- "$1" "$1.$2"; fi; mkdir -p -- "$1"; '
+        'if [ -d "$1.$2" ]; then chown "$(stat -c %u:%g -- "$1.$2")" "$1" && chmod "$(stat -c %a -- "$1.$2")" "$1"; fi'
+    ),
     "gone": 'if [ -e "$1" ]; then rmdir -- "$1"; fi',
 }
 
@@ -388,8 +393,10 @@ def _short_lived(
 
 
 def preparer(spec: Spec, ordinal: int, node: str, path: str, action: str, suffix: str = "") -> Manifest:
-    """The pod that makes, archives or wipes one volume's directory on one node; from the cluster's own image."""
+    """The pod that makes one volume's directory on one node, looks into it or puts it aside; from the cluster's own image."""
     parent = path.rsplit("/", 1)[0]
+    if action == "archive" and spec.local_pv_prepare != "pod":
+        action = "archive_content"
     container = {
         "name": "volume",
         "command": ["/bin/sh", "-c", SCRIPTS[action], "sh", path, suffix],

@@ -61,11 +61,20 @@ class Plan:
         return {
             "headline": self.headline,
             "steps": [step.result() for step in self.steps],
+            "new_volumes": self.new_volumes(),
             "remaining": [step.result() for step in self.remaining],
             "gates": [gate.result() for gate in self.gates],
             "held": self.held,
             "placement": [dict(row) for row in self.placement],
         }
+
+    def new_volumes(self) -> list[dict[str, str]]:
+        """Directories that must be there, empty, before this plan is run with local_pv_prepare ssh or none: node and path of each."""
+        return [
+            {"node": step.facts["node"], "directory": step.facts["directory"]}
+            for step in self.steps
+            if step.id.startswith("volume/") and not step.facts["left"]
+        ]
 
     def lines(self) -> list[str]:
         """The plan as a person reads it."""

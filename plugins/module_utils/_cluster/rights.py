@@ -114,7 +114,10 @@ def needed(plan: Plan) -> list[Right]:
             resource, group = _PLURAL[kind]
             how = "delete" if verb == "delete" else "create" if kind == "Namespace" else "patch"
             wanted[how, resource, group, kind != "Namespace"] = None
-        wanted.update(dict.fromkeys(_BY_VERB.get(verb, ())))
+        rights = _BY_VERB.get(verb, ())
+        if verb == "volume" and not step.facts.get("pod", True):
+            rights = tuple(right for right in rights if right[1] != "pods")
+        wanted.update(dict.fromkeys(rights))
         if step.facts.get("local"):
             wanted.update(dict.fromkeys(_VOLUME))
         wanted.update(dict.fromkeys(_BY_POLICY.get((step.facts.get("policy"), bool(step.facts.get("local"))), ())))

@@ -55,6 +55,7 @@ def needed(
     steps = []
     for ordinal, choice in placement.choose(spec, missing, kept, kube_nodes).items():
         pod, old, node = seen.names.pod(ordinal), have.get(ordinal), choice.node
+        path = manifests.directory(spec, ordinal)
         operation = "create" if seen.statefulset is None else "scale_out" if ordinal >= seen.replicas else "reconfigure"
         if old is not None:
             action = "wipe" if ordinal in begun else spec.volumes
@@ -77,13 +78,17 @@ def needed(
         steps.append(
             Step(
                 f"volume/{pod}",
-                f"{spec.storage_size} on {node}, {manifests.directory(spec, ordinal)}",
+                f"{spec.storage_size} on {node}, {path}",
                 operation,
                 facts={
                     "ordinal": ordinal,
                     "node": node,
                     "hostname": placement.hostname_of(node, kube_nodes),
                     "choice": choice,
+                    "directory": path,
+                    "pod": spec.local_pv_prepare == "pod",
+                    # A store that is put aside leaves its directory behind, empty.
+                    "left": old is not None and (node_of(old), old["spec"]["local"]["path"]) == (node, path),
                 },
             )
         )

@@ -13,7 +13,7 @@ from pathlib import Path
 import workspace as ws
 from summary import FAILED, PASSED, SKIPPED, Check, from_go, from_junit
 
-SCENARIOS = ("local_pv", "deploy", "article_bini", "sql", "scale", "upgrade", "remove", "fleet")
+SCENARIOS = ("local_pv", "deploy", "article_bini", "sql", "scale", "upgrade", "remove", "fleet", "prepare_ssh")
 ENGINE = ws.REPO / "tests" / "lab" / "engine"
 IMAGES = (
     "kwdb-standin:3.2.1",

@@ -334,7 +334,7 @@ def test_one_name_in_two_namespaces_shares_no_volume_and_no_directory() -> None:
     assert one["metadata"]["labels"] != other["metadata"]["labels"]
 
 
-@pytest.mark.parametrize("action", ["make", "archive", "wipe"])
+@pytest.mark.parametrize("action", ["make", "look", "archive", "gone"])
 def test_the_pod_that_prepares_a_directory(action: str) -> None:
     made = manifests.preparer(spec(image_pull_secrets=["s"]), 1, "w2", "/data/db.kw-1", action, "20261123-100000")
     assert made["metadata"] == {
@@ -485,6 +485,46 @@ def test_the_mount_point_of_a_disk_is_fresh_when_empty_and_stays_when_wiped(tmp_
     busy = "rmdir() { return 1; }; "  # as for a directory on which something is mounted
     words = ["/bin/sh", "-c", busy + manifests.SCRIPTS["wipe"], "sh", str(tmp_path), str(tmp_path)]
     assert subprocess.run(words, check=False, timeout=10).returncode == 0 and list(tmp_path.iterdir()) == []
+
+
+def test_erased_is_proven_whatever_rm_says(tmp_path: Path) -> None:
+    (tmp_path / ".store").write_text("data")
+    words = ["/bin/sh", "-c", "rm() { return 0; }; " + manifests.SCRIPTS["wipe"], "sh", str(tmp_path), ""]
+    left = subprocess.run(words, capture_output=True, text=True, check=False, timeout=10)
+    assert left.returncode == 4 and left.stdout == "not erased: .store\n"
+
+
+@pytest.mark.parametrize("prepare", ["ssh", "none"])
+def test_a_directory_that_an_administrator_made_stays(tmp_path: Path, prepare: str) -> None:
+    of = spec(local_pv_prepare=prepare)
+    scripts = {
+        action: manifests.preparer(of, 0, "w1", "/data/x", action)["spec"]["containers"][0]["command"][2]
+        for action in ("archive", "make", "look")
+    }
+    assert scripts == {
+        "archive": manifests.SCRIPTS["archive_content"],
+        "make": manifests.SCRIPTS["make"],
+        "look": manifests.SCRIPTS["look"],
+    }
+    directory = tmp_path / "-odd name; touch x"
+    directory.mkdir(mode=0o710)
+    directory.chmod(0o2710)
+    for name in (".store", "..odd", "-x", "a"):
+        (directory / name).mkdir()
+        (directory / name / "data").write_text("row")
+    assert _script("archive_content", directory).returncode == 0
+    aside = tmp_path / f"{directory.name}.s"
+    assert (
+        directory.stat().st_mode == aside.stat().st_mode
+        and list(directory.iterdir()) == []
+        and len(list(aside.iterdir())) == 4
+    )
+    directory.rmdir()
+    assert _script("archive_content", directory).returncode == 0 and directory.is_dir(), "killed between the two"
+    for _again in range(2):
+        assert _script("wipe", aside, suffix="").returncode == 0
+        assert aside.stat().st_mode == directory.stat().st_mode and list(aside.iterdir()) == []
+    assert sorted(tmp_path.iterdir()) == [directory, aside]
 
 
 def test_journal_and_lease() -> None:

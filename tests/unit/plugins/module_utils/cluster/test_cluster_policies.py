@@ -149,6 +149,25 @@ def test_wipe_goes_through_the_claim_that_is_there() -> None:
     assert ("Pod", "kw-volume-3") not in server.objects
 
 
+@pytest.mark.parametrize(("prepare", "own"), [("pod", True), ("ssh", False), ("none", False)])
+def test_only_who_made_the_directory_takes_it_away(prepare: str, own: bool) -> None:
+    """The erasing pod of an administrator's directory is not told it, and does not even see its parent."""
+    server = Server(bound(3), volume(3, uid="claim-3"))
+    made: list[Any] = []
+    controllers = server.on_create
+
+    def create(obj: Any) -> Any:
+        made.append(obj)
+        return controllers(obj)
+
+    server.on_create = create
+    volumes.retire(context(server, volumes="wipe", local_pv_prepare=prepare), 3, STEP)
+    (eraser,) = (obj["spec"] for obj in made if obj["kind"] == "Pod")
+    assert eraser["containers"][0]["command"][-2:] == ["/claim", "/var/lib/kaiwudb/db.kw-3" if own else ""]
+    assert [item["name"] for item in eraser["volumes"]] == ["claim"] + ["host"] * own
+    assert left(server) == [] and server.wiped == ["datadir-kw-3"]
+
+
 def test_or_through_one_made_for_it_whatever_uid_the_old_one_had() -> None:
     server = Server(volume(3, uid="old", **RETIRED))
     ctx = context(server, volumes="wipe")

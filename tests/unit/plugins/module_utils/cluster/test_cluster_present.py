@@ -64,6 +64,9 @@ def test_nothing_there() -> None:
             "node": f"w{number + 1}",
             "hostname": None,
             "choice": Choice(f"w{number + 1}", "", f"fewest volumes so far: 0 on w{number + 1}"),
+            "directory": f"/var/lib/kaiwudb/db.kw-{number}",
+            "pod": True,
+            "left": False,
         }
         for number in range(3)
     ]
@@ -272,6 +275,20 @@ def test_scale_out() -> None:
     assert found.changes["StatefulSet/kw spec.replicas"] == (3, 5)
     assert [step.facts.get("ordinal") for step in found.steps] == [3, 4, 3, 4]
     assert [step.title for step in found.steps[2:]] == ["replicas 3 → 4", "replicas 4 → 5"]
+
+
+def test_which_directories_somebody_else_must_have_made() -> None:
+    found = plan(replicas="5", local_pv_prepare="ssh", local_path="/data/db").result()["new_volumes"]
+    assert found == [{"node": f"w{number + 1}", "directory": f"/data/db/db.kw-{number}"} for number in (3, 4)]
+    retired = volume(3, "w4", uid="old", **RETIRED)
+    reused = plan(live(extra=[retired]), replicas=5, volumes="archive", local_pv_prepare="ssh")
+    assert {"reuse/kw-3", "volume/kw-3"} <= {*ids(reused)}
+    assert reused.new_volumes() == [{"node": "w5", "directory": "/var/lib/kaiwudb/db.kw-4"}], (
+        "a store put aside leaves its directory behind"
+    )
+    moved = plan(live(extra=[retired]), replicas=4, volumes="archive", local_path="/data/db")
+    assert moved.new_volumes() == [{"node": "w4", "directory": "/data/db/db.kw-3"}]
+    assert plan().new_volumes() == []
 
 
 def test_half_scaled_out() -> None:

@@ -87,7 +87,7 @@ BAD: list[tuple[str, Any, str]] = [
     ("storage", "nfs", "allowed are local, dynamic"), ("storage_class", "Fast", "is no DNS name"), ("storage_class", "a." * 127 + "b", "is no DNS name"),
     *[("local_path", text, f"{text!r} is no absolute path of plain names; allowed is such as /var/lib/kaiwudb")
       for text in ("data", "/", "/a/../b", "/a b", "//a", "/a//b", "/$HOME", "..")],
-    ("local_nodes", "W1", "is no DNS name"), ("local_pv_prepare", "ssh", "allowed are pod, none"),
+    ("local_nodes", "W1", "is no DNS name"), ("local_pv_prepare", "sftp", "allowed are pod, ssh, none"),
     ("volumes", "keep", "allowed are retain, archive, delete, wipe"),
     *[(option, port, f"{port} is no port; allowed are 1 to 65535")
       for option in ("sql_port", "http_port", "brpc_port", "sql_node_port", "ui_node_port") for port in (0, 65536, -1)],

@@ -579,6 +579,13 @@ def test_each_step_needs_its_rights(step: str, needed: str) -> None:
     assert found[:3] == RUN and needed in found[3:]
 
 
+def test_directories_that_are_there_need_no_right_to_pods() -> None:
+    for prepare, wanted in (("pod", True), ("ssh", False), ("none", False)):
+        grown = plan(replicas=4, local_pv_prepare=prepare)
+        alone = replace(grown, steps=tuple(step for step in grown.steps if step.id == "volume/kw-3"))
+        assert ("create pods" in verbs(alone)) is wanted and "patch persistentvolumes" in verbs(alone)
+
+
 def test_a_local_volume_whose_node_leaves_needs_its_rights() -> None:
     """It is marked, and by policy put aside or erased by a pod; a storage class needs none of that."""
     local, dynamic = (
