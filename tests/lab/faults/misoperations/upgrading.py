@@ -149,7 +149,9 @@ def restart_in_the_middle(stage: Stage) -> None:
     stage.notes_state()
 
 
-@misoperation("refused: jobs_running; no pod was touched", stage="upgrading")
+@misoperation(
+    "refused: jobs_running; no pod was touched", "stopped: jobs_running; no pod was touched", stage="upgrading"
+)
 def upgrade_during_a_schema_change(stage: Stage) -> None:
     """A schema change is running; ask for another image."""
     before = stage.place.uids(NAME)
