@@ -212,7 +212,18 @@ def _interrupted(spec: Spec, seen: Observed) -> str:
 
 
 # Steps that end when every pod serves.
-_WAIT = ("settle", "initialize", "remember", "reclaim", "rebind", "renew", "scale_out", "scale_in", "upgrade", "reconfigure")
+_WAIT = (
+    "settle",
+    "initialize",
+    "remember",
+    "reclaim",
+    "rebind",
+    "renew",
+    "scale_out",
+    "scale_in",
+    "upgrade",
+    "reconfigure",
+)
 
 
 def _settling(spec: Spec, seen: Observed, steps: t.Sequence[Step]) -> list[Step]:
