@@ -24,7 +24,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -87,11 +87,12 @@ def parse(event: dict[str, Any]) -> Request:
 
 
 class AuditLog:
-    """The audit log of one API server. ``kubeconfig`` reaches the same server, for the markers."""
+    """The audit log of one API server. ``kubeconfig`` reaches the same server, for the markers; ``ask`` sends a GET instead of kubectl."""
 
-    def __init__(self, path: Path, kubeconfig: Path) -> None:
+    def __init__(self, path: Path, kubeconfig: Path, ask: Callable[[str], object] | None = None) -> None:
         self.path = path
         self.kubeconfig = kubeconfig
+        self._ask = ask or self._by_kubectl
 
     def mark(self, seconds: float = 10) -> int:
         """Position after every request answered so far. Raises TimeoutError when the log stands still.
@@ -101,13 +102,7 @@ class AuditLog:
         """
         start = self.path.stat().st_size if self.path.exists() else 0
         marker = f"{_MARKER}={uuid.uuid4()}"
-        uri = f"/version?{marker}"
-        subprocess.run(
-            [_kubectl(), "--kubeconfig", str(self.kubeconfig), "get", "--raw", uri],
-            check=True,
-            capture_output=True,
-            timeout=30,
-        )
+        self._ask(f"/version?{marker}")
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             if self.path.exists():
@@ -125,21 +120,25 @@ class AuditLog:
 
         Raises ValueError when the log was rotated in between (200 MB), for then lines are missing.
         """
+        yield from self.take(mark, agent=agent, user=user, namespace=namespace)[0]
+
+    def take(self, mark: int, *, agent: str = "", user: str = "", namespace: str = "") -> tuple[list[Request], int]:
+        """As :meth:`since`, with the position to go on from: no request is between the two, and none is in both."""
         end = self.mark()
         if end < mark:
             raise ValueError(f"{self.path} was rotated since the mark was taken")
         with self.path.open("rb") as file:
             file.seek(mark)
             lines = file.read(end - mark).splitlines()
-        for line in lines:
-            request = parse(json.loads(line))
-            if (
-                _MARKER not in request.uri
-                and (not agent or agent in request.agent or agent in request.manager)
-                and (not user or user == request.user)
-                and (not namespace or namespace == request.namespace)
-            ):
-                yield request
+        found = [
+            request
+            for request in map(parse, map(json.loads, lines))
+            if _MARKER not in request.uri
+            and (not agent or agent in request.agent or agent in request.manager)
+            and (not user or user == request.user)
+            and (not namespace or namespace == request.namespace)
+        ]
+        return found, end
 
     def count(self, mark: int, **only: str) -> dict[str, int]:
         """Number of requests by kind since ``mark``; ``only`` as for :meth:`since`."""
@@ -147,6 +146,14 @@ class AuditLog:
         for request in self.since(mark, **only):
             counts[request.kind] += 1
         return counts
+
+    def _by_kubectl(self, uri: str) -> None:
+        subprocess.run(
+            [_kubectl(), "--kubeconfig", str(self.kubeconfig), "get", "--raw", uri],
+            check=True,
+            capture_output=True,
+            timeout=30,
+        )
 
 
 def _kubectl() -> str:

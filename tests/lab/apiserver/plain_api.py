@@ -151,6 +151,7 @@ class PlainApi:
         self.seconds = seconds
         self.directory = Path()
         self.url = ""
+        self._token = ""
         self._processes: list[subprocess.Popen[bytes]] = []
 
     @property
@@ -159,7 +160,7 @@ class PlainApi:
 
     @property
     def audit(self) -> AuditLog:
-        return AuditLog(self.directory / "audit.log", self.kubeconfig)
+        return AuditLog(self.directory / "audit.log", self.kubeconfig, self.ask)
 
     def __enter__(self) -> PlainApi:
         for attempt in (1, 2, 3):  # another process may take a free port between our look and the server's bind
@@ -183,9 +184,18 @@ class PlainApi:
         self._processes.clear()
         shutil.rmtree(self.directory, ignore_errors=True)
 
+    def ask(self, uri: str, body: Any = None) -> Any:
+        """The administrator's GET, or POST of ``body``, without the quarter of a second that a kubectl takes to start."""
+        headers = {"Authorization": f"Bearer {self._token}", "Content-Type": "application/json"}
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(f"{self.url}{uri}", data, headers)
+        trusted = ssl.create_default_context(cafile=str(self.directory / "tls" / "apiserver.crt"))
+        with urllib.request.urlopen(request, timeout=30, context=trusted) as answer:
+            return json.load(answer)
+
     def namespace(self, name: str) -> str:
         """Makes the namespace and returns its name."""
-        kubectl(self.kubeconfig, "create", "namespace", name)
+        self.ask("/api/v1/namespaces", {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
         return name
 
     def user(
@@ -202,8 +212,8 @@ class PlainApi:
         etcd, peer, port = _free_ports(3)
         here = self.directory
         self.url = f"https://127.0.0.1:{port}"
-        token = secrets.token_hex(16)
-        (here / "tokens.csv").write_text(f"{token},kubernetes-admin,admin,system:masters\n", encoding="utf-8")
+        self._token = secrets.token_hex(16)
+        (here / "tokens.csv").write_text(f"{self._token},kubernetes-admin,admin,system:masters\n", encoding="utf-8")
         (here / "audit.log").touch()
         subprocess.run(
             [BIN / "kubeadm", "init", "phase", "certs", "sa", "--cert-dir", here],
@@ -229,7 +239,7 @@ class PlainApi:
         self._await_ready()
         authority = base64.b64encode((here / "tls" / "apiserver.crt").read_bytes()).decode()
         server = {"server": self.url, "certificate-authority-data": authority}
-        _write_kubeconfig(self.kubeconfig, server, "kubernetes-admin", token)
+        _write_kubeconfig(self.kubeconfig, server, "kubernetes-admin", self._token)
         if self.controllers:
             self._run(
                 "kube-controller-manager", f"--kubeconfig={self.kubeconfig}", "--leader-elect=false", "--secure-port=0",

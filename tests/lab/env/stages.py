@@ -265,7 +265,7 @@ def modules(log: Path, echo: bool, which: str = "first") -> list[Check]:
     lab = ws.REPO / "tests" / "lab"
     return _pytest(
         log, echo, [tests], environment=environment, cwd=ws.REPO, path=[ws.COLLECTIONS, lab / "apiserver"],
-        options=["-p", "plain_api", "--import-mode=importlib", f"--ignore={tests / 'kind'}"],
+        options=["-n", "2", "--dist", "loadfile", "-p", "plain_api", "--import-mode=importlib", f"--ignore={tests / 'kind'}"],
     )  # fmt: skip
 
 
