@@ -14,7 +14,6 @@ from typing import Any
 import workspace as ws
 from summary import FAILED, PASSED, SKIPPED, Check, from_go, from_junit
 
-SCENARIOS = ("local_pv", "deploy", "article_bini", "sql", "scale", "upgrade", "remove", "fleet", "prepare_ssh")
 ENGINE = ws.REPO / "tests" / "lab" / "engine"
 IMAGES = (
     "kwdb-standin:3.2.1",
@@ -28,13 +27,15 @@ IMAGES = (
 @dataclass(frozen=True)
 class Stage:
     """``work(log, echo)`` runs the stage; ``after_lab``: only when the lab's build no longer takes the processors;
-    ``nodes``: it needs the cluster's nodes; ``newer``: it uses the newer Python."""
+    ``nodes``: it needs the cluster's nodes; ``newer``: it uses the newer Python; ``beside``: it mostly waits, and what follows
+    does not mind its company up to the stage of this name."""
 
     name: str
     work: Callable[[Path, bool], list[Check]]
     after_lab: bool = False
     nodes: bool = False
     newer: bool = False
+    beside: str = ""
 
 
 def first() -> ws.Python:
@@ -359,7 +360,9 @@ def molecule(scenario: str) -> Callable[[Path, bool], list[Check]]:
         if not (ws.REPO / "extensions" / "molecule" / scenario).is_dir():
             return [Check(scenario, SKIPPED, f"extensions/molecule/{scenario} does not exist yet")]
         environment = first()
-        env = {**ws.ansible_env(environment), **ws.cluster_env()}
+        # Scenarios that share a state would otherwise keep it at one place, also two at a time.
+        home = {"ANSIBLE_HOME": ws.LAB / "ansible" / scenario}
+        env = {**ws.ansible_env(environment), **ws.cluster_env(), **home}
         argv = [environment.venv / "bin" / "molecule", "test", "-s", scenario]
         return [_checked(scenario, argv, log, echo, env=env, seconds=900)]
 
@@ -377,7 +380,12 @@ def demo(log: Path, echo: bool) -> list[Check]:
     ]
 
 
-# The cheap ones first; what needs the cluster (or an undisturbed machine) after it is there.
+def _scenario(name: str, beside: str = "") -> Stage:
+    return Stage(f"molecule-{name}", molecule(name), after_lab=True, nodes=True, beside=beside)
+
+
+# The cheap ones first; what needs the cluster (or an undisturbed machine) after it is there. What measures times, gaps and
+# retries on the cluster (behaviour, careless, faults, scale, upgrade) has nothing beside it.
 STAGES = (
     Stage("lint", lint),
     Stage("typing", typing),
@@ -387,14 +395,17 @@ STAGES = (
     Stage("sanity", sanity),
     Stage("sanity-newer", lambda log, echo: sanity(log, echo, "newer"), newer=True),
     Stage("lab", lab_up, after_lab=True),
-    Stage("harness", harness, after_lab=True),
+    Stage("conformance", conformance, after_lab=True, beside="modules-newer"),
     Stage("modules", modules, after_lab=True),
     Stage("modules-newer", lambda log, echo: modules(log, echo, "newer"), after_lab=True, newer=True),
+    Stage("harness", harness, after_lab=True),
     Stage("behaviour", behaviour, after_lab=True, nodes=True),
-    Stage("conformance", conformance, after_lab=True),
     Stage("careless", careless, after_lab=True, nodes=True),
     Stage("faults", faults, after_lab=True, nodes=True),
-    *(Stage(f"molecule-{scenario}", molecule(scenario), after_lab=True, nodes=True) for scenario in SCENARIOS),
+    _scenario("scale"),
+    _scenario("upgrade"),
+    _scenario("fleet", beside="molecule-prepare_ssh"),
+    *map(_scenario, ("local_pv", "deploy", "article_bini", "sql", "remove", "prepare_ssh")),
 )
 ON_DEMAND = (
     Stage("lab-images", images),
