@@ -225,7 +225,7 @@ def harness(log: Path, echo: bool) -> list[Check]:
     lab = ws.REPO / "tests" / "lab"
     return _pytest(
         log, echo, [lab / name for name in ("apiserver", "env", "workload", "honesty")], environment=first(), cwd=ws.REPO,
-        path=[ws.REPO, lab, lab / "apiserver", lab / "env"], options=["-p", "plain_api", "--import-mode=importlib"],
+        path=[ws.REPO, lab, lab / "apiserver", lab / "env"], options=["-n", "2", "-p", "plain_api", "--import-mode=importlib"],
     )  # fmt: skip
 
 
@@ -395,7 +395,7 @@ STAGES = (
     Stage("sanity", sanity),
     Stage("sanity-newer", lambda log, echo: sanity(log, echo, "newer"), newer=True),
     Stage("lab", lab_up, after_lab=True),
-    Stage("conformance", conformance, after_lab=True, beside="modules-newer"),
+    Stage("conformance", conformance, after_lab=True, beside="harness"),
     Stage("modules", modules, after_lab=True),
     Stage("modules-newer", lambda log, echo: modules(log, echo, "newer"), after_lab=True, newer=True),
     Stage("harness", harness, after_lab=True),
