@@ -31,6 +31,7 @@ IMAGE_VARIABLES = ("KAIWUDB_IMAGE", "KAIWUDB_UPGRADE_IMAGE")
 _OUTSIDE = ("tests/lab/", "tests/bench/", ".ci/")  # of the checkout, but never of the collection
 
 
+_installed: set[Path] = set()  # where this process has installed the collection
 deadline = float("inf")  # of the whole run, by time.monotonic(); set once, by who starts it
 
 
@@ -250,13 +251,20 @@ def build(environment: Python, log: Path) -> Path:
 
 
 def install(environment: Python, log: Path) -> Path:
-    """Installs the collection from its tarball into .lab/collections and returns its directory. Raises StageError."""
+    """Installs the collection from its tarball into .lab/collections and returns its directory. Raises StageError.
+
+    Once for all stages of a run: all of them test the same state.
+    """
+    place = COLLECTIONS / "ansible_collections" / "kaiwudb" / "kubernetes"
+    if COLLECTIONS in _installed and place.is_dir():
+        return place
     tarball = build(environment, log)
     galaxy = environment.venv / "bin" / "ansible-galaxy"
     argv = [galaxy, "collection", "install", tarball, "-p", COLLECTIONS, "--force", "--no-deps", "--offline"]
     if run(argv, log, env=ansible_env(environment), seconds=120):
         raise StageError(f"ansible-galaxy collection install failed: {tail_of(log, 5)}")
-    return COLLECTIONS / "ansible_collections" / "kaiwudb" / "kubernetes"
+    _installed.add(COLLECTIONS)
+    return place
 
 
 def ansible_test_env(environment: Python) -> dict[str, str]:
