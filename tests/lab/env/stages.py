@@ -14,7 +14,19 @@ from typing import Any
 import workspace as ws
 from summary import FAILED, PASSED, SKIPPED, Check, from_go, from_junit
 
-SCENARIOS = ("local_pv", "deploy", "article_bini", "sql", "scale", "upgrade", "remove", "fleet", "prepare_ssh")
+SCENARIOS = (
+    "local_pv",
+    "deploy",
+    "article_bini",
+    "sql",
+    "scale",
+    "upgrade",
+    "remove",
+    "fleet",
+    "prepare_ssh",
+    "placement",
+    "volume_policy",
+)
 ENGINE = ws.REPO / "tests" / "lab" / "engine"
 IMAGES = (
     "kwdb-standin:3.2.1",
