@@ -405,7 +405,9 @@ STAGES = (
     _scenario("scale"),
     _scenario("upgrade"),
     _scenario("fleet", beside="molecule-prepare_ssh"),
+    _scenario("volume_policy", beside="molecule-prepare_ssh"),
     *map(_scenario, ("local_pv", "deploy", "article_bini", "sql", "remove", "prepare_ssh")),
+    _scenario("placement"),  # labels the Kubernetes nodes of everybody
 )
 ON_DEMAND = (
     Stage("lab-images", images),
