@@ -7,6 +7,7 @@ The workers are labelled for the time of this file, and a cluster that another t
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
 
@@ -23,16 +24,21 @@ pytestmark = pytest.mark.skipif(
 
 @pytest.fixture(scope="module")
 def zones(place: Place) -> Iterator[dict[str, str]]:
-    """Zone by worker: two in one zone, the others in one each."""
+    """Zone by worker: two in one zone, the others in one each; afterwards what they had."""
     workers = sorted(worker_nodes())[:4]
     found = dict(zip(workers, ["a", "a", "b", "c"], strict=True))
+    labels = (json.loads(kubectl("get", "node", node, "--output=json"))["metadata"]["labels"] for node in workers)
+    before = {
+        node: f"{ZONE}={zones[ZONE]}" if ZONE in zones else f"{ZONE}-"
+        for node, zones in zip(workers, labels, strict=True)
+    }
     try:
         for node, zone in found.items():
             kubectl("label", "--overwrite", "node", node, f"{ZONE}={zone}")
         yield found
     finally:
-        for node in found:
-            kubectl("label", "node", node, f"{ZONE}-", check=False)
+        for node, label in before.items():
+            kubectl("label", "--overwrite", "node", node, label, check=False)
 
 
 def told(place: Place) -> dict[str, str]:
