@@ -27,18 +27,17 @@ def zones(place: Place) -> Iterator[dict[str, str]]:
     """Zone by worker: two in one zone, the others in one each; afterwards what they had."""
     workers = sorted(worker_nodes())[:4]
     found = dict(zip(workers, ["a", "a", "b", "c"], strict=True))
-    labels = (json.loads(kubectl("get", "node", node, "--output=json"))["metadata"]["labels"] for node in workers)
     before = {
-        node: f"{ZONE}={zones[ZONE]}" if ZONE in zones else f"{ZONE}-"
-        for node, zones in zip(workers, labels, strict=True)
+        node: json.loads(kubectl("get", "node", node, "--output=json"))["metadata"]["labels"].get(ZONE)
+        for node in workers
     }
     try:
         for node, zone in found.items():
             kubectl("label", "--overwrite", "node", node, f"{ZONE}={zone}")
         yield found
     finally:
-        for node, label in before.items():
-            kubectl("label", "--overwrite", "node", node, label, check=False)
+        for node, zone in before.items():
+            kubectl("label", "--overwrite", "node", node, f"{ZONE}={zone}" if zone else f"{ZONE}-", check=False)
 
 
 def told(place: Place) -> dict[str, str]:
