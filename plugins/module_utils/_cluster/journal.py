@@ -22,7 +22,7 @@ _SHAPES = {
 }
 
 
-_NOTES = ("moving", "from", "undoing", "at_step", "options")  # dictionaries inside an operation
+_NOTES = ("moving", "from", "undoing", "at_step", "options", "lost")  # dictionaries inside an operation
 
 
 def _sound(operation: t.Mapping[str, t.Any]) -> dict[str, t.Any]:

@@ -18,7 +18,8 @@ if t.TYPE_CHECKING:
     from .._engine.profiles import Profile
 
 Object = t.Mapping[str, t.Any]
-NODE_OPERATIONS = ("decommission", "recommission")  # of kaiwudb_node_decommission, which sees to their end itself
+# Of kaiwudb_node_decommission and kaiwudb_node_replace, which see to their end themselves.
+NODE_OPERATIONS = ("decommission", "recommission", "replace_node")
 
 
 def present(spec: Spec, seen: Observed, profile: Profile, *, kube_nodes: t.Sequence[Object] | None) -> Plan:
@@ -89,6 +90,7 @@ def present(spec: Spec, seen: Observed, profile: Profile, *, kube_nodes: t.Seque
                 ),
             )
         if not steps and not settled(spec, seen):
+            _refuse_what_others_end(spec, seen)
             steps.append(Step("settle", "wait until every pod is ready and live"))
         under_way = str(seen.journal.operation.get("name") or "")
         called_off = [pod for pod in seen.journal.leaving_pods if pod in seen.expected_pods()[: spec.replicas]]
@@ -131,6 +133,18 @@ def _paused(
         changes[key] = ("paused", None)
         return [Step("resume", f"paused {seen.paused}", asked=True), *steps], []
     return steps, []
+
+
+def _refuse_what_others_end(spec: Spec, seen: Observed) -> None:
+    """Pods that are down because of work that only another module ends: waiting for them would be waiting for that."""
+    lost = seen.journal.operation.get("lost")
+    if seen.journal.operation.get("name") == "replace_node" and isinstance(lost, dict):
+        raise ClusterError(
+            f"the replacement of {lost.get('pod')} by {seen.journal.operation.get('who')} is not complete, its pod does not serve yet. Nothing was "
+            f"changed. Run it again (playbook replace_node, kaiwudb_node={lost.get('pod')}).",
+            "replace_interrupted",
+            node=lost.get("pod"),
+        )
 
 
 def _refuse_to_drop_pods(spec: Spec, seen: Observed) -> None:

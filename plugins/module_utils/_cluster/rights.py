@@ -60,6 +60,11 @@ _BY_VERB: dict[str, tuple[Right, ...]] = {
     "decommission": _EXEC,
     "scale_in": (*_EXEC, ("patch", "statefulsets", "apps", True), ("delete", "persistentvolumeclaims", "", True)),
     "settle": _EXEC,
+    "leave": _EXEC,
+    "detach": (*_EXEC, ("delete", "pods", "", True), ("delete", "persistentvolumeclaims", "", True)),
+    "clear": _VOLUME,
+    "rejoin": (*_EXEC, ("patch", "persistentvolumeclaims", "", True)),
+    "empty": _EXEC,
     "remove": (
         ("delete", "statefulsets", "apps", True),
         ("delete", "pods", "", True),

@@ -22,7 +22,7 @@ from .journal import Journal
 from .manifests import names_of
 from .names import Names
 from .observe import Observed
-from .operations import create, initialize, members, remove, rollout, volumes
+from .operations import create, initialize, lost, members, remove, rollout, volumes
 from .plan import Plan, Step
 from .progress import about
 from .spec import Spec, resolve
@@ -68,6 +68,11 @@ DO: dict[str, t.Callable[[Context, Step], None]] = {
     "reconfigure": rollout.roll,
     "finalize": rollout.finalize,
     "release": rollout.finalize,
+    "leave": lost.leave,
+    "detach": lost.detach,
+    "clear": lost.clear,
+    "rejoin": lost.rejoin,
+    "empty": lost.empty,
     "remove/statefulset": remove.statefulset,
     "remove/pods": remove.pods,
     "remove/objects": remove.objects,
@@ -86,7 +91,10 @@ GATES: dict[str, t.Callable[[Context, Step], list[gates.Gate]]] = {
     "upgrade": rollout.before,
     "reconfigure": rollout.before,
     "finalize": rollout.before_final,
+    "leave": lost.before,
+    "detach": lost.before,
 }
+REPAIRS = ("replace_node",)  # what is done for its own sake in the middle of another operation
 # After these the next step begins with a fresh look.
 LOOK_AFTER = (
     "create",
@@ -98,6 +106,10 @@ LOOK_AFTER = (
     "upgrade",
     "reconfigure",
     "recommission",
+    "leave",
+    "detach",
+    "rejoin",
+    "empty",
 )
 # Steps that change nothing the gates of a later step judge.
 HARMLESS = ("create", "repair", "delete", "remember", "resume", "preserve", "prepull")
@@ -434,8 +446,10 @@ class Run:
         known = journal.operation.get("at_step") or {}
         if (known.get("id"), known.get("run")) != (step.id, self.run_id):
             facts["at_step"] = {"id": step.id, "run": self.run_id, "since": time.time()}
+        facts.update(step.facts.get("remember", {}))
         if journal.operation and journal.operation.get("name") != name:
-            journal = journal.end(utc(), "done")
+            # A repair comes between: what it interrupts may still be undone.
+            journal = journal.end(utc(), "held" if name in REPAIRS else "done")
         if (journal.operation.get("undoing") or {}).get("run") not in (None, self.run_id):
             facts["undoing"] = {}  # of a run that went back and was killed; this one goes where it was asked to
         if name in ("upgrade", "reconfigure") and (

@@ -196,6 +196,11 @@ def _given(value: t.Any) -> bool:
     return value is not None and value != "" and value != [""]
 
 
+def truth(name: str, value: t.Any) -> bool:
+    """A yes or no that is no option of a cluster; false when it is not given. InputError names it."""
+    return _given(value) and _bool(Option(name, "bool", ()), value)
+
+
 def parse_asked(params: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
     """The options that were given, coerced. InputError names the option and what is allowed; costs no request."""
     asked = {

@@ -1,14 +1,16 @@
 # Copyright (c) 2026, kaiwudb.kubernetes contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Short-lived pods that do one thing on one Kubernetes node each. PRIVATE to the collection."""
+"""Short-lived pods that do one thing on one Kubernetes node each, and a wait that operations share. PRIVATE to the collection."""
 
 from __future__ import annotations
 
+import time
 import typing as t
 
 from .. import verdict
 from ..context import Paused
 from ..names import RUN
+from ..progress import Falling
 
 if t.TYPE_CHECKING:
     from ..context import Context
@@ -73,3 +75,27 @@ def _work(pod: t.Mapping[str, t.Any]) -> tuple[t.Any, ...]:
 def _clean(ctx: Context, names: t.Iterable[str]) -> None:
     for name in names:
         ctx.client.delete("Pod", name, ctx.names.namespace, grace=0)
+
+
+def until_whole(ctx: Context, step: str) -> None:
+    """Until no range lacks a live replica. A node that is down meanwhile is named."""
+    falling = Falling("ranges not whole,", ctx.run_id)
+
+    def judge() -> verdict.Verdict:
+        ctx.ask_engine()
+        deep = ctx.deep()
+        if deep is None or ctx.seen.nodes is None:
+            return verdict.Verdict(False, "SQL does not answer")
+        whole = deep.wholeness(ctx.seen)
+        if whole.whole:
+            return verdict.DONE
+        down = [node.id for node in ctx.seen.members() if not (node.is_live and node.is_available)]
+        falling.now(len(whole.unavailable) + len(whole.underreplicated), time.time())
+        return verdict.Verdict(
+            False,
+            f"{len(whole.unavailable)} ranges unavailable, {len(whole.underreplicated)} under-replicated"
+            + (f"; node {', '.join(map(str, down))} is down" if down else ""),
+            progress=falling.text,
+        )
+
+    ctx.wait(judge, step, poll=1.0)

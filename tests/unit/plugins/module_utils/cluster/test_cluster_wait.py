@@ -547,6 +547,8 @@ def _steps(names: Iterable[str]) -> Plan:
         ("reclaim/kw-1", "create pods/exec"), ("scale_out/kw-3", "patch persistentvolumeclaims"),
         ("upgrade/kw-2", "delete pods"), ("reconfigure/kw-2", "delete pods"), ("repair/Pod/kw-1", "patch pods"),
         ("recommission/kw-3", "create pods/exec"), ("decommission/4", "create pods/exec"), ("remove/pods", "delete pods"),
+        ("leave/kw-2", "create pods/exec"), ("detach/kw-2", "delete pods"), ("detach/kw-2", "delete persistentvolumeclaims"),
+        ("clear/kw-2", "create pods"), ("rejoin/kw-2", "patch persistentvolumeclaims"), ("empty/kw-2", "create pods/exec"),
     ],
 )  # fmt: skip
 def test_each_step_needs_its_rights(step: str, needed: str) -> None:
