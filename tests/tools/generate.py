@@ -95,6 +95,7 @@ BUT_OPERATIONS = tuple(name for name in ALL if name not in ("operations", "confi
 REMOVE = ("name", "namespace", "image", "volumes", "confirm", "deletion_protection", "max_runtime", "wait_timeout")
 UI = ("name", "namespace", "ui", "ui_node_port", "wait_timeout")
 REPLACE = ("name", "namespace", "volumes", "waive", "max_runtime", "wait_timeout", "stall_timeout")
+MAINTAIN = ("name", "namespace", "waive", "max_runtime", "wait_timeout")
 VOLUMES = OPTIONS.VOLUME_OPTIONS
 
 STATE = Variable("state", ("V(present) or V(absent). V(absent) needs O(confirm).",), default="present")
@@ -119,6 +120,20 @@ LOST = Variable(
         "Not needed where the Node object is gone, is tainted C(node.kubernetes.io/out-of-service), or answers.",
     ),
     default="false",
+)
+MAINTAINED = Variable("kubernetes_node", ("The Kubernetes node, by its name.",), required=True)
+MAINTENANCE_STATE = Variable(
+    "maintenance_state",
+    ("V(drained) empties the node of the cluster's pods; V(ready) takes it back.",),
+    required=True,
+)
+WINDOW = Variable(
+    "window",
+    (
+        "How long the node may be away before the others make new replicas of what it holds, such as V(3h), V(90m) or a number of seconds.",
+        "The engine is never told less than it was told before.",
+    ),
+    default="3h",
 )
 PV_STATE = Variable(
     "local_pv_state", ("V(present), or V(absent): volumes without a claim go, as O(volumes) says.",), default="present"
@@ -171,6 +186,15 @@ ROLES: dict[str, Role] = {
         REPLACE,
         (NODE, NEW_PLACE, LOST),
     ),
+    "maintain_node": Role(
+        "Maintenance of one Kubernetes node",
+        (
+            "Cordons a Kubernetes node and ends the cluster's pods on it behind the gates and through their budget, or takes it back and waits until all ranges"
+            " are whole.",
+        ),
+        MAINTAIN,
+        (MAINTAINED, MAINTENANCE_STATE, WINDOW),
+    ),
     "ui": Role(
         "A way to the HTTP port",
         (
@@ -210,6 +234,17 @@ TASKS: tuple[Task, ...] = (
             "node": "{{ kaiwudb_node }}",
             "kubernetes_node": "{{ kaiwudb_kubernetes_node | default(omit, true) }}",
             "lost": "{{ kaiwudb_lost | default(omit) }}",
+        },
+    ),
+    Task(
+        "roles/maintain_node/tasks/main.yml",
+        "Empty the Kubernetes node, or take it back",
+        "kaiwudb_node_maintenance",
+        MAINTAIN,
+        {
+            "kubernetes_node": "{{ kaiwudb_kubernetes_node }}",
+            "state": "{{ kaiwudb_maintenance_state }}",
+            "window": "{{ kaiwudb_window | default(omit) }}",
         },
     ),
     Task(

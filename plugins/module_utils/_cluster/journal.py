@@ -19,6 +19,7 @@ _SHAPES = {
     "pulled": dict,
     "leaving": dict,
     "unfinalized": dict,
+    "window": dict,
 }
 
 
@@ -48,6 +49,7 @@ class Journal:
     pulled: the image that an upgrade has seen run, on which Kubernetes nodes, and the build it said; until that upgrade ends.
     leaving: the pods whose nodes were told to leave, and the size that is left then; until they are gone or put back.
     unfinalized: since when, and at which cluster version, the engine is held so that an upgrade can be undone; and the image before it.
+    window: the Kubernetes node in maintenance, since when, and what the engine was told before about dead stores; until that is restored.
     """
 
     cluster_id: str | None = None
@@ -59,6 +61,7 @@ class Journal:
     pulled: t.Mapping[str, t.Any] = field(default_factory=dict)
     leaving: t.Mapping[str, t.Any] = field(default_factory=dict)
     unfinalized: t.Mapping[str, t.Any] = field(default_factory=dict)
+    window: t.Mapping[str, t.Any] = field(default_factory=dict)
 
     @classmethod
     def read(cls, configmap: t.Mapping[str, t.Any] | None) -> Journal:

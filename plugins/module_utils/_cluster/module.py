@@ -18,6 +18,7 @@ from .._kube.client import Client
 from .._kube.errors import KubeError
 from . import options, status
 from .errors import ClusterError
+from .maintain_run import MaintainRun, window_of
 from .node_run import NodeRun
 from .operations.remove import refuse_unconfirmed
 from .replace_run import ReplaceRun
@@ -154,6 +155,31 @@ def replace_main() -> t.NoReturn:
             node=module.params["node"].strip(),
             kubernetes_node=(module.params["kubernetes_node"] or "").strip(),
             lost=truth("lost", module.params["lost"]),
+            **_slice(module, asked),
+        ).go()
+
+    finish(module, work)
+
+
+def maintenance_main() -> t.NoReturn:
+    """C(kaiwudb_node_maintenance)."""
+    module = build(
+        {
+            **options.argument_spec("name", "namespace", "waive", "max_runtime", "wait_timeout"),
+            **SLICE_ARGS,
+            "kubernetes_node": {"type": "str", "required": True},
+            "state": {"type": "str", "required": True, "choices": ["drained", "ready"]},
+            "window": {"type": "str"},
+        }
+    )
+
+    def work() -> dict[str, t.Any]:
+        asked = parse_asked(module.params)
+        return MaintainRun(
+            *_target(module, asked),
+            kubernetes_node=module.params["kubernetes_node"].strip(),
+            state=module.params["state"],
+            window=window_of(module.params["window"]),
             **_slice(module, asked),
         ).go()
 

@@ -92,6 +92,9 @@ def present(spec: Spec, seen: Observed, profile: Profile, *, kube_nodes: t.Seque
         if not steps and not settled(spec, seen):
             _refuse_what_others_end(spec, seen)
             steps.append(Step("settle", "wait until every pod is ready and live"))
+        if seen.journal.window and settled(spec, seen):
+            title = f"what was raised for the maintenance of {seen.journal.window.get('node')} goes back to {seen.journal.window.get('was')}"
+            steps.append(Step("restore/window", title))
         under_way = str(seen.journal.operation.get("name") or "")
         called_off = [pod for pod in seen.journal.leaving_pods if pod in seen.expected_pods()[: spec.replicas]]
         over = under_way and under_way not in NODE_OPERATIONS
@@ -137,13 +140,19 @@ def _paused(
 
 def _refuse_what_others_end(spec: Spec, seen: Observed) -> None:
     """Pods that are down because of work that only another module ends: waiting for them would be waiting for that."""
-    lost = seen.journal.operation.get("lost")
+    window, lost = seen.journal.window, seen.journal.operation.get("lost")
     if seen.journal.operation.get("name") == "replace_node" and isinstance(lost, dict):
         raise ClusterError(
             f"the replacement of {lost.get('pod')} by {seen.journal.operation.get('who')} is not complete, its pod does not serve yet. Nothing was "
             f"changed. Run it again (playbook replace_node, kaiwudb_node={lost.get('pod')}).",
             "replace_interrupted",
             node=lost.get("pod"),
+        )
+    if window:
+        raise ClusterError(
+            f"Kubernetes node {window.get('node')} is in maintenance since {window.get('since')} ({window.get('who')}), and not every pod serves. Nothing was "
+            f"changed. End it (playbook maintain_node, kaiwudb_kubernetes_node={window.get('node')}, kaiwudb_maintenance_state=ready).",
+            "maintenance",
         )
 
 

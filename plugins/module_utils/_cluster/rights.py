@@ -65,6 +65,13 @@ _BY_VERB: dict[str, tuple[Right, ...]] = {
     "clear": _VOLUME,
     "rejoin": (*_EXEC, ("patch", "persistentvolumeclaims", "", True)),
     "empty": _EXEC,
+    "extend": _EXEC,
+    "restore": _EXEC,
+    "cordon": (("patch", "nodes", "", False),),
+    "uncordon": (("patch", "nodes", "", False),),
+    "evict": (*_EXEC, ("create", "pods/eviction", "", True)),
+    "return": _EXEC,
+    "whole": _EXEC,
     "remove": (
         ("delete", "statefulsets", "apps", True),
         ("delete", "pods", "", True),

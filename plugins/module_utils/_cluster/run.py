@@ -22,7 +22,7 @@ from .journal import Journal
 from .manifests import names_of
 from .names import Names
 from .observe import Observed
-from .operations import create, initialize, lost, members, remove, rollout, volumes
+from .operations import create, initialize, lost, maintenance, members, remove, rollout, volumes
 from .plan import Plan, Step
 from .progress import about
 from .spec import Spec, resolve
@@ -73,6 +73,13 @@ DO: dict[str, t.Callable[[Context, Step], None]] = {
     "clear": lost.clear,
     "rejoin": lost.rejoin,
     "empty": lost.empty,
+    "extend": maintenance.extend,
+    "restore": maintenance.restore,
+    "cordon": maintenance.cordon,
+    "uncordon": maintenance.uncordon,
+    "evict": maintenance.evict,
+    "return": maintenance.come_back,
+    "whole": maintenance.whole,
     "remove/statefulset": remove.statefulset,
     "remove/pods": remove.pods,
     "remove/objects": remove.objects,
@@ -93,8 +100,9 @@ GATES: dict[str, t.Callable[[Context, Step], list[gates.Gate]]] = {
     "finalize": rollout.before_final,
     "leave": lost.before,
     "detach": lost.before,
+    "evict": maintenance.before,
 }
-REPAIRS = ("replace_node",)  # what is done for its own sake in the middle of another operation
+REPAIRS = ("replace_node", "maintain_node")  # what is done for its own sake in the middle of another operation
 # After these the next step begins with a fresh look.
 LOOK_AFTER = (
     "create",
@@ -110,9 +118,11 @@ LOOK_AFTER = (
     "detach",
     "rejoin",
     "empty",
+    "evict",
+    "return",
 )
 # Steps that change nothing the gates of a later step judge.
-HARMLESS = ("create", "repair", "delete", "remember", "resume", "preserve", "prepull")
+HARMLESS = ("create", "repair", "delete", "remember", "resume", "preserve", "prepull", "extend", "restore", "cordon")
 
 
 class Run:

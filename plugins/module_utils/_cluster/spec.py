@@ -201,6 +201,11 @@ def truth(name: str, value: t.Any) -> bool:
     return _given(value) and _bool(Option(name, "bool", ()), value)
 
 
+def parse_label(name: str, value: t.Any) -> str:
+    """A Kubernetes name that is no option of a cluster. InputError names it."""
+    return _dns_name(Option(name, "dns_name", ()), value)
+
+
 def parse_asked(params: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
     """The options that were given, coerced. InputError names the option and what is allowed; costs no request."""
     asked = {

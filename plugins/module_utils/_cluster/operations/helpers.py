@@ -77,6 +77,12 @@ def _clean(ctx: Context, names: t.Iterable[str]) -> None:
         ctx.client.delete("Pod", name, ctx.names.namespace, grace=0)
 
 
+def setting(ctx: Context, name: str) -> str:
+    """A cluster setting as the engine shows it; "" when it has none of that name to show."""
+    rows = ctx.engine.sql_rows(f"SHOW CLUSTER SETTING {name}")
+    return str(next(iter(rows[0].values()), "") or "") if rows else ""
+
+
 def until_whole(ctx: Context, step: str) -> None:
     """Until no range lacks a live replica. A node that is down meanwhile is named."""
     falling = Falling("ranges not whole,", ctx.run_id)

@@ -382,7 +382,7 @@ class World:
         self._over()
         return item is not None
 
-    def evict(self, name: str, namespace: str, uid: str) -> None:
+    def evict(self, name: str, namespace: str, *, uid: str) -> None:
         self._called("writes", f"evict Pod/{name}")
         pod = self.objects.get(("Pod", name))
         if pod is None:
