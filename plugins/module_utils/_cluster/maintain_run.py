@@ -72,8 +72,7 @@ class MaintainRun(Run):
             raise
 
     def _is_over(self, ctx: Context, step: Step, error: ClusterError) -> bool:
-        passing = error.reason == "lock_lost" or error.reason.startswith(("api_", "engine_"))
-        if passing or not ctx.seen.journal.window or step.id.startswith("restore/"):
+        if error.reason == "lock_lost" or not ctx.seen.journal.window or step.id.startswith("restore/"):
             return False
         return self.wanted == "ready" or all(
             pod in ctx.seen.pods and observe.ready(ctx.seen.pods[pod]) for pod in ctx.seen.expected_pods()

@@ -12,6 +12,7 @@ import typing as t
 
 from .errors import ClusterError
 from .observe import Observed
+from .observe import ready as is_ready
 from .plan import Plan, Step
 from .present import settled
 from .spec import Spec
@@ -25,6 +26,11 @@ LEAST = 75  # seconds; the engine refuses less
 def pods_on(seen: Observed, node: str) -> list[str]:
     """The cluster's pods that are bound to this Kubernetes node, also those on their way out."""
     return sorted(name for name, pod in seen.pods.items() if pod["spec"].get("nodeName") == node)
+
+
+def _serves(seen: Observed, name: str) -> bool:
+    pod, row = seen.pods.get(name), seen.node_of(name)
+    return pod is not None and is_ready(pod) and row is not None and bool(row.is_live and row.is_available)
 
 
 def _step(verb: str, name: str, title: str, pod: str = "", **facts: t.Any) -> Step:
@@ -55,10 +61,16 @@ def drained(spec: Spec, seen: Observed, name: str, node: Object | None, seconds:
     if not node["spec"].get("unschedulable"):
         steps.append(_step("cordon", name, "no new pods", node=name))
     stays = "stays Pending until it is uncordoned" if spec.storage == "local" else "goes where its volume can go"
-    steps += [
-        _step("evict", pod, f"through its budget; {stays}", pod, node=name, uid=seen.pods[pod]["metadata"]["uid"])
-        for pod in pods
-    ]
+    # Another one on the same node goes when the one before serves elsewhere, which an earlier run may have sent there.
+    waits = window.get("node") == name and any(
+        pod not in pods and not _serves(seen, pod) for pod in seen.expected_pods()
+    )
+    for index, pod in enumerate(pods):
+        if waits:
+            steps.append(_step("return", name, "until every pod that is not on it serves", node=name, but=pods[index:]))
+        uid = seen.pods[pod]["metadata"]["uid"]
+        steps.append(_step("evict", pod, f"through its budget; {stays}", pod, node=name, uid=uid))
+        waits = True
     changes: dict[str, tuple[t.Any, t.Any]] = {f"Pod/{pod} on {name}": ("runs", None) for pod in pods}
     if not node["spec"].get("unschedulable"):
         changes[f"Node/{name} spec.unschedulable"] = (None, True)
@@ -78,7 +90,7 @@ def ready(spec: Spec, seen: Observed, name: str, node: Object | None) -> Plan:
         changes[f"Node/{name} spec.unschedulable"] = (True, None)
         steps.append(_step("uncordon", name, "pods may come back", node=name))
     if not others and not settled(spec, seen):  # what is away for another node's sake does not come back with this one
-        steps.append(_step("return", name, "until every pod is ready and live"))
+        steps.append(_step("return", name, "until every pod is ready and live", but=()))
     if mine:
         steps.append(_step("restore", name, f"{STORE_DEAD} back to {window.get('was')}"))
     if (steps and not others) or seen.journal.operation.get("name") == OPERATION:

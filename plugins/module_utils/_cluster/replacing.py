@@ -208,6 +208,8 @@ def goes_on(seen: Observed, ordinal: int, loss: Loss, target: str) -> Lost | Non
     if lost is None:
         return None
     if lost.pod != seen.names.pod(ordinal):
+        if serves_anew(seen, lost):
+            return None  # what is left of it is only waiting, perhaps for this very pod
         raise ClusterError(
             f"the replacement of {lost.pod} is not complete. Nothing was changed. Replace {lost.pod} again first.",
             "replace_interrupted",
@@ -217,6 +219,12 @@ def goes_on(seen: Observed, ordinal: int, loss: Loss, target: str) -> Lost | Non
     second = elsewhere and detached(seen, lost) and loss.kind not in ("none", "emptied", "left")
     lost_too = loss.kind in _UNREACHABLE and loss.ended and loss.on == elsewhere
     return None if second and (lost_too or target not in ("", elsewhere)) else lost
+
+
+def serves_anew(seen: Observed, lost: Lost) -> bool:
+    """Whether the pod serves with a store that is none of those given up."""
+    pod, row = seen.pods.get(lost.pod), seen.node_of(lost.pod)
+    return pod is not None and ready(pod) and row is not None and bool(row.is_live) and row.id not in lost.before
 
 
 def detached(seen: Observed, lost: Lost) -> bool:
@@ -253,15 +261,16 @@ def replacement(
     going = goes_on(seen, ordinal, loss, target)
     old = Lost.read(seen.journal.operation)
     lost = going or begins(seen, deep, ordinal, loss)
-    if going is None and old is not None:  # its second try is lost too: what the first one was must still leave
+    if (
+        going is None and old is not None and old.pod == name
+    ):  # its second try is lost too: what the first one was must still leave
         lost = replace(
             lost,
             ids=tuple(dict.fromkeys((*old.ids, *lost.ids))),
             before=tuple(dict.fromkeys((*old.before, *lost.before))),
         )
     row = seen.node_of(name)
-    pod = seen.pods.get(name)
-    serving = pod is not None and ready(pod) and row is not None and row.is_live and row.id not in lost.before
+    serving = serves_anew(seen, lost)
     moves = loss.kind == "none" and target not in ("", loss.on) and going is None
     rows = {item.id: item for item in seen.nodes or ()}
     to_mark = [node_id for node_id in lost.ids if node_id in rows and not rows[node_id].is_decommissioning]

@@ -8,6 +8,7 @@ The tests are one walk over a cluster of three nodes. Whatever fails, every work
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -19,6 +20,10 @@ MAINTENANCE = "kaiwudb.kubernetes.kaiwudb_node_maintenance"
 REPLACE = "kaiwudb.kubernetes.kaiwudb_node_replace"
 SETTING = "server.time_until_store_dead"
 QUICK = {"waive": ["ranges_steady"]}
+
+pytestmark = pytest.mark.skipif(
+    "PYTEST_XDIST_WORKER" in os.environ, reason="takes workers away from the tests beside it: run it alone"
+)
 
 
 @pytest.fixture(scope="module")

@@ -8,6 +8,7 @@ node by stopping its container. Nothing here deletes a Node object, for other te
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -21,9 +22,12 @@ NAME = "kw"
 REPLACE = "kaiwudb.kubernetes.kaiwudb_node_replace"
 ROWS = 200
 
-pytestmark = pytest.mark.skipif(
-    not shutil.which("docker"), reason="breaks the kind nodes through Docker, which is not here"
-)
+pytestmark = [
+    pytest.mark.skipif(not shutil.which("docker"), reason="breaks the kind nodes through Docker, which is not here"),
+    pytest.mark.skipif(
+        "PYTEST_XDIST_WORKER" in os.environ, reason="takes workers away from the tests beside it: run it alone"
+    ),
+]
 
 
 @pytest.fixture(scope="module")
@@ -191,7 +195,7 @@ def test_without_a_majority_nothing_is_touched(three: None, place: Place) -> Non
         assert result.writes == []
     finally:
         on_node(node, "mv", f"{path}.away", path)
-    until("the second one is back", lambda: place.ready_count(NAME) == 2, 120)
+    until("the second one is back", lambda: place.ready_count(NAME) == 2, 240)
     before = node_id(place, 2)
     replace(place, 2)
     is_new(place, 2, before)

@@ -83,8 +83,8 @@ def setting(ctx: Context, name: str) -> str:
     return str(next(iter(rows[0].values()), "") or "") if rows else ""
 
 
-def until_whole(ctx: Context, step: str) -> None:
-    """Until no range lacks a live replica. A node that is down meanwhile is named."""
+def until_whole(ctx: Context, step: str, *, others_too: bool = True) -> None:
+    """Until no range lacks a live replica. others_too: False when what ranges lack only for another node that is down is that one's repair."""
     falling = Falling("ranges not whole,", ctx.run_id)
 
     def judge() -> verdict.Verdict:
@@ -94,13 +94,18 @@ def until_whole(ctx: Context, step: str) -> None:
             return verdict.Verdict(False, "SQL does not answer")
         whole = deep.wholeness(ctx.seen)
         if whole.whole:
+            ctx.say("all ranges are whole")
             return verdict.DONE
-        down = [node.id for node in ctx.seen.members() if not (node.is_live and node.is_available)]
+        down = {node.id for node in ctx.seen.members() if not (node.is_live and node.is_available)}
+        named = f"node {', '.join(map(str, sorted(down)))} is down"
+        if not others_too and not whole.unavailable and all(item.replicas & down for item in whole.underreplicated):
+            ctx.say(f"{len(whole.underreplicated)} ranges are not whole, for {named}")
+            return verdict.DONE
         falling.now(len(whole.unavailable) + len(whole.underreplicated), time.time())
         return verdict.Verdict(
             False,
             f"{len(whole.unavailable)} ranges unavailable, {len(whole.underreplicated)} under-replicated"
-            + (f"; node {', '.join(map(str, down))} is down" if down else ""),
+            + (f"; {named}" if down else ""),
             progress=falling.text,
         )
 

@@ -18,9 +18,8 @@ if t.TYPE_CHECKING:
     from ..plan import Step
     from ..replacing import Loss, Lost
 
-SILENT_AFTER = (
-    60.0  # seconds after which a kubelet that was to end a pod, and whose node is not ready, ends no pod any more
-)
+STUCK_AFTER = 30.0  # seconds beyond its grace after which a pod that its kubelet should end is stuck
+SILENT_AFTER = 60.0  # seconds for a Kubernetes node that does not answer to come back and end its pod after all
 
 
 def before(ctx: Context, step: Step) -> list[gates.Gate]:
@@ -113,18 +112,30 @@ def _end(ctx: Context, step: Step, pod: t.Mapping[str, t.Any], claim: verdict.Ve
     loss: Loss = step.facts["loss"]
     meta, on = pod["metadata"], pod["spec"].get("nodeName")
     node = ctx.client.get("Node", on) if on and loss.kind != "unknown" else None
-    by_force = bool(on) and ((loss.by_force and on == loss.on) or (node is None and loss.kind != "unknown"))
+    going = ctx.lasting(f"stopping/{meta['uid']}", bool(meta.get("deletionTimestamp")))
+    stuck = going > float(meta.get("deletionGracePeriodSeconds") or 0) + STUCK_AFTER
+    nobody = loss.kind != "unknown" and node is None  # there is no kubelet any more that could end it
+    by_force = bool(on) and (nobody or (loss.by_force and on == loss.on) or (loss.given_up and stuck))
     if by_force or not meta.get("deletionTimestamp"):
         _delete(ctx, "Pod", meta["name"], ctx.names.namespace, meta["uid"], grace=0 if by_force else None)
-        return verdict.Verdict(
-            False, f"pod {meta['name']} is ended" + (" by force" if by_force else ""), pod=meta["name"]
+        if by_force:
+            ctx.say(f"pod {meta['name']} on {on} is ended by force")
+        return verdict.Verdict(False, f"pod {meta['name']} is ended", pod=meta["name"])
+    silent = node is not None and not replacing.answers(node)
+    if silent or stuck:
+        why = (
+            "its Kubernetes node does not answer"
+            if silent
+            else "its kubelet does not get it ended, as when a disk hangs"
         )
-    if node is not None and not replacing.answers(node):
-        why = f"pod {meta['name']} cannot be ended: Kubernetes node {on} does not answer. If it is switched off for good, say lost=true"
-        return verdict.Verdict(False, why, "node_silent", SILENT_AFTER, meta["name"])
-    return verdict.Verdict(
-        False, f"pod {meta['name']} is stopping" if not claim.why else f"{claim.why}; pod {meta['name']} is stopping"
-    )
+        return verdict.Verdict(
+            False,
+            f"pod {meta['name']} on {on} stays: {why}. If it will never run again, say lost=true",
+            "pod_stays",
+            SILENT_AFTER if silent else 0.0,
+            meta["name"],
+        )
+    return verdict.Verdict(False, f"{claim.why}; pod {meta['name']} is stopping", pod=meta["name"])
 
 
 def _clear(ctx: Context, step: Step, volume: t.Mapping[str, t.Any], loss: Loss) -> str:
@@ -176,5 +187,4 @@ def empty(ctx: Context, step: Step) -> None:
         if any(row.id == node_id for row in ctx.seen.nodes or ()):
             members.decommission(ctx, step, node_id)
             ctx.prove_in_time(lambda number=node_id: gates.emptied(ctx.deep(), number), step, changed=True)  # type: ignore[misc]
-    helpers.until_whole(ctx, step.id)
-    ctx.say("all ranges are whole")
+    helpers.until_whole(ctx, step.id, others_too=False)

@@ -100,7 +100,15 @@ def test_two_volumes_that_cannot_move_are_not_taken_away_together() -> None:
         drained(live(pods=[pod(0), both, pod(2)]))
     assert error.value.reason == "several_pods"
     dynamic = live(pods=[pod(0), both, pod(2)], of=spec(storage="dynamic"))
-    assert ids(drained(dynamic)) == ["extend/w3", "cordon/w3", "evict/kw-1", "evict/kw-2"]
+    found = drained(dynamic)
+    assert ids(found) == ["extend/w3", "cordon/w3", "evict/kw-1", "return/w3", "evict/kw-2"]
+    assert found.steps[3].facts["but"] == ["kw-2"], "the first one must serve elsewhere, the second one is still here"
+    moving = live(pods=[pod(0), pod(1, ready=False), pod(2)], of=spec(storage="dynamic"), journal=IN_WINDOW)
+    assert ids(drained(moving, cordoned=True)) == ["return/w3", "evict/kw-2"], (
+        "gates that its own work fails are not asked"
+    )
+    leaving = live(pods=[pod(0), pod(1), pod(2, deleting=True)], journal=IN_WINDOW)
+    assert ids(drained(leaving, cordoned=True)) == ["evict/kw-2"]
 
 
 def test_a_node_that_does_not_exist() -> None:
@@ -207,6 +215,29 @@ def test_out_and_back(world: World) -> None:
     assert go(world, "drained")["steps"] == [] and world.writes == []
     assert go(world, "ready")["steps"] == BACK
     untouched(world)
+
+
+def test_cut_into_slices_it_is_one_run(world: World) -> None:
+    for state, steps in (("drained", OUT), ("ready", BACK)):
+        done, carry = [], {}
+        while True:
+            how = {"seconds": 1.0, "sliced": True, "carry": carry, "who": "ann", "run_id": f"sliced-{state}"}
+            where = {"state": state, "kubernetes_node": "w3", "window": 10800}
+            result = MaintainRun(world, {"name": "kw", "namespace": "db"}, **where, **how).go()  # type: ignore[arg-type]
+            done, carry = [*done, *result["steps"]], result["carry"]
+            if not result["in_progress"]:
+                break
+        assert done == steps
+    untouched(world)
+
+
+def test_a_node_lost_in_the_window_is_replaced_and_nothing_stays_raised(world: World) -> None:
+    go(world, "drained")
+    world.node_dies("w3", gone=True)
+    ReplaceRun(world, {"name": "kw", "namespace": "db"}, node="2", who="ann", run_id="r").go()  # type: ignore[arg-type]
+    assert world.whole() and world.settings[STORE_DEAD] == "03:00:00"
+    assert plain(world)["steps"] == ["restore/window"] and world.settings[STORE_DEAD] == "00:30:00"
+    assert plain(world)["steps"] == []
 
 
 def test_all_workers_in_turn(world: World) -> None:

@@ -262,9 +262,12 @@ def test_a_second_loss_begins_anew_and_forgets_nobody() -> None:
 
 
 def test_one_replacement_at_a_time() -> None:
+    down = seen_with(pods=[pod(0), pod(1, ready=False), pod(2, ready=False)], journal=under_way(pod="kw-1"))
     with pytest.raises(ClusterError, match="the replacement of kw-1 is not complete") as error:
-        made(seen_with(journal=under_way(pod="kw-1")))
+        made(down)
     assert error.value.reason == "replace_interrupted"
+    serves = made(seen_with(journal=under_way(pod="kw-1", ids=[9], before=[9])))
+    assert ids(serves) == ALL and serves.steps[0].facts["lost"].ids == (3,), "the other one's ids are not this one's"
 
 
 def test_a_journal_of_nonsense_is_no_guide() -> None:
@@ -436,6 +439,35 @@ def test_a_range_short_of_its_majority_refuses_with_nothing_touched(monkeypatch:
     world.settle()
     assert go(world)["steps"] == ALL
     replaced(world, 6)
+
+
+def test_two_dead_nodes_are_replaced_one_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first replacement does not wait for what only the second one mends."""
+    world = World(stop_clocks(monkeypatch), replicas=5, workers=8)
+    world.ranges = {1: {1, 2, 3}, 2: {1, 2, 5}, 3: {1, 2, 4}}
+    world.node_dies("w3", gone=True)
+    world.node_dies("w5", gone=True)
+    first = go(world, node="2")
+    assert first["steps"] == ALL and any(
+        "1 ranges are not whole, for node 5 is down" in line for line in first["progress"]
+    )
+    assert go(world, node="4")["steps"] == [step.replace("kw-2", "kw-4") for step in ALL]
+    assert world.whole() and (world.lives(2), world.lives(4)) == (6, 7)
+    assert go(world, node="2")["steps"] == go(world, node="4")["steps"] == []
+
+
+@pytest.mark.parametrize("lost", [False, True])
+def test_a_pod_that_its_kubelet_does_not_get_ended(world: World, lost: bool) -> None:
+    """As when a disk hangs: the node answers, its pod stays for ever, until somebody says that it is lost."""
+    world.disk_dies(2)
+    world.stuck.add("kw-2")
+    if not lost:
+        with pytest.raises(ClusterError, match="does not get it ended, as when a disk hangs") as error:
+            go(world)
+        assert error.value.reason == "pod_stays" and world.has("PersistentVolumeClaim/datadir-kw-2")
+    assert go(world, lost=True)["steps"][-3:] == ALL[-3:]
+    assert "delete Pod/kw-2 by force" in world.writes
+    replaced(world)
 
 
 def test_a_new_disk_in_the_same_node(world: World) -> None:

@@ -73,6 +73,7 @@ class World:
         self.stores: dict[str, int] = {}  # directory on its node to the id of the engine node whose store lies there
         self.engine: dict[int, dict[str, Any]] = {}
         self.budget = 1  # evictions that the budget allows beside the pods that are down
+        self.stuck: set[str] = set()  # pods that no kubelet gets ended
         self.crashing: set[str] = set()  # directories on nodes on which the database does not start
         self.meanwhile: Callable[[], None] = lambda: None
         self.made = live(replicas, journal=Journal()).objects
@@ -177,7 +178,8 @@ class World:
     def _kubelets(self) -> None:
         for pod in self._database_pods():
             on = pod["spec"].get("nodeName")
-            if pod["metadata"].get("deletionTimestamp") and (not on or self._answers(on)):
+            ends = not on or (self._answers(on) and pod["metadata"]["name"] not in self.stuck)
+            if pod["metadata"].get("deletionTimestamp") and ends:
                 del self.objects["Pod", pod["metadata"]["name"]]
             elif on and not self._answers(on):
                 pod["status"]["conditions"] = [{"type": "Ready", "status": "False"}]
