@@ -508,6 +508,35 @@ def test_cut_into_slices_it_is_one_run(world: World) -> None:
     replaced(world)
 
 
+def test_once_its_claim_is_gone_no_gate_stops_it_half_way(world: World) -> None:
+    """Another node dies in that moment: its pod comes back all the same, and only the wait for its ranges ends without them."""
+    world.node_dies("w3", gone=True)
+    world.deadly = 7  # the deletion of its claim
+    with pytest.raises(Killed):
+        go(world)
+    assert world.writes[-1] == "delete PersistentVolumeClaim/datadir-kw-2"
+    world.dead, world.deadly = False, 0
+    world.node_dies("w1")
+    with pytest.raises(ClusterError) as error:
+        go(world)
+    assert error.value.reason in ("stalled", "timeout", "emptied") and world.lives(2) == 4
+    world["Node/w1"]["status"]["conditions"][0]["status"] = "True"
+    world.settle()
+    go(world)
+    replaced(world)
+
+
+def test_the_engine_may_be_slow_to_say_that_a_node_is_leaving(world: World) -> None:
+    world.lag = 6.0
+    world.node_dies("w3", gone=True)
+    moments: dict[str, float] = {}
+    world.meanwhile = lambda: [moments.setdefault(write, world.clock.now) for write in world.writes] and None
+    assert go(world)["steps"] == ALL
+    assert moments["delete PersistentVolumeClaim/datadir-kw-2"] - moments["node decommission 3"] >= 6.0
+    world.meanwhile = lambda: None
+    replaced(world)
+
+
 @pytest.mark.parametrize("before", [True, False])
 @pytest.mark.parametrize("at", range(1, 26))
 def test_killed_at_any_write_the_next_run_ends_it(world: World, at: int, before: bool) -> None:

@@ -73,6 +73,7 @@ class World:
         self.stores: dict[str, int] = {}  # directory on its node to the id of the engine node whose store lies there
         self.engine: dict[int, dict[str, Any]] = {}
         self.budget = 1  # evictions that the budget allows beside the pods that are down
+        self.lag = 0.0  # seconds until gossip tells that a node is leaving
         self.stuck: set[str] = set()  # pods that no kubelet gets ended
         self.crashing: set[str] = set()  # directories on nodes on which the database does not start
         self.meanwhile: Callable[[], None] = lambda: None
@@ -449,7 +450,7 @@ class World:
                     row["live"],
                     row["live"],
                     self._held(number),
-                    row["leaving"],
+                    row["leaving"] and self.clock.now >= row.get("told", 0.0) + self.lag,
                     False,
                 )
                 for number, row in self.engine.items()
@@ -458,6 +459,7 @@ class World:
         ids = [int(word) for word in words[2:] if word.isdigit()]
         for number in ids:
             self.engine[number]["leaving"] = words[1] == "decommission"
+            self.engine[number].setdefault("told", self.clock.now)
         rows = [
             (number, self.engine[number]["live"], self._held(number), self.engine[number]["leaving"], False)
             for number in ids
