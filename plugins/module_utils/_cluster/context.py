@@ -124,20 +124,29 @@ class Context:
 
     def deep(self) -> Deep | None:
         """What gates need beyond the light view; with the time over which every reading said that all ranges are whole."""
-        found, now = observe.look_deep(self.engine, self.seen), time.time()
-        whole = found is not None and self.seen.nodes is not None and found.wholeness(self.seen).whole
-        since = min(float(self.carry.get("whole_since", now)), now)
-        if whole:
-            self.carry["whole_since"] = since
-        else:
-            self.disturbed()
+        found = observe.look_deep(self.engine, self.seen)
+        ranges = found.wholeness(self.seen) if found is not None and self.seen.nodes is not None else None
+        whole = ranges is not None and ranges.whole
+        if not whole:
+            self.carry.pop("lasting", None)
+        whole_for = self._held("whole_since", whole)
+        kept_for = self._held("kept_since", ranges is not None and not ranges.unavailable)
         if found is None:
             return None
-        return replace(found, whole_for=now - since if whole else 0.0, apart=float(self.profile.liveness_seconds))
+        return replace(found, whole_for=whole_for, kept_for=kept_for, apart=float(self.profile.liveness_seconds))
+
+    def _held(self, key: str, holds: bool) -> float:
+        """Seconds over which every reading of this run said so."""
+        if not holds:
+            self.carry.pop(key, None)
+            return 0.0
+        now = time.time()
+        self.carry[key] = min(float(self.carry.get(key, now)), now)
+        return now - float(self.carry[key])
 
     def disturbed(self) -> None:
         """A node was just restarted or taken away: readings from before say nothing about what comes."""
-        for key in ("whole_since", "lasting"):
+        for key in ("whole_since", "kept_since", "lasting"):
             self.carry.pop(key, None)
 
     def lasting(self, what: str, holds: bool) -> float:

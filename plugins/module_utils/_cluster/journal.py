@@ -23,10 +23,11 @@ _SHAPES = {
     "leaving": dict,
     "unfinalized": dict,
     "recreate": dict,
+    "window": dict,
 }
 
 
-_NOTES = ("moving", "from", "undoing", "at_step", "options")  # dictionaries inside an operation
+_NOTES = ("moving", "from", "undoing", "at_step", "options", "lost")  # dictionaries inside an operation
 
 
 def _sound(operation: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
@@ -53,6 +54,7 @@ class Journal:
     leaving: the pods whose nodes were told to leave, and the size that is left then; until they are gone or put back.
     recreate: the StatefulSet that is being made again with larger claims; while that is under way there may be none.
     unfinalized: since when, and at which cluster version, the engine is held so that an upgrade can be undone; and the image before it.
+    window: the Kubernetes node in maintenance, since when, and what the engine was told before about dead stores; until that is restored.
     """
 
     cluster_id: str | None = None
@@ -65,6 +67,7 @@ class Journal:
     leaving: t.Mapping[str, t.Any] = field(default_factory=dict)
     unfinalized: t.Mapping[str, t.Any] = field(default_factory=dict)
     recreate: t.Mapping[str, t.Any] = field(default_factory=dict)
+    window: t.Mapping[str, t.Any] = field(default_factory=dict)
 
     @classmethod
     def read(cls, configmap: t.Mapping[str, t.Any] | None) -> Journal:
@@ -114,6 +117,14 @@ class Journal:
     def leaving_pods(self) -> list[str]:
         pods = self.leaving.get("pods")
         return [str(pod) for pod in pods] if isinstance(pods, list) else []
+
+    @property
+    def replaced_pod(self) -> str:
+        """The pod whose replacement is under way; "" when none is."""
+        lost = self.operation.get("lost")
+        if self.operation.get("name") != "replace_node" or not isinstance(lost, dict):
+            return ""
+        return str(lost.get("pod") or "")
 
     def timed(self, steps: t.Sequence[t.Mapping[str, t.Any]]) -> Journal:
         """With more steps done: C(step), C(at), C(seconds)."""

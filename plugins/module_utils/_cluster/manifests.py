@@ -333,6 +333,11 @@ def volume(spec: Spec, ordinal: int, node: str, cluster_id: str | None = None, h
 
 
 # What a preparing pod may do to the one directory it is told. Arguments, never text put into the script: $1 directory, $2 suffix of an archive.
+_WIPE = (
+    'rm -rf -- "$1"/* "$1"/.[!.]* "$1"/..?*; rest=$(ls -A -- "$1") || exit 4; '
+    'if [ -n "$rest" ]; then echo "not erased: $rest"; exit 4; fi; '
+    'if [ -n "$2" ]; then rmdir -- "$2" 2>/dev/null || :; fi'
+)
 SCRIPTS = {
     # Someone's data is never taken for a fresh directory: say what lies there and fail. (lost+found comes with a file system.)
     "make": (
@@ -346,11 +351,9 @@ SCRIPTS = {
     ),
     "archive": 'if [ -e "$1" ]; then mv -- "$1" "$1.$2"; fi',
     # Through the claim, mounted at $1, and proven empty; then the empty directory, where it was made by such a pod ($2; a disk's own mount point stays).
-    "wipe": (
-        'rm -rf -- "$1"/* "$1"/.[!.]* "$1"/..?*; rest=$(ls -A -- "$1") || exit 4; '
-        'if [ -n "$rest" ]; then echo "not erased: $rest"; exit 4; fi; '
-        'if [ -n "$2" ]; then rmdir -- "$2" 2>/dev/null || :; fi'
-    ),
+    "wipe": _WIPE,
+    # The same on the Kubernetes node, of a directory that no claim reaches any more; a second time there may be none.
+    "erase": f'if [ -e "$1" ]; then {_WIPE}; fi',
     # Where an administrator has made the directory: it stays, empty, with its owner and mode. Killed half-way, the same again ends there.
     "archive_content": (
         'if [ -e "$1" ]; then mv -- "$1" "$1.$2"; fi; mkdir -p -- "$1"; '
@@ -393,13 +396,14 @@ def _short_lived(
 
 
 def preparer(spec: Spec, ordinal: int, node: str, path: str, action: str, suffix: str = "") -> Manifest:
-    """The pod that makes one volume's directory on one node, looks into it or puts it aside; from the cluster's own image."""
+    """The pod that makes one volume's directory on one node, looks into it, puts it aside or erases it; from the cluster's own image."""
     parent = path.rsplit("/", 1)[0]
-    if action == "archive" and spec.local_pv_prepare != "pod":
-        action = "archive_content"
+    own = spec.local_pv_prepare == "pod"  # an administrator's directory stays, empty
+    script = "archive_content" if action == "archive" and not own else action
+    more = (path if own else "") if action == "erase" else suffix
     container = {
         "name": "volume",
-        "command": ["/bin/sh", "-c", SCRIPTS[action], "sh", path, suffix],
+        "command": ["/bin/sh", "-c", SCRIPTS[script], "sh", path, more],
         "securityContext": {"runAsUser": 0},
         "volumeMounts": [{"name": "host", "mountPath": parent}],
     }

@@ -54,7 +54,8 @@ class Deep:
     """What only a gate needs to know.
 
     constraints: what zones require of nodes. largest: bytes a range may have (the largest C(range_max_bytes) of the zones).
-    whole_for: seconds over which every reading said that all ranges are whole; apart: how long that must be.
+    whole_for: seconds over which every reading said that all ranges are whole; kept_for: that every range has a live majority;
+    apart: how long that must be.
     """
 
     ranges: tuple[Range, ...]
@@ -63,6 +64,7 @@ class Deep:
     constraints: tuple[Constraint, ...] = ()
     largest: int = 0
     whole_for: float = 0.0
+    kept_for: float = 0.0
     apart: float = 0.0
 
     def wholeness(self, seen: Observed, also: int | None = None) -> Wholeness:

@@ -70,6 +70,7 @@ def info(client: Client, asked: t.Mapping[str, t.Any], who: str) -> dict[str, t.
         "operation": dict(ctx.seen.journal.operation) or None,
         "history": list(ctx.seen.journal.history),
         "unfinalized": dict(ctx.seen.journal.unfinalized) or None,
+        "window": dict(ctx.seen.journal.window) or None,
     }
     cluster = {
         **summary(ctx),
@@ -254,6 +255,12 @@ def status_lines(
         held = seen.journal.unfinalized
         lines.append(
             f"  version  held at {held.get('version')} since {held.get('since')}: can go back to {held.get('image')} until finalised"
+        )
+    if seen.journal.window:
+        window = seen.journal.window
+        lines.append(
+            f"  window   {window.get('node')} in maintenance since {window.get('since')}, {window.get('who')}: "
+            f"server.time_until_store_dead {window.get('raised')}, was {window.get('was')}"
         )
     server = f"--context {ctx.client.context} " if ctx.client.context else ""
     lines.append(

@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import workspace as ws
 from summary import FAILED, PASSED, SKIPPED, Check, from_go, from_junit
@@ -276,10 +277,19 @@ def behaviour(log: Path, echo: bool) -> list[Check]:
     environment = first()
     ws.install(environment, log)
     lab = ws.REPO / "tests" / "lab"
-    return _pytest(
-        log, echo, [tests], environment=environment, cwd=ws.REPO, path=[ws.COLLECTIONS, lab / "apiserver"],
-        options=["-n", "3", "--dist", "loadfile", "--import-mode=importlib"], env=ws.cluster_env(), seconds=1500,
-    )  # fmt: skip
+    alone = [
+        tests / "test_maintain_node.py",
+        tests / "test_replace_node.py",
+    ]  # they take Kubernetes nodes away from everybody
+    how: dict[str, Any] = {
+        "environment": environment, "cwd": ws.REPO, "path": [ws.COLLECTIONS, lab / "apiserver"], "env": ws.cluster_env(), "seconds": 1500,
+    }  # fmt: skip
+    options = ["--import-mode=importlib"]
+    together = ["-n", "3", "--dist", "loadfile", *(f"--ignore={path}" for path in alone)]
+    return [
+        *_pytest(log, echo, [tests], options=[*options, *together], **how),
+        *_pytest(log, echo, alone, options=options, **how),
+    ]
 
 
 def faults(log: Path, echo: bool, part: str = "quick") -> list[Check]:

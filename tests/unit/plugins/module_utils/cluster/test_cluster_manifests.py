@@ -455,6 +455,27 @@ def test_erasing_is_proven(tmp_path: Path) -> None:
     assert done.returncode == 4 and done.stdout == "not erased: stays\n"
 
 
+def test_erased_on_the_node_is_proven_too(tmp_path: Path) -> None:
+    """What no claim reaches any more: only the directory itself, which goes where such a pod made it."""
+    for prepare, stays in (("pod", False), ("ssh", True), ("none", True)):
+        directory, beside = tmp_path / "db.kw-1", tmp_path / "db.kw-2"
+        for place in (directory, beside):
+            place.mkdir(exist_ok=True)
+            (place / ".store").write_text("data")
+        made = manifests.preparer(spec(local_pv_prepare=prepare), 1, "w1", str(directory), "erase", "20261123-100000")
+        words = made["spec"]["containers"][0]["command"]
+        for _again in range(2):
+            assert subprocess.run(words, check=False, timeout=10).returncode == 0
+            assert directory.exists() is stays and list(tmp_path.glob("db.kw-1/*")) == []
+        assert (beside / ".store").read_text() == "data"
+        directory.mkdir(exist_ok=True)
+        (directory / ".store").write_text("data")
+        left = subprocess.run(
+            [*words[:2], "rm() { :; }; " + words[2], *words[3:]], capture_output=True, text=True, check=False
+        )
+        assert (left.returncode, left.stdout) == (4, "not erased: .store\n")
+
+
 def test_the_pod_that_erases_reaches_nothing_but_the_claim() -> None:
     made = manifests.wiper(spec(), 2, "w3", None)["spec"]
     assert made["nodeName"] == "w3" and made["volumes"] == [

@@ -572,6 +572,10 @@ def _steps(names: Iterable[str]) -> Plan:
         ("reclaim/kw-1", "create pods/exec"), ("scale_out/kw-3", "patch persistentvolumeclaims"),
         ("upgrade/kw-2", "delete pods"), ("reconfigure/kw-2", "delete pods"), ("repair/Pod/kw-1", "patch pods"),
         ("recommission/kw-3", "create pods/exec"), ("decommission/4", "create pods/exec"), ("remove/pods", "delete pods"),
+        ("leave/kw-2", "create pods/exec"), ("detach/kw-2", "delete pods"), ("detach/kw-2", "delete persistentvolumeclaims"),
+        ("clear/kw-2", "create pods"), ("rejoin/kw-2", "patch persistentvolumeclaims"), ("empty/kw-2", "create pods/exec"),
+        ("extend/w3", "create pods/exec"), ("cordon/w3", "patch nodes"), ("uncordon/w3", "patch nodes"), ("evict/kw-2", "create pods/eviction"),
+        ("return/w3", "create pods/exec"), ("restore/window", "create pods/exec"), ("whole/w3", "create pods/exec"),
     ],
 )  # fmt: skip
 def test_each_step_needs_its_rights(step: str, needed: str) -> None:
@@ -609,8 +613,16 @@ def test_what_belongs_to_all_namespaces_is_asked_for_there() -> None:
         (resource, namespaced)
         for _verb, resource, _group, namespaced in rights.needed(_steps([*made, *rights._BY_VERB]))
     }
-    assert {resource for resource, namespaced in everywhere if not namespaced} == {"persistentvolumes", "namespaces"}
-    assert not {resource for resource, namespaced in everywhere if namespaced} & {"persistentvolumes", "namespaces"}
+    assert {resource for resource, namespaced in everywhere if not namespaced} == {
+        "persistentvolumes",
+        "namespaces",
+        "nodes",
+    }
+    assert not {resource for resource, namespaced in everywhere if namespaced} & {
+        "persistentvolumes",
+        "namespaces",
+        "nodes",
+    }
 
 
 def test_closing_what_is_over_needs_only_what_every_run_needs() -> None:

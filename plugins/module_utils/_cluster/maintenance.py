@@ -1,0 +1,104 @@
+# Copyright (c) 2026, kaiwudb.kubernetes contributors
+# SPDX-License-Identifier: Apache-2.0
+"""One Kubernetes node is emptied of a cluster's pods, and taken back. Pure. PRIVATE to the collection.
+
+While the node is away the others must not make new replicas of what it holds: the engine is told to wait longer before it calls a store
+dead. The journal keeps what it was told before, so that whoever comes next can restore it.
+"""
+
+from __future__ import annotations
+
+import typing as t
+
+from .errors import ClusterError
+from .observe import Observed
+from .observe import ready as is_ready
+from .plan import Plan, Step
+from .present import settled
+from .spec import Spec
+
+Object = t.Mapping[str, t.Any]
+OPERATION = "maintain_node"
+STORE_DEAD = "server.time_until_store_dead"
+LEAST = 75  # seconds; the engine refuses less
+
+
+def pods_on(seen: Observed, node: str) -> list[str]:
+    """The cluster's pods that are bound to this Kubernetes node, also those on their way out."""
+    return sorted(name for name, pod in seen.pods.items() if pod["spec"].get("nodeName") == node)
+
+
+def _serves(seen: Observed, name: str) -> bool:
+    pod, row = seen.pods.get(name), seen.node_of(name)
+    return pod is not None and is_ready(pod) and row is not None and bool(row.is_live and row.is_available)
+
+
+def _step(verb: str, name: str, title: str, pod: str = "", **facts: t.Any) -> Step:
+    return Step(f"{verb}/{name}", title, OPERATION, True, verb == "evict", pod, facts)
+
+
+def drained(spec: Spec, seen: Observed, name: str, node: Object | None, seconds: int) -> Plan:
+    """Cordon, then end the cluster's pods on the node through the Eviction API. seconds: how long the window may be.
+
+    ClusterError when there is no such node, or when two of the cluster's volumes would be away at once.
+    """
+    if node is None:
+        raise ClusterError(f"there is no Kubernetes node {name}. Nothing was changed.", "unknown_node", resumable=False)
+    pods = pods_on(seen, name)
+    if spec.storage == "local" and len(pods) > 1:
+        raise ClusterError(
+            f"{' and '.join(pods)} both run on {name}, and their volumes cannot move: they would be away at once. Nothing was changed. "
+            "Move one of them first (kaiwudb_node_decommission, then kaiwudb_node_replace).",
+            "several_pods",
+            node=pods[0],
+            resumable=False,
+        )
+    window = seen.journal.window
+    steps = []
+    if pods and not spec.single_node and not (window.get("node") == name and window.get("set")):
+        title = f"{STORE_DEAD} is raised until the node is back"
+        steps.append(_step("extend", name, title, node=name, seconds=seconds, pods=pods))
+    if not node["spec"].get("unschedulable"):
+        steps.append(_step("cordon", name, "no new pods", node=name))
+    stays = "stays Pending until it is uncordoned" if spec.storage == "local" else "goes where its volume can go"
+    # Another one on the same node goes when the one before serves elsewhere, which an earlier run may have sent there.
+    waits = window.get("node") == name and any(
+        pod not in pods and not _serves(seen, pod) for pod in seen.expected_pods()
+    )
+    for index, pod in enumerate(pods):
+        if waits:
+            steps.append(_step("return", name, "until every pod that is not on it serves", node=name, but=pods[index:]))
+        uid = seen.pods[pod]["metadata"]["uid"]
+        steps.append(_step("evict", pod, f"through its budget; {stays}", pod, node=name, uid=uid))
+        waits = True
+    changes: dict[str, tuple[t.Any, t.Any]] = {f"Pod/{pod} on {name}": ("runs", None) for pod in pods}
+    if not node["spec"].get("unschedulable"):
+        changes[f"Node/{name} spec.unschedulable"] = (None, True)
+    return _plan(spec, seen, f"drain {name}" + (f" of {', '.join(pods)}" if pods else ""), steps, changes)
+
+
+def ready(spec: Spec, seen: Observed, name: str, node: Object | None) -> Plan:
+    """Uncordon, wait for the pods, restore what was raised, and wait until all ranges are whole.
+
+    A node that does not exist any more is not uncordoned; what was raised for it is restored all the same.
+    """
+    window = seen.journal.window
+    mine, others = window.get("node") == name, bool(window) and window.get("node") != name
+    steps = []
+    changes: dict[str, tuple[t.Any, t.Any]] = {}
+    if node is not None and node["spec"].get("unschedulable"):
+        changes[f"Node/{name} spec.unschedulable"] = (True, None)
+        steps.append(_step("uncordon", name, "pods may come back", node=name))
+    if not others and not settled(spec, seen):  # what is away for another node's sake does not come back with this one
+        steps.append(_step("return", name, "until every pod is ready and live", but=()))
+    if mine:
+        steps.append(_step("restore", name, f"{STORE_DEAD} back to {window.get('was')}"))
+    if (steps and not others) or seen.journal.operation.get("name") == OPERATION:
+        steps.append(_step("whole", name, "until all ranges are whole"))
+    return _plan(spec, seen, f"take {name} back", steps, changes)
+
+
+def _plan(spec: Spec, seen: Observed, what: str, steps: list[Step], changes: dict[str, tuple[t.Any, t.Any]]) -> Plan:
+    if not steps and seen.journal.operation.get("name") == OPERATION:
+        steps = [Step("close", "an earlier run is complete")]
+    return Plan(f"{spec.name}: {what if steps else 'nothing to do'}", tuple(steps), changes=changes)
