@@ -74,7 +74,7 @@ def test_compare_and_swap(client: Client, api_namespace: str) -> None:
     test = [{"op": "test", "path": "/data/k", "value": "1"}, {"op": "replace", "path": "/data/k", "value": "9"}]
     with pytest.raises(KubeError) as judged:
         client.patch("ConfigMap", "a", api_namespace, test, type="json")
-    assert judged.value.status == 422
+    assert judged.value.reason == "Conflict"
 
 
 def test_list_by_label_and_watch_from_there(client: Client, api_namespace: str) -> None:

@@ -10,7 +10,8 @@ plugins/doc_fragments/connection.py, how to reach it. From the two come:
 - the table of variables in roles/*/README.md (between two markers; the rest is written by hand);
 - the task files that pass variables to a module (see TASKS).
 
-The role for Kubernetes nodes repeats the documentation of its module, plugins/modules/kaiwudb_host_storage.py. And from plugins/module_utils/_cluster/gates.py the table of gates in docs/gates.md.
+The role for Kubernetes nodes repeats the documentation of its module, plugins/modules/kaiwudb_host_storage.py. And from
+plugins/module_utils/_cluster/gates.py the table of gates in docs/gates.md.
 """
 
 from __future__ import annotations

@@ -88,13 +88,6 @@ def is_ready(node: Object) -> bool:
     )
 
 
-def place(
-    spec: Spec, ordinals: t.Iterable[int], volumes: t.Mapping[str, Object], nodes: t.Sequence[Object] | None
-) -> dict[int, str]:
-    """The nodes of C(choose) alone."""
-    return {ordinal: choice.node for ordinal, choice in choose(spec, ordinals, volumes, nodes).items()}
-
-
 def choose(
     spec: Spec, ordinals: t.Iterable[int], volumes: t.Mapping[str, Object], nodes: t.Sequence[Object] | None
 ) -> dict[int, Choice]:

@@ -234,7 +234,18 @@ def _interrupted(spec: Spec, seen: Observed) -> str:
 
 
 # Steps that end when every pod serves.
-_WAIT = ("settle", "initialize", "remember", "reclaim", "scale_out", "scale_in", "upgrade", "reconfigure")
+_WAIT = (
+    "settle",
+    "initialize",
+    "remember",
+    "reclaim",
+    "rebind",
+    "renew",
+    "scale_out",
+    "scale_in",
+    "upgrade",
+    "reconfigure",
+)
 
 
 def _settling(spec: Spec, seen: Observed, steps: t.Sequence[Step]) -> list[Step]:
@@ -447,17 +458,26 @@ def _leaving(spec: Spec, seen: Observed, changes: dict[str, tuple[t.Any, t.Any]]
 
 
 def _joining(spec: Spec, seen: Observed, changes: dict[str, tuple[t.Any, t.Any]]) -> list[Step]:
-    """Ordinals to add, one at a time: only one node joins at a time, the others would wait."""
+    """Ordinals to add, one at a time: only one node joins at a time, the others would wait.
+
+    Those whose claims are still there are members that somebody sent away (kubectl scale): without enough of them none serves, so they
+    come back together.
+    """
+    adding = volumes.ordinals_to_add(spec, seen)
+    claims = {ordinal: seen.claims.get(seen.names.claim(ordinal)) for ordinal in adding}
+    back = [ordinal for ordinal, claim in claims.items() if claim is not None and not volumes.retired(claim)]
     steps = [
         Step(
             f"scale_out/{seen.names.pod(ordinal)}",
-            f"replicas {ordinal} → {ordinal + 1}",
+            f"replicas {ordinal} → {max(back) + 1}: its store is there"
+            if ordinal in back
+            else f"replicas {ordinal} → {ordinal + 1}",
             "scale_out",
             asked=True,
             pod=seen.names.pod(ordinal),
-            facts={"ordinal": ordinal},
+            facts={"ordinal": ordinal, "replicas": max(back if ordinal in back else [ordinal]) + 1},
         )
-        for ordinal in volumes.ordinals_to_add(spec, seen)
+        for ordinal in adding
     ]
     if steps:
         changes[f"StatefulSet/{spec.name} spec.replicas"] = (seen.replicas, spec.replicas)

@@ -147,9 +147,9 @@ def overdue(pods: t.Iterable[Object], now: float) -> str:
         if _overdue(pod, now):
             meta = pod["metadata"]
             return (
-                f"pod {meta['name']} should be gone since {meta['deletionTimestamp']}, and Kubernetes node {pod['spec'].get('nodeName')} does not say that it is: bring the "
-                f"node back, or take the pod away with kubectl -n {meta.get('namespace')} delete pod --force {meta['name']} once the machine is "
-                "certainly off"
+                f"pod {meta['name']} should be gone since {meta['deletionTimestamp']}, and Kubernetes node {pod['spec'].get('nodeName')} "
+                f"does not say that it is: bring the node back, or take the pod away with kubectl -n {meta.get('namespace')} delete pod "
+                f"--force {meta['name']} once the machine is certainly off"
             )
     return ""
 

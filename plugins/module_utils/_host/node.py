@@ -17,7 +17,7 @@ import typing as t
 
 from .._cluster.errors import ClusterError
 from . import parse
-from .storage import Device, Seen, There
+from .storage import Device, Seen, There, known
 
 if t.TYPE_CHECKING:
     from .storage import Step, Wish
@@ -77,8 +77,7 @@ class Node:
         """Do one step of the plan. Raises ClusterError when it fails."""
         path = step.what
         if step.kind in ("intent", "fstab"):
-            assert step.entry is not None
-            self._write_fstab(parse.fstab_with(_read(FSTAB), step.entry, as_intent=step.kind == "intent"))
+            self._write_fstab(parse.fstab_with(_read(FSTAB), known(step.entry), as_intent=step.kind == "intent"))
         elif step.kind == "filesystem":
             self._make_filesystem(step, wish)
         elif step.kind == "mount":
@@ -174,23 +173,23 @@ class Node:
 
     def _make_filesystem(self, step: Step, wish: Wish) -> None:
         """Without a terminal mkfs.ext4 asks nobody and overwrites what it finds; so look again, at the last moment."""
-        assert step.entry is not None and step.device is not None and wish.device is not None
-        if self._device(wish.device) != step.device:
+        entry, device, asked = known(step.entry), known(step.device), known(wish.device)
+        if self._device(asked) != device:
             raise ClusterError(
-                f"device: {wish.device} has changed since this run looked at it; it was left alone.", "device_changed"
+                f"device: {asked} has changed since this run looked at it; it was left alone.", "device_changed"
             )
-        uuid = step.entry.source.partition("=")[2]
-        given = ["-m", f"uuid={uuid}"] if step.entry.fstype == "xfs" else ["-U", uuid]
-        self._run(f"mkfs.{step.entry.fstype}", "-q", *given, step.device.node, data="n\n")
+        uuid = entry.source.partition("=")[2]
+        given = ["-m", f"uuid={uuid}"] if entry.fstype == "xfs" else ["-U", uuid]
+        self._run(f"mkfs.{entry.fstype}", "-q", *given, device.node, data="n\n")
 
     def _mount(self, step: Step, wish: Wish) -> None:
         """By its fstab line alone, which so is proven. Where systemd has been faster, that is as good."""
-        assert step.device is not None
+        device = known(step.device)
         try:
             self._run("mount", wish.path)
         except ClusterError:
             mounts = parse.mountinfo(_read("/proc/self/mountinfo"))
-            if not any(mount.target == wish.path and mount.number == step.device.block.number for mount in mounts):
+            if not any(mount.target == wish.path and mount.number == device.block.number for mount in mounts):
                 raise
 
 

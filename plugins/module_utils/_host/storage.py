@@ -52,6 +52,16 @@ BELOW = (
 )
 
 
+T = t.TypeVar("T")
+
+
+def known(value: T | None) -> T:
+    """What a plan of this kind always names."""
+    if value is None:
+        raise AssertionError("the plan does not name what it needs")
+    return value
+
+
 @dataclass(frozen=True)
 class Wish:
     """What is asked of one node. None: not asked, so what is there stays.
@@ -261,8 +271,7 @@ def decide(wish: Wish, seen: Seen, new_uuid: str) -> Plan:
     if wish.device is None and seen.path is None:
         steps.append(Step("directory", wish.path, "absent", "directory 0:0 0755"))
     if not hidden:  # what a filesystem holds that is not mounted yet is seen afterwards
-        assert root is not None
-        steps += _owned(wish, "ownership", wish.path, root)
+        steps += _owned(wish, "ownership", wish.path, known(root))
         steps += _directories(wish, {} if fresh else seen.children)
     warnings += _space(wish, capacity, steps, hidden)
     return Plan(tuple(steps), tuple(warnings), where)

@@ -236,21 +236,31 @@ class Client:
         subresource: str | None = None,
         dry_run: bool = False,
     ) -> Object:
-        """A precondition goes into the body: metadata.resourceVersion (merge, strategic) or a ``test`` (json)."""
+        """A precondition goes into the body: metadata.resourceVersion (merge, strategic) or a ``test`` (json).
+
+        Reason Conflict when it does not hold; of a ``test`` the server only says that the request is invalid.
+        """
         query = {"fieldManager": FIELD_MANAGER} | ({"dryRun": "All"} if dry_run else {})
-        return self._call(
-            "PATCH",
-            "patch",
-            kind,
-            name,
-            namespace,
-            subresource=subresource,
-            query=query,
-            body=body,
-            content_type=_PATCH_TYPES[type],
-            retry="unsent",
-            count="dry_runs" if dry_run else "writes",
-        )
+        try:
+            return self._call(
+                "PATCH",
+                "patch",
+                kind,
+                name,
+                namespace,
+                subresource=subresource,
+                query=query,
+                body=body,
+                content_type=_PATCH_TYPES[type],
+                retry="unsent",
+                count="dry_runs" if dry_run else "writes",
+            )
+        except KubeError as error:
+            if type == "json" and error.status == 422 and any(item.get("op") == "test" for item in body):
+                raise KubeError(
+                    409, "Conflict", f"{kind} {name} is not what it was when it was looked at: somebody else changed it"
+                ) from error
+            raise
 
     def delete(
         self,

@@ -14,7 +14,9 @@ def test_a_single_node(place: Place) -> None:
     first = place.good(NAME, **ALONE)
     assert first.steps[-1] == "remember" and "initialize" not in first.steps
     assert first.data["cluster"]["nodes_live"] == 1 and first.data["cluster"]["ready"] == 1
-    assert place.journal(NAME)["cluster_id"] == first.data["cluster"]["cluster_id"] is not None
+    assert (
+        first.data["cluster"]["cluster_id"] and place.journal(NAME)["cluster_id"] == first.data["cluster"]["cluster_id"]
+    )
 
     second = place.good(NAME, **ALONE)
     assert not second.steps and not second.writes

@@ -2,11 +2,12 @@
 # Copyright (c) 2026, kaiwudb.kubernetes contributors
 """Volumes are spread over zones, the plan says why, and the engine is told; a node more restarts nobody.
 
-The workers are labelled for the time of this file. A cluster that another file makes meanwhile is told its zones too, which changes nothing for it.
+The workers are labelled for the time of this file, and a cluster that another test makes meanwhile would be told its zones too: run it alone.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -14,6 +15,10 @@ from kindlab import Place, kubectl, node_of, worker_nodes
 
 NAME = "kw"
 ZONE = "topology.kubernetes.io/zone"
+
+pytestmark = pytest.mark.skipif(
+    "PYTEST_XDIST_WORKER" in os.environ, reason="labels the workers of the tests beside it: run it alone"
+)
 
 
 @pytest.fixture(scope="module")

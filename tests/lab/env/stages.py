@@ -277,10 +277,8 @@ def behaviour(log: Path, echo: bool) -> list[Check]:
     environment = first()
     ws.install(environment, log)
     lab = ws.REPO / "tests" / "lab"
-    alone = [
-        tests / "test_maintain_node.py",
-        tests / "test_replace_node.py",
-    ]  # they take Kubernetes nodes away from everybody
+    # they label the Kubernetes nodes of everybody, or take them away
+    alone = [tests / name for name in ("test_zones.py", "test_maintain_node.py", "test_replace_node.py")]
     how: dict[str, Any] = {
         "environment": environment, "cwd": ws.REPO, "path": [ws.COLLECTIONS, lab / "apiserver"], "env": ws.cluster_env(), "seconds": 1500,
     }  # fmt: skip

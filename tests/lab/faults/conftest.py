@@ -14,8 +14,9 @@ import kindlab
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """--every K."""
+    """--every K and --start N."""
     parser.addoption("--every", type=int, default=1, metavar="K", help="take each K-th point of the kill matrix only")
+    parser.addoption("--start", type=int, default=1, metavar="N", help="begin the kill matrix at the N-th request of each operation")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -26,6 +27,12 @@ def pytest_configure(config: pytest.Config) -> None:
 def every(request: pytest.FixtureRequest) -> int:
     """Which share of the points is taken: each K-th."""
     return int(request.config.getoption("--every"))
+
+
+@pytest.fixture(scope="session")
+def start(request: pytest.FixtureRequest) -> int:
+    """The request that is the first point."""
+    return int(request.config.getoption("--start"))
 
 
 @pytest.fixture(scope="session")

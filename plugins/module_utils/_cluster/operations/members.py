@@ -24,7 +24,7 @@ def scale_out(ctx: Context, step: Step) -> None:
     """One pod more: Ready, and counted as live by the engine."""
     ordinal = step.facts["ordinal"]
     if ctx.seen.replicas <= ordinal:
-        set_replicas(ctx, ordinal + 1)
+        set_replicas(ctx, step.facts.get("replicas", ordinal + 1))
     pod = ctx.names.pod(ordinal)
     ctx.wait(lambda: joined(ctx, pod), step.id)
     stamp.stamp(ctx)

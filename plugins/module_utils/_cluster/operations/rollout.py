@@ -394,7 +394,9 @@ def write_template(ctx: Context, step: Step) -> None:
             ctx.names.name,
             ctx.names.namespace,
             [
-                {"op": "test", "path": "/metadata/resourceVersion", "value": live["metadata"]["resourceVersion"]},
+                # Not the resourceVersion, which every change of its status moves: a rollout by somebody else changes that all the time.
+                {"op": "test", "path": "/metadata/uid", "value": live["metadata"]["uid"]},
+                {"op": "test", "path": "/metadata/generation", "value": live["metadata"]["generation"]},
                 {
                     "op": "add",
                     "path": "/spec/updateStrategy",

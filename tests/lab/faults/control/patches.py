@@ -37,7 +37,7 @@ PATCHES = {
     "count": Patch("any number of nodes is allowed", (
         ("spec.py", "    if number < 1 or number == 2:\n", "    if number < 0:\n"),
         ("spec.py", "    if replicas == 1 and not single:\n", "    if False:\n"),
-        ("present.py", "    if (spec.replicas == 1 and seen.replicas > 1) or (seen.replicas == 1 and spec.replicas > 1):\n", "    if False:\n"),
+        ("present.py", "    if alone is not (spec.replicas == 1):\n", "    if False:\n"),
     )),
     "retired": Patch("a volume of a node that left is taken as it is", (
         ("volumes.py", "def retired(volume: Object) -> bool:\n", "def retired(volume: Object) -> bool:\n    return False\n"),

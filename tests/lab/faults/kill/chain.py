@@ -65,7 +65,7 @@ class Walk:
 class Chain:
     """One cluster after which another follows only when it was broken.
 
-    label: first word of its rows. walks: by operation. failures: of all points. answers: directory for what the runs answered.
+    label: first word of its rows. start: the first point. walks: by operation. failures: of all points. answers: directory for what the runs answered.
     """
 
     label: str
@@ -73,6 +73,7 @@ class Chain:
     every: int
     home: Path
     defaults: dict[str, Any] = field(default_factory=dict)
+    start: int = 1
     failures: list[str] = field(default_factory=list)
     walks: dict[str, Walk] = field(default_factory=dict)
     cluster_id: str = ""
@@ -141,7 +142,7 @@ class Chain:
         return any(not self._walk(operation).over for operation in operations)
 
     def _walk(self, operation: str) -> Walk:
-        first = 1 + (self.every // 2 if self.mode == "after" else 0)
+        first = self.start + (self.every // 2 if self.mode == "after" else 0)
         return self.walks.setdefault(operation, Walk(first, self.every))
 
     def leg(self, operation: str, wanted: Wanted, *, partial: bool = False, **options: Any) -> None:

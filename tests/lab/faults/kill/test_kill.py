@@ -67,12 +67,12 @@ POINTS = [
 
 @pytest.mark.parametrize(("operations", "mode"), POINTS)
 def test_the_next_plain_run_reaches_what_was_asked_for(
-    operations: Callable[[Chain], None], mode: Mode, every: int, kind_cluster: None, tmp_path: Path
+    operations: Callable[[Chain], None], mode: Mode, every: int, start: int, kind_cluster: None, tmp_path: Path
 ) -> None:
     """All points of a chain; a broken cluster fails its point, and those that are left go on with another one."""
     # Where a workload runs, clients are sent elsewhere before a pod stops; without that its failures would not be the kills'.
     defaults = {} if operations is lifecycle else {"pre_stop_seconds": "2"}
-    chain = Chain(operations.__name__, mode, every, tmp_path, defaults)
+    chain = Chain(operations.__name__, mode, every, tmp_path, defaults, start)
     for _cluster in range(CLUSTERS):
         with chain.living():
             try:

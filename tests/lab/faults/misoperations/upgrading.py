@@ -92,7 +92,9 @@ def image_and_fewer_nodes_together(stage: Stage) -> None:
     stage.notes_state()
 
 
-@misoperation("stopped: locked; done; 4 nodes of 3.2.2", stage="upgrading")
+@misoperation(
+    "stopped: locked; done; 4 nodes of 3.2.2", "stopped: rollout_idle; done; 4 nodes of 3.2.2", stage="upgrading"
+)
 def two_runs_at_once(stage: Stage) -> None:
     """Start an upgrade, and in another window a scale-in."""
     working = stage.begins(image=UPGRADE_IMAGE)
@@ -147,7 +149,9 @@ def restart_in_the_middle(stage: Stage) -> None:
     stage.notes_state()
 
 
-@misoperation("refused: jobs_running; no pod was touched", stage="upgrading")
+@misoperation(
+    "refused: jobs_running; no pod was touched", "stopped: jobs_running; no pod was touched", stage="upgrading"
+)
 def upgrade_during_a_schema_change(stage: Stage) -> None:
     """A schema change is running; ask for another image."""
     before = stage.place.uids(NAME)

@@ -63,9 +63,11 @@ def test_a_plan_that_makes_volumes_shows_where() -> None:
     there = observed(volume(1, "b1"))
     found = plan_of(spec(local_path="/data"), there, ZONED)
     assert found.result()["placement"] == [
-        {"ordinal": 0, "kubernetes_node": "a1", "zone": "a", "directory": "/data/db.kw-0", "size": "10Gi", "why": "fewest volumes so far: 0 in zone a, 0 on a1"},
+        {"ordinal": 0, "kubernetes_node": "a1", "zone": "a", "directory": "/data/db.kw-0", "size": "10Gi",
+         "why": "fewest volumes so far: 0 in zone a, 0 on a1"},
         {"ordinal": 1, "kubernetes_node": "b1", "zone": "b", "directory": "/var/lib/kaiwudb/db.kw-1", "size": "10Gi", "why": "kept"},
-        {"ordinal": 2, "kubernetes_node": "c1", "zone": "c", "directory": "/data/db.kw-2", "size": "10Gi", "why": "fewest volumes so far: 0 in zone c, 0 on c1"},
+        {"ordinal": 2, "kubernetes_node": "c1", "zone": "c", "directory": "/data/db.kw-2", "size": "10Gi",
+         "why": "fewest volumes so far: 0 in zone c, 0 on c1"},
     ]  # fmt: skip
     lines = found.lines()
     at = next(index for index, line in enumerate(lines) if "ordinal" in line)

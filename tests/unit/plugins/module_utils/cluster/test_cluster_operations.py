@@ -99,7 +99,7 @@ def ground(seen: Observed, clock: Clock, *more: Any, **asked: Any) -> tuple[Told
     for kinds in seen.objects.values():
         for item in kinds.values():
             client.put(dict(item))
-    if seen.journal.data() != type(seen.journal)().data():
+    if seen.journal != Journal():
         client.put(manifests.configmap(NAMES, seen.journal.data()))
     for item in more:
         client.put(item)

@@ -11,10 +11,10 @@ from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.errors
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.manifests import volume as manifest
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.placement import (
     HOSTNAME,
+    choose,
     hostname_of,
     node_of,
     ordinals_of,
-    place,
     unfit,
 )
 from ansible_collections.kaiwudb.kubernetes.tests.unit.plugins.module_utils.cluster.factories import (
@@ -26,6 +26,11 @@ from ansible_collections.kaiwudb.kubernetes.tests.unit.plugins.module_utils.clus
 )
 
 MASTER = {"key": "node-role.kubernetes.io/control-plane", "effect": "NoSchedule"}
+
+
+def place(*asked: Any) -> dict[int, str]:
+    """The nodes alone."""
+    return {ordinal: choice.node for ordinal, choice in choose(*asked).items()}
 
 
 def test_the_node_of_a_volume() -> None:

@@ -637,6 +637,22 @@ def test_a_size_that_nobody_may_ask_for_is_left_when_one_is_said(size: int) -> N
         plan(shrunk)
 
 
+def test_members_that_were_sent_away_come_back_together() -> None:
+    """`kubectl scale` to 0 leaves five stores, none of which serves alone; a sixth is new and joins after them."""
+    kept = [claim(number) for number in range(5)] + [volume(number, uid=f"claim-{number}") for number in range(5)]
+    none = live(0, of=spec(replicas=5), sts=statefulset(spec(replicas=5), replicas=0), extra=kept)
+    found = plan(none, replicas=6, anti_affinity="preferred")
+    outs = [step for step in found.steps if step.id.startswith("scale_out/")]
+    assert [step.facts["replicas"] for step in outs] == [5, 5, 5, 5, 5, 6]
+    assert outs[0].title == "replicas 0 → 5: its store is there" and outs[5].title == "replicas 5 → 6"
+    left_over = live(3, extra=[claim(3, **RETIRED)])
+    assert [
+        step.facts["replicas"]
+        for step in plan(left_over, replicas=5, volumes="wipe").steps
+        if step.id.startswith("scale_out/")
+    ] == [4, 5]
+
+
 # ---- what one run may not do hides nothing
 
 

@@ -197,7 +197,7 @@ def test_what_the_controller_has_not_seen_yet_is_not_done(world: World) -> None:
 def test_a_pod_down_on_a_template_that_is_left_comes_back_on_the_one_before(world: World) -> None:
     world.set = statefulset(spec(), partition=3)  # the old template again
     world.set["status"].update(updateRevision="r1", currentRevision="r1")
-    gone: list[bool] = []
+    gone: list[tuple[str, str, str]] = []
 
     def pods() -> list[Any]:
         crashing = pod(1, image=NEW, revision="r2", ready=False, waiting=("CrashLoopBackOff", ""), restarts=5)
@@ -206,14 +206,16 @@ def test_a_pod_down_on_a_template_that_is_left_comes_back_on_the_one_before(worl
     world.pods = pods
     world.live = lambda: {1, 2, 3} if gone and world.past > 6 else {1, 3}
     step = Step("revert/kw-1", "x", "upgrade", pod="kw-1", facts={"ordinal": 1, "options": []})
-    deleted: list[Any] = []
+
+    def delete(kind: str, name: str, _namespace: str, *, uid: str) -> None:
+        gone.append((kind, name, uid))
 
     def act(ctx: Sight, this: Step) -> None:
-        ctx.client.delete = lambda kind, name, _namespace, uid: deleted.append((kind, name, uid)) or gone.append(True)  # type: ignore[assignment, func-returns-value, misc]
+        ctx.client.delete = delete  # type: ignore[assignment, method-assign]
         rollout.revert(ctx, this)
 
     ctx, _took = turn(world, step, act, image="kwdb/kwdb:3.2.1")
-    assert deleted == [("Pod", "kw-1", "pod-1")] and ctx.lines[-1] == "kw-1 runs kwdb/kwdb:3.2.1 again"
+    assert gone == [("Pod", "kw-1", "pod-1")] and ctx.lines[-1] == "kw-1 runs kwdb/kwdb:3.2.1 again"
 
 
 def test_the_journal_keeps_who_was_down_no_longer_than_the_operation() -> None:

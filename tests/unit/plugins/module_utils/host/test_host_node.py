@@ -45,7 +45,7 @@ class Machine:
         is_block = under_test._is_block
         monkeypatch.setattr(under_test, "_is_block", lambda path: path == "/dev/sdz" or is_block(path))
         monkeypatch.setattr(under_test, "SYSTEMD", str(tmp_path / "systemd"))
-        self.node = Node(self.run, lambda source, target: os.replace(source, target))
+        self.node = Node(self.run, os.replace)
 
     def mountinfo(self) -> str:
         lines = "1 0 254:0 / / rw - ext4 /dev/vda rw\n"

@@ -68,7 +68,10 @@ def test_lsblk() -> None:
 
 
 def test_lsblk_before_2_33_writes_numbers_as_text() -> None:
-    text = '{"blockdevices": [{"name": "sdb", "maj:min": "8:16 ", "type": "disk", "size": "64", "ro": "1", "children": [{"name": "a", "type": "lvm", "children": [{"name": "b", "type": "crypt"}]}]}]}'
+    text = (
+        '{"blockdevices": [{"name": "sdb", "maj:min": "8:16 ", "type": "disk", "size": "64", "ro": "1", '
+        '"children": [{"name": "a", "type": "lvm", "children": [{"name": "b", "type": "crypt"}]}]}]}'
+    )
     assert parse.lsblk(text) == Block("8:16", "disk", 64, True, ("a (lvm)", "b (crypt)"))
     assert not parse.lsblk(text.replace('"ro": "1"', '"ro": "0"')).read_only
 
@@ -170,7 +173,10 @@ def test_huge_pages() -> None:
 
 
 def test_findmnt_verify() -> None:
-    text = "findmnt: /tmp/fstab: parse error at line 2 -- ignored\n/data\n   [E] unreachable on boot required source: UUID=1\n\n1 parse error, 1 error, 0 warnings\n"
+    text = (
+        "findmnt: /tmp/fstab: parse error at line 2 -- ignored\n/data\n   [E] unreachable on boot required source: UUID=1\n\n"
+        "1 parse error, 1 error, 0 warnings\n"
+    )
     assert parse.parse_errors(text) == 1
     assert parse.parse_errors("\n0 parse errors, 1 error, 0 warnings\n") == 0
     assert parse.parse_errors("Success, no errors or warnings detected\n") == 0

@@ -138,6 +138,19 @@ def test_patch_types_and_subresource(api: Api) -> None:
     assert api.seen[1][4]["content-type"] == "application/strategic-merge-patch+json"
 
 
+def test_a_precondition_that_does_not_hold_is_a_conflict(api: Api) -> None:
+    """Of a failed test the server says no more than that the request is invalid."""
+    api.answers = [status(422, "Invalid")]
+    test = {"op": "test", "path": "/metadata/generation", "value": 3}
+    with pytest.raises(KubeError, match="somebody else changed it") as error:
+        api.client().patch("StatefulSet", "kw", "db", [test], type="json")
+    assert (error.value.status, error.value.reason) == (409, "Conflict")
+    for body, how in (([{"op": "remove", "path": "/spec"}], "json"), ({"spec": {}}, "merge")):
+        with pytest.raises(KubeError) as error:
+            api.client().patch("StatefulSet", "kw", "db", body, type=how)  # type: ignore[arg-type]
+        assert error.value.status == 422, "what is really invalid stays it"
+
+
 def test_delete_with_its_options(api: Api) -> None:
     assert api.client().delete("Pod", "a", "db", grace=1, propagation="Orphan", uid="u") is True
     assert api.seen[0][3] == {
