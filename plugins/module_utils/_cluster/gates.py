@@ -129,6 +129,12 @@ RULES = (
         "the pod would come back without its store",
     ),
     Rule(
+        "majority_kept",
+        "drain",
+        "every range keeps a live majority while the node is away",
+        "what it holds alone could not be read or written for the whole window",
+    ),
+    Rule(
         "nodes_needed",
         "scale in",
         "as many nodes remain as the widest zone needs to keep its replicas (three at least)",
@@ -300,6 +306,18 @@ def claims_kept(seen: Observed) -> Gate:
         "≤ 0",
         not lost,
         f"Claim {', '.join(lost)} is missing or being deleted. A run that may reconfigure gives the volume to a new claim first.",
+    )
+
+
+def majority_kept(seen: Observed, deep: Deep, node_id: int) -> Gate:
+    """Before a node is away for long. A range that lacks a replica just now is another gate's, which waits for it."""
+    lacking = {item.id for item in deep.wholeness(seen).underreplicated}
+    short = [item for item in deep.wholeness(seen, without=node_id).unavailable if item.id not in lacking]
+    return _count(
+        "majority_kept",
+        short,
+        f"Without node {node_id} no live majority would be left: range {{named}}. Give its zone three replicas first "
+        "(… CONFIGURE ZONE USING num_replicas = 3), or move it.",
     )
 
 

@@ -10,9 +10,12 @@ from __future__ import annotations
 
 import typing as t
 
+from .._engine.parse import seconds as seconds_of
 from .errors import ClusterError
+from .names import CORDONED
 from .observe import Observed
 from .observe import ready as is_ready
+from .placement import node_of
 from .plan import Plan, Step
 from .present import settled
 from .spec import Spec
@@ -26,6 +29,23 @@ LEAST = 75  # seconds; the engine refuses less
 def pods_on(seen: Observed, node: str) -> list[str]:
     """The cluster's pods that are bound to this Kubernetes node, also those on their way out."""
     return sorted(name for name, pod in seen.pods.items() if pod["spec"].get("nodeName") == node)
+
+
+def _pinned_to(seen: Observed, node: str) -> list[str]:
+    """Its pods that have left it, or died, but can run nowhere else."""
+    pods = ((seen.names.volume(ordinal), pod) for ordinal, pod in enumerate(seen.expected_pods()))
+    return [pod for volume, pod in pods if volume in seen.volumes and node_of(seen.volumes[volume]) == node]
+
+
+def marked(node: Object) -> bool:
+    """Whether it was cordoned here, for this cluster or another one."""
+    return CORDONED in (node["metadata"].get("annotations") or {})
+
+
+def _open_for(window: Object, name: str, seconds: int) -> bool:
+    """Whether the engine waits so long for this node already."""
+    raised = seconds_of(str(window.get("raised") or "")) or 0.0
+    return bool(window.get("node") == name and window.get("set")) and raised >= seconds
 
 
 def _serves(seen: Observed, name: str) -> bool:
@@ -55,7 +75,8 @@ def drained(spec: Spec, seen: Observed, name: str, node: Object | None, seconds:
         )
     window = seen.journal.window
     steps = []
-    if pods and not spec.single_node and not (window.get("node") == name and window.get("set")):
+    away = pods or _pinned_to(seen, name)  # also of a pod that somebody else has sent away first
+    if away and not spec.single_node and not _open_for(window, name, seconds):
         title = f"{STORE_DEAD} is raised until the node is back"
         steps.append(_step("extend", name, title, node=name, seconds=seconds, pods=pods))
     if not node["spec"].get("unschedulable"):
@@ -74,21 +95,33 @@ def drained(spec: Spec, seen: Observed, name: str, node: Object | None, seconds:
     changes: dict[str, tuple[t.Any, t.Any]] = {f"Pod/{pod} on {name}": ("runs", None) for pod in pods}
     if not node["spec"].get("unschedulable"):
         changes[f"Node/{name} spec.unschedulable"] = (None, True)
+    # A run may have ended right after the last eviction, before it looked at what that took away.
+    if not steps and seen.journal.operation.get("name") == OPERATION and not spec.single_node:
+        steps.append(_step("kept", name, "every range has its majority", node=name))
     return _plan(spec, seen, f"drain {name}" + (f" of {', '.join(pods)}" if pods else ""), steps, changes)
 
 
 def ready(spec: Spec, seen: Observed, name: str, node: Object | None) -> Plan:
     """Uncordon, wait for the pods, restore what was raised, and wait until all ranges are whole.
 
-    A node that does not exist any more is not uncordoned; what was raised for it is restored all the same.
+    A node that does not exist any more is not uncordoned; what was raised for it is restored all the same. One that somebody else has
+    cordoned stays so: ClusterError (cordoned_by_others) where a pod waits for it, with nothing changed.
     """
     window = seen.journal.window
     mine, others = window.get("node") == name, bool(window) and window.get("node") != name
     steps = []
     changes: dict[str, tuple[t.Any, t.Any]] = {}
-    if node is not None and node["spec"].get("unschedulable"):
-        changes[f"Node/{name} spec.unschedulable"] = (True, None)
+    cordoned = node is not None and node["spec"].get("unschedulable")
+    if node is not None and marked(node):  # also the mark of one that somebody has uncordoned by hand
         steps.append(_step("uncordon", name, "pods may come back", node=name))
+        changes.update({f"Node/{name} spec.unschedulable": (True, None)} if cordoned else {})
+    elif cordoned and (waiting := [pod for pod in _pinned_to(seen, name) if not _serves(seen, pod)]):
+        raise ClusterError(
+            f"{name} was cordoned by somebody else, and {waiting[0]} can run nowhere else. Nothing was changed. Uncordon it (kubectl uncordon "
+            f"{name}), then run again.",
+            "cordoned_by_others",
+            node=waiting[0],
+        )
     if not others and not settled(spec, seen):  # what is away for another node's sake does not come back with this one
         steps.append(_step("return", name, "until every pod is ready and live", but=()))
     if mine:

@@ -67,10 +67,11 @@ class Deep:
     kept_for: float = 0.0
     apart: float = 0.0
 
-    def wholeness(self, seen: Observed, also: int | None = None) -> Wholeness:
-        """also: id of a dead node whose replicas count as if it lived."""
+    def wholeness(self, seen: Observed, also: int | None = None, without: int | None = None) -> Wholeness:
+        """also: id of a dead node whose replicas count as if it lived. without: of one that lives, as if it were down."""
         members = seen.members()
         live = {node.id for node in members if (node.is_live and node.is_available) or node.id == also}
+        live -= {without}
         return _ranges.wholeness(self.ranges, live, len([node for node in members if not node.is_decommissioning]))
 
     def room_without(self, seen: Observed, node_id: int) -> tuple[int, int] | None:

@@ -88,6 +88,7 @@ _BY_VERB: dict[str, tuple[Right, ...]] = {
     "cordon": (("patch", "nodes", "", False),),
     "uncordon": (("patch", "nodes", "", False),),
     "evict": (*_EXEC, ("create", "pods/eviction", "", True)),
+    "kept": _EXEC,
     "return": _EXEC,
     "whole": _EXEC,
     "remove": (

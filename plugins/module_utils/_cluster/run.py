@@ -89,6 +89,7 @@ DO: dict[str, t.Callable[[Context, Step], None]] = {
     "evict": maintenance.evict,
     "return": maintenance.come_back,
     "whole": maintenance.whole,
+    "kept": maintenance.kept,
     "remove/statefulset": remove.statefulset,
     "remove/pods": remove.pods,
     "remove/objects": remove.objects,

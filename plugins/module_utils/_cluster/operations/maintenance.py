@@ -11,7 +11,9 @@ from ..._engine.parse import seconds as seconds_of
 from ..._kube.errors import KubeError
 from .. import gates, verdict
 from ..context import utc
+from ..errors import ClusterError
 from ..maintenance import STORE_DEAD
+from ..names import CORDONED
 from ..observe import ready
 from . import create, helpers
 
@@ -32,7 +34,14 @@ def extend(ctx: Context, step: Step) -> None:
     now = helpers.setting(ctx, STORE_DEAD)
     window = ctx.seen.journal.window
     was = str(window.get("was") or now)
-    raised = max(seconds_of(was) or 0.0, wanted)
+    known = seconds_of(was)
+    if known is None:  # what cannot be read could not be restored
+        raise ClusterError(
+            f"the engine shows {STORE_DEAD} as {was!r}, which is no duration. Nothing was changed. Set it to one first.",
+            "setting_unknown",
+            step=step.id,
+        )
+    raised = max(known, wanted)
     window = {"node": node, "was": was, "raised": f"{raised:.0f}s", "since": utc(), "who": ctx.who, "set": False}
     ctx.write_journal(replace(ctx.seen.journal, window=window))
     if (seconds_of(now) or 0.0) < raised:
@@ -58,12 +67,14 @@ def restore(ctx: Context, step: Step | None = None) -> None:
 
 
 def cordon(ctx: Context, step: Step) -> None:
-    ctx.client.patch("Node", step.facts["node"], None, {"spec": {"unschedulable": True}})
+    mark = {"annotations": {CORDONED: f"{utc()} by {ctx.who}"}}
+    ctx.client.patch("Node", step.facts["node"], None, {"metadata": mark, "spec": {"unschedulable": True}})
     ctx.say(f"{step.facts['node']} is cordoned")
 
 
 def uncordon(ctx: Context, step: Step) -> None:
-    ctx.client.patch("Node", step.facts["node"], None, {"spec": {"unschedulable": None}})
+    mark = {"annotations": {CORDONED: None}}
+    ctx.client.patch("Node", step.facts["node"], None, {"metadata": mark, "spec": {"unschedulable": None}})
     ctx.say(f"{step.facts['node']} is uncordoned")
 
 
@@ -75,7 +86,10 @@ def before(ctx: Context, step: Step) -> list[gates.Gate]:
     pod = ctx.seen.pods.get(step.pod)
     if pod is None or not ready(pod):
         return []
-    return [*gates.common(ctx.seen, ctx.deep(), None), gates.claims_kept(ctx.seen)]
+    deep, row = ctx.deep(), ctx.seen.node_of(step.pod)
+    judged = [*gates.common(ctx.seen, deep, None), gates.claims_kept(ctx.seen)]
+    alone = ctx.spec.single_node or deep is None or row is None
+    return judged if alone else [*judged, gates.majority_kept(ctx.seen, deep, row.id)]
 
 
 def evict(ctx: Context, step: Step) -> None:
@@ -85,7 +99,7 @@ def evict(ctx: Context, step: Step) -> None:
     ctx.wait(lambda: _evicted(ctx, step), step.id)
     ctx.say(f"pod {step.pod} has left {step.facts['node']}")
     if not ctx.spec.single_node:
-        ctx.wait(lambda: _others_serve(ctx, step), step.id)
+        kept(ctx, step)
 
 
 def _evicted(ctx: Context, step: Step) -> verdict.Verdict:
@@ -110,7 +124,12 @@ def _evicted(ctx: Context, step: Step) -> verdict.Verdict:
     return draining
 
 
-def _others_serve(ctx: Context, step: Step) -> verdict.Verdict:
+def kept(ctx: Context, step: Step) -> None:
+    """Until every range has a live majority without what has left."""
+    ctx.wait(lambda: _others_serve(ctx), step.id)
+
+
+def _others_serve(ctx: Context) -> verdict.Verdict:
     ctx.ask_engine()
     deep = ctx.deep()
     if deep is None or ctx.seen.nodes is None:

@@ -633,6 +633,7 @@ def test_the_table_names_every_gate_there_is() -> None:
         *gates.initialize(observed()),
         *gates.finalize(live(), deep(), None),
         gates.claims_kept(live()),
+        gates.majority_kept(live(), deep(), 1),
         gates.confirmed("kw", "kw"),
         gates.protected([], wanted=True),
     ]

@@ -13,10 +13,12 @@ from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster import
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.errors import ClusterError, InputError
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.journal import Journal
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.maintain_run import MaintainRun, window_of
+from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.names import CORDONED
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.observe import Observed
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.plan import Plan
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.replace_run import ReplaceRun
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.run import Run
+from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._kube.errors import KubeError
 from ansible_collections.kaiwudb.kubernetes.tests.unit.plugins.module_utils.cluster.factories import (
     JOURNAL,
     during,
@@ -54,8 +56,11 @@ def drained(seen: Observed, *, cordoned: bool = False, name: str = "w3", **asked
     return maintenance.drained(spec_over(seen, **asked), seen, name, kube_node(name, cordoned=cordoned), 10800)
 
 
-def ready(seen: Observed, *, cordoned: bool = True, name: str = "w3") -> Plan:
-    return maintenance.ready(spec_over(seen), seen, name, kube_node(name, cordoned=cordoned))
+def ready(seen: Observed, *, cordoned: bool = True, name: str = "w3", ours: bool = True) -> Plan:
+    node = kube_node(name, cordoned=cordoned)
+    if cordoned and ours:
+        node["metadata"]["annotations"] = {CORDONED: "2026-11-23T09:00:00Z by ann"}
+    return maintenance.ready(spec_over(seen), seen, name, node)
 
 
 # ---- the plan
@@ -79,7 +84,7 @@ def test_what_is_there_already_is_not_done_again() -> None:
     assert ids(drained(live(journal=half))) == OUT, "nobody knows whether it was raised"
     assert ids(drained(away(), cordoned=True)) == []
     closing = replace(IN_WINDOW, operation=during("maintain_node").operation)
-    assert ids(drained(away(closing), cordoned=True)) == ["close"]
+    assert ids(drained(away(closing), cordoned=True)) == ["kept/w3"], "killed before it looked at what that took away"
 
 
 def test_a_node_without_its_pods_is_only_cordoned() -> None:
@@ -128,6 +133,35 @@ def test_a_node_is_taken_back() -> None:
     assert ids(ready(live(journal=IN_WINDOW), cordoned=False)) == BACK[2:]
     assert ids(ready(live(), cordoned=False)) == []
     assert ids(ready(live(journal=during("maintain_node")), cordoned=False)) == ["whole/w3"]
+
+
+def test_what_somebody_else_has_cordoned_stays_so() -> None:
+    with pytest.raises(ClusterError, match=r"w3 was cordoned by somebody else.*kubectl uncordon w3") as error:
+        ready(away(), ours=False)
+    assert error.value.reason == "cordoned_by_others"
+    assert ids(ready(live(journal=IN_WINDOW), ours=False)) == BACK[2:], "nothing of it waits for the node"
+    emptied = live(pods=[pod(0), pod(1), PENDING], of=spec(storage="dynamic"), without=["PersistentVolume/db.kw-2"])
+    assert "uncordon/w3" not in ids(ready(emptied, ours=False)), "it can go elsewhere"
+
+
+def test_a_mark_that_an_uncordoning_by_hand_left_goes_too() -> None:
+    node = kube_node("w3")
+    node["metadata"]["annotations"] = {CORDONED: "2026-11-23T09:00:00Z by ann"}
+    seen = live()
+    found = maintenance.ready(spec_over(seen), seen, "w3", node)
+    assert ids(found)[0] == "uncordon/w3" and found.changes == {}
+
+
+def test_a_longer_window_is_told_and_a_shorter_one_is_none() -> None:
+    seen = away()
+    for seconds, wanted in ((10800, []), (5400, []), (21600, ["extend/w3"])):
+        found = maintenance.drained(spec_over(seen), seen, "w3", kube_node("w3", cordoned=True), seconds)
+        assert ids(found) == wanted
+
+
+def test_a_pod_that_somebody_sent_away_first_has_its_window_too() -> None:
+    found = drained(away(JOURNAL), cordoned=True)
+    assert ids(found) == ["extend/w3"] and found.steps[0].facts["pods"] == []
 
 
 def test_another_nodes_window_is_left_alone() -> None:
@@ -284,7 +318,7 @@ def test_a_budget_that_never_yields_leaves_nothing_raised(world: World) -> None:
     world.budget = 0
     with pytest.raises(ClusterError, match="lets no pod go now") as error:
         go(world, "drained")
-    assert error.value.reason == "timeout" and "w3 stays as it is" in error.value.msg
+    assert error.value.reason == "timeout" and "w3 stays cordoned" in error.value.msg
     assert world.settings[STORE_DEAD] == "00:30:00" and world.journal.window == {} and world.whole()
     go(world, "ready")
     untouched(world)
@@ -302,6 +336,71 @@ def test_a_node_that_does_not_come_back_leaves_nothing_raised(world: World) -> N
         "steps"
     ]  # type: ignore[arg-type]
     assert world.whole() and plain(world)["steps"] == []
+
+
+def test_a_node_that_was_cordoned_before_is_left_cordoned(world: World) -> None:
+    world["Node/w3"]["spec"]["unschedulable"] = True
+    assert go(world, "drained")["steps"] == ["extend/w3", "evict/kw-2"]
+    world.writes.clear()
+    with pytest.raises(ClusterError) as error:
+        go(world, "ready")
+    assert error.value.reason == "cordoned_by_others" and world.writes == []
+    assert world.settings[STORE_DEAD] == "03:00:00", "it is away still"
+    del world["Node/w3"]["spec"]["unschedulable"]
+    world.settle()
+    assert go(world, "ready")["steps"] == ["restore/w3", "whole/w3"]
+    untouched(world)
+
+
+def test_another_clusters_cordon_is_ended_by_whoever_says_that_the_node_is_ready(world: World) -> None:
+    world["Node/w3"]["spec"]["unschedulable"] = True
+    world["Node/w3"]["metadata"]["annotations"] = {CORDONED: "2026-11-23T09:00:00Z by eve"}
+    assert go(world, "drained")["steps"] == ["extend/w3", "evict/kw-2"]
+    assert go(world, "ready")["steps"] == BACK
+    assert not world["Node/w3"]["metadata"]["annotations"]
+    untouched(world)
+
+
+def test_the_window_is_made_longer_and_restored_to_what_was_before(world: World) -> None:
+    go(world, "drained")
+    assert go(world, "drained", window=21600)["steps"] == ["extend/w3"]
+    assert world.settings[STORE_DEAD] == "06:00:00"
+    go(world, "ready")
+    untouched(world)
+
+
+def test_a_setting_that_cannot_be_read_could_not_be_restored(world: World) -> None:
+    world.settings[STORE_DEAD] = "for ever"
+    with pytest.raises(ClusterError, match="'for ever', which is no duration") as error:
+        go(world, "drained")
+    assert error.value.reason == "setting_unknown" and world.settings[STORE_DEAD] == "for ever"
+    assert world.journal.window == {} and not world["Node/w3"]["spec"].get("unschedulable")
+
+
+def test_what_only_the_node_holds_would_be_away_with_it(world: World) -> None:
+    """A table of one replica: whole, and out of reach for hours."""
+    world.zone, world.ranges = 1, {2: {3}}
+    with pytest.raises(ClusterError, match=r"range 2 \(bank.accounts\)") as error:
+        go(world, "drained")
+    assert error.value.reason == "majority_kept" and world.writes == []
+    assert go(world, "drained", kubernetes_node="w1")["steps"]
+
+
+def test_where_uncordoning_fails_the_node_is_away_as_before(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    go(world, "drained")
+    patch = world.patch
+
+    def refused(kind: str, *what: Any, **how: Any) -> Any:
+        if kind == "Node":
+            raise KubeError(403, "Forbidden", "may not patch nodes")
+        return patch(kind, *what, **how)
+
+    monkeypatch.setattr(world, "patch", refused)
+    with pytest.raises(ClusterError) as error:
+        go(world, "ready")
+    assert "stays raised until the node is taken back" in error.value.msg
+    assert world.settings[STORE_DEAD] == "03:00:00" and world.journal.window
+    monkeypatch.undo()
 
 
 def test_a_value_that_somebody_set_meanwhile_stays(world: World) -> None:

@@ -75,6 +75,9 @@ class World:
         self.stores: dict[str, int] = {}  # directory on its node to the id of the engine node whose store lies there
         self.engine: dict[int, dict[str, Any]] = {}
         self.budget = 1  # evictions that the budget allows beside the pods that are down
+        self.zone = 3  # replicas that every zone wants
+        self.work = 0.0  # seconds that a short-lived pod takes
+        self.archived: set[tuple[str, str]] = set()  # directory on its node, and the suffix of its archive
         self.lag = 0.0  # seconds until gossip tells that a node is leaving
         self.stuck: set[str] = set()  # pods that no kubelet gets ended
         self.crashing: set[str] = set()  # directories on nodes on which the database does not start
@@ -302,7 +305,10 @@ class World:
 
     def get(self, kind: str, name: str, namespace: str | None = None) -> Object | None:
         self._called("reads")
-        found = copy.deepcopy(self.objects.get((kind, name)))
+        item = self.objects.get((kind, name))
+        if item is not None and "ends" in item and self.clock.now >= item["ends"][0]:
+            item["status"] = item.pop("ends")[1]
+        found = copy.deepcopy(item)
         self._over(changed=False)
         return found
 
@@ -333,6 +339,8 @@ class World:
             ended = [{"name": "volume", "state": {"terminated": {"exitCode": 0, "message": said}}}]
             done = {"phase": "Succeeded", "containerStatuses": ended}
             obj = {**obj, "status": done if self._answers(on) else {"phase": "Pending"}}
+            if self.work:
+                obj = {**obj, "status": {"phase": "Pending"}, "ends": (self.clock.now + self.work, obj["status"])}
         made = copy.deepcopy(self._put(obj))
         self._over()
         return made
@@ -345,6 +353,8 @@ class World:
         if command[2] == manifests.SCRIPTS["make"]:
             assert place not in self.stores, f"{place} is not empty"
         elif self._answers(on):
+            if command[2] != manifests.SCRIPTS["erase"] and place in self.stores.keys() | self.crashing:
+                self.archived.add((place, command[5]))
             self.stores.pop(place, None)
             self.beside.pop(place, None)
             self.crashing.discard(place)
@@ -494,7 +504,13 @@ class World:
         if statement == "SHOW node_id":
             return _csv(("node_id",), [(number,)])
         if ".zones" in statement:
-            row = ("RANGE default", "default", "NULL", "NULL", "num_replicas = 3, range_max_bytes = 67108864")
+            row = (
+                "RANGE default",
+                "default",
+                "NULL",
+                "NULL",
+                f"num_replicas = {self.zone}, range_max_bytes = 67108864",
+            )
             return _csv(("target", "range_name", "database_name", "table_name", "raw_config_sql"), [row])
         if "ranges_no_leases" in statement:
             rows = [
