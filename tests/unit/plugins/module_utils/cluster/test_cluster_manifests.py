@@ -540,12 +540,36 @@ def test_a_directory_that_an_administrator_made_stays(tmp_path: Path, prepare: s
         and list(directory.iterdir()) == []
         and len(list(aside.iterdir())) == 4
     )
+    assert _script("archive_content", directory).returncode == 0 and len(list(tmp_path.iterdir())) == 2, "done already"
+    assert _script("archive_content", directory, suffix="t").returncode == 0, "nothing in it, so nothing to keep"
+    assert sorted(tmp_path.iterdir()) == [directory, aside]
     directory.rmdir()
     assert _script("archive_content", directory).returncode == 0 and directory.is_dir(), "killed between the two"
     for _again in range(2):
         assert _script("wipe", aside, suffix="").returncode == 0
         assert aside.stat().st_mode == directory.stat().st_mode and list(aside.iterdir()) == []
     assert sorted(tmp_path.iterdir()) == [directory, aside]
+
+
+@pytest.mark.parametrize("action", ["archive", "archive_content"])
+def test_nothing_is_put_into_an_archive_that_is_there(tmp_path: Path, action: str) -> None:
+    directory, aside = tmp_path / "x", tmp_path / "x.s"
+    for place in (directory, aside):
+        place.mkdir()
+        (place / "data").write_text(place.name)
+    refused = _script(action, directory)
+    assert refused.returncode and "is there already" in refused.stdout
+    assert [(place / "data").read_text() for place in (directory, aside)] == ["x", "x.s"]
+
+
+@pytest.mark.parametrize("action", ["archive", "archive_content"])
+def test_what_could_not_be_moved_is_not_archived(tmp_path: Path, action: str) -> None:
+    """As with a mount point."""
+    directory = tmp_path / "x"
+    directory.mkdir()
+    (directory / "data").write_text("row")
+    assert _script(action, directory, before="mv() { return 1; }; ").returncode
+    assert (directory / "data").read_text() == "row"
 
 
 def test_journal_and_lease() -> None:
