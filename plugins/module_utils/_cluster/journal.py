@@ -24,10 +24,11 @@ _SHAPES = {
     "unfinalized": dict,
     "recreate": dict,
     "window": dict,
+    "replacing": dict,
 }
 
 
-_NOTES = ("moving", "from", "undoing", "at_step", "options", "lost")  # dictionaries inside an operation
+_NOTES = ("moving", "from", "undoing", "at_step", "options")  # dictionaries inside an operation
 
 
 def _sound(operation: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
@@ -55,6 +56,7 @@ class Journal:
     recreate: the StatefulSet that is being made again with larger claims; while that is under way there may be none.
     unfinalized: since when, and at which cluster version, the engine is held so that an upgrade can be undone; and the image before it.
     window: the Kubernetes node in maintenance, since when, and what the engine was told before about dead stores; until that is restored.
+    replacing: by pod, what its replacement gives up, since when and who began it; until that is complete, whatever runs between.
     """
 
     cluster_id: str | None = None
@@ -68,6 +70,7 @@ class Journal:
     unfinalized: t.Mapping[str, t.Any] = field(default_factory=dict)
     recreate: t.Mapping[str, t.Any] = field(default_factory=dict)
     window: t.Mapping[str, t.Any] = field(default_factory=dict)
+    replacing: t.Mapping[str, t.Mapping[str, t.Any]] = field(default_factory=dict)
 
     @classmethod
     def read(cls, configmap: t.Mapping[str, t.Any] | None) -> Journal:
@@ -87,6 +90,7 @@ class Journal:
             kept["recreate"].get("metadata"), dict
         ):
             kept.pop("recreate", None)
+        kept["replacing"] = {pod: lost for pod, lost in kept.get("replacing", {}).items() if isinstance(lost, dict)}
         history = known.get("history")
         return cls(**kept, history=tuple(filter(_named, history)) if isinstance(history, list) else ())
 
@@ -118,13 +122,17 @@ class Journal:
         pods = self.leaving.get("pods")
         return [str(pod) for pod in pods] if isinstance(pods, list) else []
 
-    @property
-    def replaced_pod(self) -> str:
-        """The pod whose replacement is under way; "" when none is."""
-        lost = self.operation.get("lost")
-        if self.operation.get("name") != "replace_node" or not isinstance(lost, dict):
-            return ""
-        return str(lost.get("pod") or "")
+    def replaces(self, lost: t.Mapping[str, t.Any], who: str, now: str) -> Journal:
+        """A replacement gives this up. What an earlier run noted of the same loss stays."""
+        pod = str(lost["pod"])
+        known = self.replacing.get(pod, {})
+        same = all(known.get(key) == value for key, value in lost.items())
+        entry = {**known, **lost} if same else {"who": who, "since": now, **lost}
+        return replace(self, replacing={**self.replacing, pod: entry})
+
+    def replaced(self, pod: str) -> Journal:
+        """Its replacement is complete, or nobody wants the pod any more."""
+        return replace(self, replacing={name: lost for name, lost in self.replacing.items() if name != pod})
 
     def timed(self, steps: t.Sequence[t.Mapping[str, t.Any]]) -> Journal:
         """With more steps done: C(step), C(at), C(seconds)."""

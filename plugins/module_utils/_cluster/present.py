@@ -161,11 +161,12 @@ def _paused(
 
 def _refuse_what_others_end(seen: Observed) -> None:
     """Pods that are down because of work that only another module ends: waiting for them would be waiting for that."""
-    window, pod = seen.journal.window, seen.journal.replaced_pod
-    if pod:
+    window = seen.journal.window
+    for pod in sorted(set(seen.journal.replacing).intersection(seen.expected_pods())):
+        begun = seen.journal.replacing[pod]
         raise ClusterError(
-            f"the replacement of {pod} by {seen.journal.operation.get('who')} is not complete, its pod does not serve yet. Nothing was "
-            f"changed. Run it again (playbook replace_node, kaiwudb_node={pod}).",
+            f"the replacement of {pod} by {begun.get('who')}, begun {begun.get('since')}, is not complete, and not every pod serves. "
+            f"Nothing was changed. Run it again (playbook replace_node, kaiwudb_node={pod}).",
             "replace_interrupted",
             node=pod,
         )
@@ -250,11 +251,13 @@ _WAIT = (
 
 def _settling(spec: Spec, seen: Observed, steps: t.Sequence[Step]) -> list[Step]:
     """A step of its own for what no other one waits for: a run does not end well while a pod is down."""
-    waits = any(step.id.split("/")[0] in _WAIT for step in steps)
-    if waits or seen.statefulset is None or not seen.initialized or settled(spec, seen):
+    verbs = {step.id.split("/")[0] for step in steps}
+    waits = verbs.intersection(_WAIT)
+    if seen.statefulset is None or not seen.initialized or settled(spec, seen):
         return []
-    _refuse_what_others_end(seen)
-    return [Step("settle", "wait until every pod is ready and live")]
+    if not waits or "scale_out" in verbs:  # which waits for every pod too, and would have begun by then
+        _refuse_what_others_end(seen)
+    return [] if waits else [Step("settle", "wait until every pod is ready and live")]
 
 
 def settled(spec: Spec, seen: Observed) -> bool:

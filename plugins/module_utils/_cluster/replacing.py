@@ -29,7 +29,7 @@ SELECTED = "volume.kubernetes.io/selected-node"  # on a claim: where the schedul
 OUT_OF_SERVICE = "node.kubernetes.io/out-of-service"  # Kubernetes' own word for a node that is down for good
 
 # What a person must say before the pod is given up: Kubernetes itself cannot tell, or says that the store may come back.
-_NEEDS_WORD = ("node_silent", "unknown", "cordoned")
+_NEEDS_WORD = ("node_silent", "unknown", "cordoned", "unstarted")
 # Where no kubelet is left to end the pod, or none that answers.
 _UNREACHABLE = ("node_gone", "out_of_service", "node_silent", "unknown")
 
@@ -39,7 +39,8 @@ class Loss:
     """What has become of a pod. on: its Kubernetes node, "" when none is known. given_up: whether somebody said that it is lost.
 
     kind: node_gone (no such Kubernetes node any more), out_of_service (tainted so), node_silent (not ready), unknown (nodes may not be
-    read), cordoned, unschedulable, unplaced (neither pod nor volume has a node), store (the node answers, the database does not run),
+    read), cordoned, unschedulable, unplaced (neither pod nor volume has a node), unstarted (its image or configuration keeps it from
+    starting, not its store), store (the node answers, the database does not run),
     left (it was decommissioned and holds nothing), emptied (it serves with a fresh store, the row of the old one is left), none (it
     serves). answers: whether short-lived pods can run there.
     """
@@ -66,7 +67,8 @@ class Lost:
     """What is given up, as the journal keeps it over runs.
 
     pod: its name. ids: engine nodes that must leave; before: all ids that the pod's address ever had, so that none of them is taken for the
-    new one. claim, volume: uids of the objects that go, "" where there was none.
+    new one. claim, volume: uids of the objects that go, "" where there was none. away: Kubernetes nodes on which it was lost, none of which
+    takes it by itself.
     """
 
     pod: str
@@ -74,13 +76,11 @@ class Lost:
     before: tuple[int, ...] = ()
     claim: str = ""
     volume: str = ""
+    away: tuple[str, ...] = ()
 
     @classmethod
-    def read(cls, operation: t.Mapping[str, t.Any]) -> Lost | None:
-        """From the operation under way; None when it is another one, or not to be understood."""
-        kept = operation.get("lost")
-        if operation.get("name") != OPERATION or not isinstance(kept, dict):
-            return None
+    def read(cls, kept: t.Mapping[str, t.Any]) -> Lost | None:
+        """From the journal's entry; None when it is not to be understood."""
         try:
             return cls(
                 str(kept["pod"]),
@@ -88,12 +88,13 @@ class Lost:
                 tuple(map(int, kept["before"])),
                 str(kept["claim"]),
                 str(kept["volume"]),
+                tuple(map(str, kept["away"])),
             )
         except (KeyError, TypeError, ValueError):
             return None
 
     def kept(self) -> dict[str, t.Any]:
-        return {**asdict(self), "ids": list(self.ids), "before": list(self.before)}
+        return {**asdict(self), "ids": list(self.ids), "before": list(self.before), "away": list(self.away)}
 
 
 def diagnose(seen: Observed, ordinal: int, kube_nodes: t.Sequence[Object] | None, *, given_up: bool = False) -> Loss:
@@ -133,7 +134,10 @@ def diagnose(seen: Observed, ordinal: int, kube_nodes: t.Sequence[Object] | None
     if pod is not None and not pod["spec"].get("nodeName"):
         bad = verdict.hopeless(pod)
         return loss("unschedulable", bad.why if bad else f"pod {name} waits for a place, its volume is on {on}")
-    return loss("store", f"{where} answers, but the database does not run on it")
+    bad = verdict.hopeless(pod) if pod is not None else None
+    if bad and bad.never in ("image_pull", "container_config"):  # elsewhere it would start as little
+        return loss("unstarted", f"{bad.why}; that says nothing about its store on {on}")
+    return loss("store", f"{where} answers, but the database does not run on it" + (f": {bad.why}" if bad else ""))
 
 
 def _kube_node(seen: Observed, ordinal: int) -> str:
@@ -163,7 +167,9 @@ def rows_before(seen: Observed, ordinal: int, serves: NodeRow | None) -> list[No
 def _noted(seen: Observed, ordinal: int) -> int | None:
     """Id of the engine node whose store lies there, as volume or claim say."""
     places = seen.volumes.get(seen.names.volume(ordinal)), seen.claims.get(seen.names.claim(ordinal))
-    return next((mark.node_id for mark in map(fingerprint.read, places) if mark and mark.node_id), None)
+    marks = [mark for mark in map(fingerprint.read, places) if mark is not None]
+    # An id of another cluster is some other node's here.
+    return next((mark.node_id for mark in marks if mark.node_id and mark.cluster_id == seen.cluster_id), None)
 
 
 def holds(deep: Deep | None, node_id: int) -> bool:
@@ -184,6 +190,7 @@ def begins(seen: Observed, deep: Deep | None, ordinal: int, loss: Loss) -> Lost:
         tuple(row.id for row in rows),
         _uid(seen.claims.get(seen.names.claim(ordinal))) if goes else "",
         _uid(seen.volumes.get(seen.names.volume(ordinal))) if goes else "",
+        (loss.on,) if goes and loss.on else (),
     )
 
 
@@ -191,22 +198,33 @@ def _uid(obj: Object | None) -> str:
     return str((obj or {}).get("metadata", {}).get("uid") or "")
 
 
+def kept(seen: Observed, pod: str) -> Lost | None:
+    """What the journal says that the replacement of this pod gives up."""
+    return Lost.read(seen.journal.replacing.get(pod, {}))
+
+
+def clearing(node: str, path: str, *, done: bool = False) -> dict[str, t.Any]:
+    """How the journal notes that what an earlier life left there may go, or has gone."""
+    return {"node": node, "path": path, "done": done}
+
+
 def goes_on(seen: Observed, ordinal: int, loss: Loss, target: str) -> Lost | None:
     """What an interrupted run had begun to give up; None when there is nothing, or its second try was lost too.
 
     ClusterError (replace_interrupted) when it is about another pod.
     """
-    lost = Lost.read(seen.journal.operation)
+    for pod in seen.journal.replacing:
+        other = kept(seen, pod)
+        # Of one that serves anew only waiting is left, perhaps for this very pod.
+        if pod != seen.names.pod(ordinal) and pod in seen.expected_pods() and other and not serves_anew(seen, other):
+            raise ClusterError(
+                f"the replacement of {pod} is not complete. Nothing was changed. Replace {pod} again first.",
+                "replace_interrupted",
+                node=pod,
+            )
+    lost = kept(seen, seen.names.pod(ordinal))
     if lost is None:
         return None
-    if lost.pod != seen.names.pod(ordinal):
-        if serves_anew(seen, lost):
-            return None  # what is left of it is only waiting, perhaps for this very pod
-        raise ClusterError(
-            f"the replacement of {lost.pod} is not complete. Nothing was changed. Replace {lost.pod} again first.",
-            "replace_interrupted",
-            node=lost.pod,
-        )
     elsewhere = _held_on(seen, ordinal)
     second = elsewhere and detached(seen, lost) and loss.kind not in ("none", "emptied", "left")
     lost_too = loss.kind in _UNREACHABLE and loss.ended and loss.on == elsewhere
@@ -251,15 +269,14 @@ def replacement(
     """
     name = seen.names.pod(ordinal)
     going = goes_on(seen, ordinal, loss, target)
-    old = Lost.read(seen.journal.operation)
+    old = kept(seen, name)
     lost = going or begins(seen, deep, ordinal, loss)
-    if (
-        going is None and old is not None and old.pod == name
-    ):  # its second try is lost too: what the first one was must still leave
+    if going is None and old is not None:  # its second try is lost too: what the first one was must still leave
         lost = replace(
             lost,
             ids=tuple(dict.fromkeys((*old.ids, *lost.ids))),
             before=tuple(dict.fromkeys((*old.before, *lost.before))),
+            away=tuple(dict.fromkeys((*old.away, *lost.away))),
         )
     row = seen.node_of(name)
     serving = serves_anew(seen, lost)
@@ -268,7 +285,7 @@ def replacement(
     to_mark = [node_id for node_id in lost.ids if node_id in known and not known[node_id].is_decommissioning]
     unfinished = [node_id for node_id in lost.ids if node_id in known and (node_id in to_mark or holds(deep, node_id))]
     facts = {"ordinal": ordinal, "local": spec.storage == "local", "lost": lost, "loss": loss}
-    remember = {"remember": {"lost": lost.kept(), "why": loss.text}}
+    remember = {"remember": {"pod": name, "why": loss.text}, "lost": lost}
 
     def step(verb: str, title: str, **more: t.Any) -> Step:
         return Step(
@@ -296,10 +313,12 @@ def replacement(
     changes: dict[str, tuple[t.Any, t.Any]] = {}
     rows: list[dict[str, t.Any]] = []
     if spec.storage == "local" and (takes_away or (volume is None and not serving)):
-        choice = _place(spec, seen, ordinal, kube_nodes, loss, target)
+        choice = _place(spec, seen, ordinal, kube_nodes, loss, target, lost.away)
         node, aside = choice.node, volume if spec.volumes in ("archive", "wipe") else None
         where = f"{spec.storage_size} on {node}, {manifests.directory(spec, ordinal)}"
-        if spec.volumes in ("archive", "wipe"):
+        begun = seen.journal.replacing.get(name, {}) if going else {}
+        cleared = begun.get("clearing") == clearing(node, manifests.directory(spec, ordinal), done=True)
+        if spec.volumes in ("archive", "wipe") and not cleared:
             steps.append(step("clear", f"{spec.volumes} what an earlier life of it left on {node}", node=node))
         placed = step("volume", where, **making(spec, ordinal, choice, kube_nodes, aside))
         rows = table(spec, seen, [placed], placement.zones_of(kube_nodes))
@@ -320,7 +339,7 @@ def replacement(
         ids = ", ".join(map(str, lost.ids))
         steps.append(step("empty", (f"node {ids} holds nothing any more, " if ids else "") + "all ranges are whole"))
     if not steps and going:
-        steps.append(Step("close", "an earlier run is complete"))
+        steps.append(Step("close", "an earlier run is complete", pod=name))
     if steps and lost.ids:
         changes[f"node/{', '.join(map(str, lost.ids))}"] = (name, "decommissioned")
     headline = (
@@ -340,16 +359,22 @@ def _volume_goes(spec: Spec, seen: Observed, ordinal: int) -> str:
 
 
 def _place(
-    spec: Spec, seen: Observed, ordinal: int, kube_nodes: t.Sequence[Object] | None, loss: Loss, target: str
+    spec: Spec,
+    seen: Observed,
+    ordinal: int,
+    kube_nodes: t.Sequence[Object] | None,
+    loss: Loss,
+    target: str,
+    away: t.Collection[str],
 ) -> placement.Choice:
-    """The Kubernetes node that takes the ordinal: the one named, else any but the one that was lost."""
+    """The Kubernetes node that takes the ordinal: the one named, else any but those on which it was lost."""
     others = {name: item for name, item in seen.volumes.items() if ordinal_of(name) != ordinal and not retired(item)}
     if target:
         wanted, nodes = replace(spec, values={**spec.values, "local_nodes": (target,)}), kube_nodes
     else:
-        local = tuple(name for name in spec.local_nodes if name != loss.on)
+        local = tuple(name for name in spec.local_nodes if name not in away)
         wanted = replace(spec, values={**spec.values, "local_nodes": local})
-        nodes = None if kube_nodes is None else [node for node in kube_nodes if node["metadata"]["name"] != loss.on]
+        nodes = None if kube_nodes is None else [node for node in kube_nodes if node["metadata"]["name"] not in away]
         if spec.local_nodes and not local:  # an empty list would mean all of them
             nodes = []
     try:

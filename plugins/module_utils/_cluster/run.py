@@ -33,11 +33,11 @@ if t.TYPE_CHECKING:
 
 def _close(ctx: Context, step: Step) -> None:
     """The end of an operation whose run was killed right after its last step, and of orders to leave that nobody gives any more."""
-    ctx.write_journal(_ordered(ctx).end(utc(), "done"))
+    ctx.write_journal(_ordered(ctx).end(utc(), "done").replaced(step.pod))
 
 
 def _ordered(ctx: Context) -> Journal:
-    """The journal with only those pods still leaving that are there, unless they are wanted and known to stay.
+    """The journal with only those pods still leaving that are there, unless they are wanted and known to stay; and replaced only those that are there.
 
     One that is wanted and still marked, or of which a silent engine tells nothing, is put back by a later run: this one's size is remembered.
     """
@@ -47,6 +47,8 @@ def _ordered(ctx: Context) -> Journal:
         stays = pod in expected[: ctx.spec.replicas] and node is not None and not node.is_decommissioning
         if stays or pod not in expected:
             journal = journal.left(pod)
+    for pod in set(journal.replacing).difference(expected):
+        journal = journal.replaced(pod)
     return replace(journal, leaving={**journal.leaving, "replicas": ctx.spec.replicas}) if journal.leaving else journal
 
 
@@ -87,9 +89,9 @@ DO: dict[str, t.Callable[[Context, Step], None]] = {
     "cordon": maintenance.cordon,
     "uncordon": maintenance.uncordon,
     "evict": maintenance.evict,
+    "kept": maintenance.kept,
     "return": maintenance.come_back,
     "whole": maintenance.whole,
-    "kept": maintenance.kept,
     "remove/statefulset": remove.statefulset,
     "remove/pods": remove.pods,
     "remove/objects": remove.objects,
@@ -426,7 +428,10 @@ class Run:
             back = any(_verb(step) == "recommission" for step in plan.steps)
             outcome = "rolled back" if undoing else "held" if plan.held else "undone" if back else "done"
             took = round(time.monotonic() - self.started, 1)
-            ctx.write_journal(_ordered(ctx).timed(self.times).end(utc(), outcome, took=took))
+            journal = _ordered(ctx).timed(self.times)
+            if operation == "replace_node":
+                journal = journal.replaced(str(journal.operation.get("pod")))
+            ctx.write_journal(journal.end(utc(), outcome, took=took))
         if self.state == "present":
             ctx.look()
             deep = ctx.deep() if ctx.seen.nodes else None
@@ -527,9 +532,11 @@ class Run:
         if (known.get("id"), known.get("run")) != (step.id, self.run_id):
             facts["at_step"] = {"id": step.id, "run": self.run_id, "since": time.time()}
         facts.update(step.facts.get("remember", {}))
+        if "lost" in step.facts:
+            journal = journal.replaces(step.facts["lost"].kept(), self.who, utc())
         if journal.operation and journal.operation.get("name") != name:
-            # A repair comes between: what it interrupts may still be undone.
-            goes_on = name in REPAIRS or any(
+            # A repair comes between, or is interrupted itself: the one may still be undone, the other goes on.
+            goes_on = {name, journal.operation["name"]}.intersection(REPAIRS) or any(
                 item.operation == journal.operation.get("name") for item in plan.steps[plan.steps.index(step) :]
             )
             journal = journal.end(utc(), "interrupted" if goes_on else "done")

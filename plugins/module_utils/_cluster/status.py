@@ -71,6 +71,7 @@ def info(client: Client, asked: t.Mapping[str, t.Any], who: str) -> dict[str, t.
         "history": list(ctx.seen.journal.history),
         "unfinalized": dict(ctx.seen.journal.unfinalized) or None,
         "window": dict(ctx.seen.journal.window) or None,
+        "replacing": dict(ctx.seen.journal.replacing) or None,
     }
     cluster = {
         **summary(ctx),
@@ -262,6 +263,10 @@ def status_lines(
             f"  window   {window.get('node')} in maintenance since {window.get('since')}, {window.get('who')}: "
             f"server.time_until_store_dead {window.get('raised')}, was {window.get('was')}"
         )
+    lines += [
+        f"  replace  {pod} since {lost.get('since')}, {lost.get('who')}: not complete, run replace_node again"
+        for pod, lost in sorted(seen.journal.replacing.items())
+    ]
     server = f"--context {ctx.client.context} " if ctx.client.context else ""
     lines.append(
         f"  SQL      kubectl {server}-n {spec.namespace} exec -it {seen.names.pod(0)} -- {spec.binary or ctx.profile.binary} sql --insecure"

@@ -29,7 +29,7 @@ def ordinals_without_volume(spec: Spec, seen: Observed) -> list[int]:
         return list(adding)
 
     def waits(ordinal: int) -> bool:
-        if seen.names.pod(ordinal) == seen.journal.replaced_pod:
+        if seen.names.pod(ordinal) in seen.journal.replacing:
             return False  # its replacement makes it one, elsewhere
         volume, claim = seen.volumes.get(seen.names.volume(ordinal)), seen.claims.get(seen.names.claim(ordinal), {})
         return (volume is None or retired(volume)) and claim.get("status", {}).get("phase") == "Pending"

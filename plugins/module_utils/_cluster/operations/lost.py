@@ -12,6 +12,7 @@ from .. import fingerprint, gates, manifests, placement, replacing, verdict
 from ..context import utc
 from ..errors import ClusterError
 from ..names import RETIRED
+from ..volumes import retired
 from . import create, helpers, members, volumes
 from .stamp import stamp
 
@@ -65,10 +66,9 @@ def detach(ctx: Context, step: Step) -> None:
     volume = ctx.client.get("PersistentVolume", name) if step.facts["local"] else None
     if volume is not None and volume["metadata"].get("uid") != lost.volume:
         volume = None
-    if volume is not None:
-        ctx.client.patch(
-            "PersistentVolume", name, None, {"metadata": {"uid": lost.volume, "annotations": {RETIRED: utc()}}}
-        )
+    if volume is not None and not retired(volume):
+        mark = {"metadata": {"uid": lost.volume, "annotations": {RETIRED: utc()}}}
+        volume = ctx.client.patch("PersistentVolume", name, None, mark)
     if not step.facts["local"] and ctx.spec.volumes == "archive" and not replacing.detached(ctx.seen, lost):
         volumes.archive_volume(ctx, step.facts["ordinal"])
     if lost.claim:
@@ -156,10 +156,29 @@ def _clear(ctx: Context, step: Step, volume: t.Mapping[str, t.Any], loss: Loss) 
 
 
 def clear(ctx: Context, step: Step) -> None:
-    """What an earlier life of the ordinal left in the directory it gets now; never what another cluster left there."""
-    place = volumes.Place(
-        step.facts["ordinal"], step.facts["node"], manifests.directory(ctx.spec, step.facts["ordinal"])
-    )
+    """What an earlier life of the ordinal left in the directory it gets now; never what another cluster left there.
+
+    What was judged is noted: erasing may take longer than a slice, and takes away the very file by which it was judged.
+    """
+    begun = ctx.seen.journal.replacing.get(step.pod, {})
+    ordinal, node = step.facts["ordinal"], step.facts["node"]
+    place = volumes.Place(ordinal, node, manifests.directory(ctx.spec, ordinal), str(begun.get("since") or ""))
+    here = replacing.clearing(place.node, place.path)
+    goes = begun.get("clearing") == here or _may_go(ctx, step, place)
+    if goes:
+        _note_clearing(ctx, step.pod, here)
+        volumes.run_pods(ctx, [place], _HOW[ctx.spec.volumes], step.id)
+    _note_clearing(ctx, step.pod, replacing.clearing(place.node, place.path, done=True))
+
+
+def _note_clearing(ctx: Context, pod: str, noted: dict[str, t.Any]) -> None:
+    journal = ctx.seen.journal
+    entry = {**journal.replacing.get(pod, {}), "clearing": noted}
+    ctx.write_journal(replace(journal, replacing={**journal.replacing, pod: entry}))
+
+
+def _may_go(ctx: Context, step: Step, place: volumes.Place) -> bool:
+    """Whether anything lies there that is to go; ClusterError when it is not this cluster's, or nothing says whose it is."""
     found = volumes.run_pods(ctx, [place], "look", step.id)[ctx.names.preparer(place.ordinal)]
     inside = fingerprint.parse(found)
     if inside is not None and inside.cluster_id != ctx.seen.cluster_id:
@@ -170,8 +189,15 @@ def clear(ctx: Context, step: Step) -> None:
             step=step.id,
             node=step.pod,
         )
-    if found not in (fingerprint.MISSING, fingerprint.EMPTY):
-        volumes.run_pods(ctx, [place], _HOW[ctx.spec.volumes], step.id)
+    if found == fingerprint.UNKNOWN and ctx.spec.volumes == "wipe":
+        raise ClusterError(
+            f"directory {place.path} on {place.node} is not empty, and nothing in it says whose store it is. Nothing in it was touched. "
+            "Set volumes to archive (it keeps it under another name), move it away, or name another kubernetes_node.",
+            "store_foreign",
+            step=step.id,
+            node=step.pod,
+        )
+    return found not in (fingerprint.MISSING, fingerprint.EMPTY)
 
 
 def rejoin(ctx: Context, step: Step) -> None:

@@ -95,8 +95,9 @@ def made(
 
 
 def under_way(**lost: Any) -> Journal:
-    kept = replacing.Lost("kw-2", (3,), (3,), "c1", "v1").kept()
-    return during("replace_node", "detach/kw-2", lost={**kept, **lost})
+    kept = {**replacing.Lost("kw-2", (3,), (3,), "c1", "v1", ("w3",)).kept(), **lost}
+    begun = during("replace_node", f"detach/{kept['pod']}", pod=kept["pod"])
+    return begun.replaces(kept, "ann", "2026-11-23T10:00:00Z")
 
 
 # ---- what is lost
@@ -121,6 +122,9 @@ del PENDING["spec"]["nodeName"]
         ("unknown", None, pod(2, ready=False), False, False),
         ("cordoned", w3(cordoned=True), PENDING, False, False),
         ("unschedulable", w3(), PENDING, True, False),
+        ("unstarted", w3(), pod(2, ready=False, waiting=("ImagePullBackOff", "no such image")), False, False),
+        ("unstarted", w3(), pod(2, ready=False, waiting=("CreateContainerConfigError", "no secret")), False, False),
+        ("store", w3(), pod(2, ready=False, waiting=("CrashLoopBackOff", "back-off")), True, False),
         ("store", w3(), pod(2, ready=False), True, False),
         ("store", w3(), pod(2), True, False),
     ],
@@ -164,8 +168,8 @@ def test_a_lost_kubernetes_node() -> None:
     assert ids(found) == ALL and found.headline == "kw: replace kw-2: Kubernetes node w3 does not exist any more"
     leave, detach, placed = found.steps[:3]
     assert leave.facts["ids"] == [3] and leave.disruptive and detach.disruptive and not placed.disruptive
-    lost = replacing.Lost("kw-2", (3,), (3,), "c1", "v1")
-    assert detach.facts["lost"] == lost and detach.facts["remember"]["lost"] == lost.kept()
+    lost = replacing.Lost("kw-2", (3,), (3,), "c1", "v1", ("w3",))
+    assert detach.facts["lost"] == lost and detach.facts["remember"]["pod"] == "kw-2"
     assert (placed.facts["node"], placed.facts["ordinal"]) == ("w4", 2)
     assert found.changes == {
         "PersistentVolume/db.kw-2": ("on w3", "10Gi on w4"),
@@ -234,6 +238,8 @@ def test_after_a_full_restart_the_volume_tells_who_it_was() -> None:
         noted = having(volume(2, uid="c1", **notes), "v1")
         found = made(seen_with(rows=[row(3, None, **DEAD)], extra=[noted]))
         assert found.steps[0].facts["ids"] == [3]
+    foreign = having(volume(2, uid="c1", **{FINGERPRINT: Fingerprint("another", 3).text()}), "v1")
+    assert ids(made(seen_with(rows=[row(3, None, **DEAD)], extra=[foreign]))) == ALL[1:], "another cluster's node 3"
     nobody = made(seen_with(rows=[row(9, None, **DEAD)]))
     assert ids(nobody) == ALL[1:], "an id that nothing ties to it is left alone"
 
@@ -307,7 +313,9 @@ def test_a_second_loss_begins_anew_and_forgets_nobody() -> None:
     )
     nodes = [node for node in WORKERS if node["metadata"]["name"] not in ("w3", "w4")]
     found = made(seen, nodes)
-    assert ids(found) == ALL[1:] and found.steps[0].facts["lost"] == replacing.Lost("kw-2", (3,), (3,), "c2", "v2")
+    assert ids(found) == ALL[1:] and found.steps[0].facts["lost"] == replacing.Lost(
+        "kw-2", (3,), (3,), "c2", "v2", ("w3", "w4")
+    )
     assert found.steps[1].facts["node"] == "w5"
     assert ids(made(seen)) == ALL[3:], "where the new place is there, it is waited for"
     assert ids(made(seen, target="w5")) == ALL[1:], "unless another one is named"
@@ -324,14 +332,13 @@ def test_one_replacement_at_a_time() -> None:
 
 def test_a_journal_of_nonsense_is_no_guide() -> None:
     for lost in ({"pod": "kw-2"}, {"pod": "kw-2", "ids": ["x"], "before": [], "claim": "", "volume": ""}):
-        assert ids(made(seen_with(journal=during("replace_node", lost=lost)))) == ALL
-    assert Journal.read({"data": {"journal": '{"operation": {"name": "replace_node", "lost": 7}}'}}).operation == {
-        "name": "replace_node"
-    }
+        assert ids(made(seen_with(journal=replace(JOURNAL, replacing={"kw-2": lost})))) == ALL
+    for nonsense in ('{"replacing": 7}', '{"replacing": {"kw-2": 7}}'):
+        assert Journal.read({"data": {"journal": nonsense}}).replacing == {}
 
 
 def test_once_it_has_begun_there_is_only_the_way_forward() -> None:
-    lost = replacing.Lost("kw-2", (3,), (3,), "c1", "v1")
+    lost = replacing.Lost("kw-2", (3,), (3,), "c1", "v1", ("w3",))
     assert not replacing.detaching(seen_with(), lost)
     going = having(claim(2), "c1", deletionTimestamp="2026-11-23T10:00:00Z")
     assert replacing.detaching(seen_with(extra=[going]), lost)
@@ -348,7 +355,7 @@ def judged(
     seen: Observed, known: Deep | None = None, *, kind: str = "node_gone", given_up: bool = False
 ) -> dict[str, Any]:
     loss = replacing.Loss(kind, "Kubernetes node w3 does not answer", "w3", given_up)
-    lost = replacing.Lost("kw-2", (3,), (3,), "c1", "v1")
+    lost = replacing.Lost("kw-2", (3,), (3,), "c1", "v1", ("w3",))
     return {gate.name: gate for gate in gates.replaced(seen, known or deep(kept_for=15.0, apart=15.0), lost, loss)}
 
 
@@ -402,7 +409,7 @@ def test_a_silent_engine_proves_nothing() -> None:
 
 
 def test_a_plain_run_says_who_must_go_on() -> None:
-    with pytest.raises(ClusterError, match=r"the replacement of kw-2 by ann is not complete") as error:
+    with pytest.raises(ClusterError, match=r"the replacement of kw-2 by ann, begun .*, is not complete") as error:
         plan(seen_with(journal=under_way()))
     assert error.value.reason == "replace_interrupted"
     assert ids(plan(live(journal=under_way()))) == [], "it serves: the rest is that module's"
@@ -422,14 +429,19 @@ def test_its_pod_that_waits_gets_no_volume_from_a_plain_run() -> None:
     without = {"pods": [pod(0), pod(1), PENDING], "without": ["PersistentVolume/db.kw-2"]}
     with pytest.raises(ClusterError, match="the replacement of kw-2"):
         plan(seen_with(journal=under_way(), extra=[pending], **without))
-    wider = plan(seen_with(journal=under_way(), extra=[pending], **without), replicas=4)
-    assert ids(wider) == ["volume/kw-3", "scale_out/kw-3"]
     assert "volume/kw-2" in ids(plan(seen_with(extra=[pending], **without)))
 
 
 def test_what_somebody_changed_waits_too_for_nothing_but_that_module_ends_it() -> None:
     with pytest.raises(ClusterError, match=r"replacement of kw-2.* Nothing was changed"):
         plan(seen_with(journal=under_way(), without=["Service/kw-public"]))
+
+
+def test_growing_waits_for_the_pod_that_is_replaced_so_it_is_refused_at_once() -> None:
+    with pytest.raises(ClusterError, match=r"the replacement of kw-2.* Nothing was changed") as error:
+        plan(seen_with(journal=under_way()), replicas=4)
+    assert error.value.reason == "replace_interrupted"
+    assert ids(plan(live(journal=under_way()), replicas=4)) == ["volume/kw-3", "scale_out/kw-3"], "it serves"
 
 
 # ---- names
@@ -544,6 +556,10 @@ def test_a_new_disk_in_the_same_node(world: World) -> None:
     with pytest.raises(AssertionError, match="is not empty"):
         go(world, kubernetes_node="w3")  # the old store lies there still
     assert "db.kw-2" not in {name for kind, name in world.objects if kind == "PersistentVolume"}
+    with pytest.raises(ClusterError, match="nothing in it says whose store it is") as error:
+        go(world, kubernetes_node="w3", asked={"volumes": "wipe"})
+    assert error.value.reason == "store_foreign"
+    world.beside["w3:/var/lib/kaiwudb/db.kw-2"] = Fingerprint(ID, 3).text()
     result = go(world, kubernetes_node="w3", asked={"volumes": "wipe"})
     assert result["steps"] == ["clear/kw-2", "volume/kw-2", "rejoin/kw-2", "empty/kw-2"]
     assert world["PersistentVolume/db.kw-2"]["spec"]["nodeAffinity"] and world["Pod/kw-2"]["spec"]["nodeName"] == "w3"
@@ -573,6 +589,53 @@ def test_an_earlier_life_of_it_is_cleared(world: World) -> None:
     go(world, asked={"volumes": "wipe"})
     replaced(world)
     assert parse(world.beside[STORE]).node_id == 4
+
+
+def test_erasing_longer_than_a_slice_is_gone_on_with(world: World) -> None:
+    """Neither begun anew by each slice, nor judged by what is left of what it erases."""
+    world.stores[STORE], world.beside[STORE] = 98, Fingerprint(ID, 98).text()
+    world.node_dies("w3", gone=True)
+    world.work = 7.0
+    carry: Any = {}
+    for _slice in range(60):
+        how = {"seconds": 2.0, "sliced": True, "carry": carry, "node": "2", "who": "ann", "run_id": "sliced"}
+        asked = {"name": "kw", "namespace": "db", "volumes": "wipe"}
+        result = ReplaceRun(world, asked, **how).go()  # type: ignore[arg-type]
+        carry = result["carry"]
+        if not result["in_progress"]:
+            break
+    assert not result["in_progress"]
+    assert world.writes.count("create Pod/kw-volume-2") == 3, "one looks, one erases, one makes the directory"
+    world.work = 0.0
+    replaced(world)
+
+
+@pytest.mark.parametrize("prepare", ["pod", "none"])
+@pytest.mark.parametrize("at", range(1, 24))
+def test_an_archive_has_one_name_however_often_it_is_begun(world: World, at: int, prepare: str) -> None:
+    world.disk_dies(2)
+    world.stores[STORE], world.beside[STORE] = 98, Fingerprint(ID, 98).text()
+    asked = {"volumes": "archive", "local_pv_prepare": prepare}
+    old, names = "w3:/var/lib/kaiwudb/db.kw-2", []
+    create = world.create
+
+    def named(obj: Any) -> Any:
+        command = obj["spec"]["containers"][0]["command"] if obj["kind"] == "Pod" else []
+        if command and command[2] in (manifests.SCRIPTS["archive"], manifests.SCRIPTS["archive_content"]):
+            names.append((obj["spec"]["nodeName"], command[5]))
+        return create(obj)
+
+    world.create = named  # type: ignore[method-assign]
+    world.deadly = at
+    with pytest.raises(Killed):
+        go(world, asked=asked)
+    world.dead, world.deadly = False, 0
+    world.clock.now += 90.0
+    go(world, asked=asked)
+    assert len({node for node, _suffix in names}) == len(set(names)) == 2, names
+    assert {place for place, _suffix in world.archived} == {old, STORE}
+    assert world["Pod/kw-2"]["spec"]["nodeName"] == "w4", "never back to the disk that was lost"
+    assert all(len(suffix) == len("20261123-100000") for _node, suffix in names)
 
 
 def test_the_fingerprint_is_there_whenever_a_run_was_killed(world: World) -> None:
@@ -647,6 +710,37 @@ def test_the_engine_may_be_slow_to_say_that_a_node_is_leaving(world: World) -> N
     assert moments["delete PersistentVolumeClaim/datadir-kw-2"] - moments["node decommission 3"] >= 6.0
     world.meanwhile = lambda: None
     replaced(world)
+
+
+def test_what_was_given_up_is_known_whatever_ran_between(world: World) -> None:
+    """The pod joined, and somebody scales out before its replacement is complete."""
+    world.node_dies("w3", gone=True)
+    world.meanwhile = lambda: setattr(world, "deadly", world.deadly or (world.lives(2) == 4 and world.calls + 2) or 0)
+    with pytest.raises(Killed):
+        go(world)
+    world.meanwhile, world.dead, world.deadly = lambda: None, False, 0
+    kept = world.journal.replacing
+    assert list(kept) == ["kw-2"] and kept["kw-2"]["ids"] == [3]
+    between = world.journal.end("now", "interrupted").begin("scale_out", "eve", "now").end("now", "done")
+    world["ConfigMap/kw-journal"]["data"] = between.data()
+    assert world.journal.replacing == kept
+    assert go(world)["steps"] in (["empty/kw-2"], ["close"]) and world.journal.replacing == {}
+    replaced(world)
+
+
+def test_another_operation_ends_the_entry_of_a_replacement_but_not_what_it_gives_up() -> None:
+    from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.plan import Step
+
+    seen = live(journal=under_way())
+    ctx = Context(Client(Clock()), spec_over(seen, replicas=4), PROFILES["kwdb"], "eve", run_id="r1")  # type: ignore[arg-type]
+    ctx.seen = seen
+    wide = plan(seen, replicas=4)
+    asked = {"name": "kw", "namespace": "db"}
+    step = next(step for step in wide.steps if step.id == "scale_out/kw-3")
+    assert isinstance(step, Step)
+    Run(ctx.client, asked, who="eve", run_id="r1")._note(ctx, wide, step)
+    assert ctx.seen.journal.replacing == under_way().replacing
+    assert [(item["name"], item["outcome"]) for item in ctx.seen.journal.history] == [("replace_node", "interrupted")]
 
 
 @pytest.mark.parametrize("before", [True, False])
