@@ -16,7 +16,9 @@ import kindlab
 def pytest_addoption(parser: pytest.Parser) -> None:
     """--every K and --start N."""
     parser.addoption("--every", type=int, default=1, metavar="K", help="take each K-th point of the kill matrix only")
-    parser.addoption("--start", type=int, default=1, metavar="N", help="begin the kill matrix at the N-th request of each operation")
+    parser.addoption(
+        "--start", type=int, default=1, metavar="N", help="begin the kill matrix at the N-th request of each operation"
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
