@@ -14,7 +14,9 @@ from typing import Any
 import workspace as ws
 from summary import FAILED, PASSED, SKIPPED, Check, from_go, from_junit
 
-SCENARIOS = ("local_pv", "deploy", "article_bini", "sql", "scale", "upgrade", "remove", "fleet", "prepare_ssh")
+SCENARIOS = (
+    "local_pv", "deploy", "article_bini", "sql", "scale", "upgrade", "replace_node", "maintain_node", "remove", "fleet", "prepare_ssh",
+)  # fmt: skip
 ENGINE = ws.REPO / "tests" / "lab" / "engine"
 IMAGES = (
     "kwdb-standin:3.2.1",
