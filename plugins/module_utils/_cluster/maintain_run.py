@@ -65,7 +65,7 @@ class MaintainRun(Run):
             if self._is_over(ctx, step, error):
                 with contextlib.suppress(ClusterError, EngineError, KubeError):
                     deeds.restore(ctx)
-            if step.id.startswith(("evict/", "return/")) and self.wanted == "drained":
+            if step.id.startswith(("evict/", "kept/", "return/")) and self.wanted == "drained":
                 error.msg += f" {self.node} stays cordoned: run again, or take it back (state ready)."
             if ctx.seen.journal.window:
                 error.msg += f" {maintenance.STORE_DEAD} stays raised until the node is taken back (state ready); the journal keeps what it was."

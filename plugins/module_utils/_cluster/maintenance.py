@@ -23,6 +23,7 @@ from .spec import Spec
 Object = t.Mapping[str, t.Any]
 OPERATION = "maintain_node"
 STORE_DEAD = "server.time_until_store_dead"
+CORDON_TAINT = "node.kubernetes.io/unschedulable"
 LEAST = 75  # seconds; the engine refuses less
 
 
@@ -35,6 +36,15 @@ def _pinned_to(seen: Observed, node: str) -> list[str]:
     """Its pods that have left it, or died, but can run nowhere else."""
     pods = ((seen.names.volume(ordinal), pod) for ordinal, pod in enumerate(seen.expected_pods()))
     return [pod for volume, pod in pods if volume in seen.volumes and node_of(seen.volumes[volume]) == node]
+
+
+def _tolerates_cordon(pod: Object) -> bool:
+    """As the scheduler judges it: such a pod goes also where no new pods should go."""
+    return any(
+        item.get("effect") in (None, "", "NoSchedule")
+        and (item.get("key") == CORDON_TAINT or (not item.get("key") and item.get("operator") == "Exists"))
+        for item in pod["spec"].get("tolerations") or ()
+    )
 
 
 def marked(node: Object) -> bool:
@@ -71,6 +81,15 @@ def drained(spec: Spec, seen: Observed, name: str, node: Object | None, seconds:
             "Move one of them first (kaiwudb_node_decommission, then kaiwudb_node_replace).",
             "several_pods",
             node=pods[0],
+            resumable=False,
+        )
+    stubborn = [pod for pod in pods if _tolerates_cordon(seen.pods[pod])]
+    if stubborn:
+        raise ClusterError(
+            f"{stubborn[0]} tolerates {CORDON_TAINT}: it would be back on {name} at once. Nothing was changed. Take that toleration away "
+            "first (tolerations, or pod_overrides).",
+            "tolerates_cordon",
+            node=stubborn[0],
             resumable=False,
         )
     window = seen.journal.window

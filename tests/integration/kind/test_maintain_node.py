@@ -136,6 +136,17 @@ def test_the_budget_is_waited_for(three: None, place: Place) -> None:
     as_before(place)
 
 
+def test_what_somebody_else_has_cordoned_stays_so(three: None, place: Place) -> None:
+    worker = pinned_to(place, 2)
+    kubectl("cordon", worker)
+    assert drain(place, worker).steps == [f"extend/{worker}", f"evict/{NAME}-2"]
+    told = place.refused(NAME, "cordoned_by_others", module=MAINTENANCE, kubernetes_node=worker, state="ready")
+    assert told.writes == [] and cordoned(worker)
+    kubectl("uncordon", worker)
+    take_back(place, worker)
+    as_before(place)
+
+
 def test_a_killed_run_leaves_nothing_raised(three: None, place: Place) -> None:
     worker = pinned_to(place, 2)
     running = place.start(NAME, module=MAINTENANCE, kubernetes_node=worker, state="drained", **QUICK)
@@ -155,4 +166,5 @@ def test_what_was_left_raised_is_restored_by_a_plain_run(three: None, place: Pla
     assert setting(place) == "03:00:00"
     result = place.good(NAME)
     assert result.steps == ["restore/window"]
+    take_back(place, worker)  # takes the mark away, of which kubectl knows nothing
     as_before(place)

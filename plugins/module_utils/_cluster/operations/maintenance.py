@@ -12,7 +12,7 @@ from ..._kube.errors import KubeError
 from .. import gates, verdict
 from ..context import utc
 from ..errors import ClusterError
-from ..maintenance import STORE_DEAD
+from ..maintenance import STORE_DEAD, marked
 from ..names import CORDONED
 from ..observe import ready
 from . import create, helpers
@@ -61,6 +61,20 @@ def restore(ctx: Context, step: Step | None = None) -> None:
     elif now != was:
         ctx.say(f"{STORE_DEAD} is {shown}: somebody has set it meanwhile, and it stays")
     ctx.write_journal(replace(ctx.seen.journal, window={}))
+    if step is not None and step.id == "restore/window":
+        _tell_of_cordon(ctx, str(window.get("node")))
+
+
+def _tell_of_cordon(ctx: Context, name: str) -> None:
+    """A run that was killed may have left the node cordoned; a plain run, which need not be allowed to patch nodes, only says so."""
+    try:
+        node = ctx.client.get("Node", name)
+    except KubeError:
+        return
+    if node is not None and marked(node) and node["spec"].get("unschedulable"):
+        ctx.say(
+            f"{name} is still cordoned: take it back (playbook maintain_node, kaiwudb_kubernetes_node={name}, kaiwudb_maintenance_state=ready)"
+        )
 
 
 # ---- the node
@@ -88,8 +102,9 @@ def before(ctx: Context, step: Step) -> list[gates.Gate]:
         return []
     deep, row = ctx.deep(), ctx.seen.node_of(step.pod)
     judged = [*gates.common(ctx.seen, deep, None), gates.claims_kept(ctx.seen)]
-    alone = ctx.spec.single_node or deep is None or row is None
-    return judged if alone else [*judged, gates.majority_kept(ctx.seen, deep, row.id)]
+    if deep is None or row is None or ctx.spec.single_node:
+        return judged
+    return [*judged, gates.majority_kept(ctx.seen, deep, row.id)]
 
 
 def evict(ctx: Context, step: Step) -> None:

@@ -116,6 +116,27 @@ def test_two_volumes_that_cannot_move_are_not_taken_away_together() -> None:
     assert ids(drained(leaving, cordoned=True)) == ["evict/kw-2"]
 
 
+@pytest.mark.parametrize(
+    ("toleration", "stays"),
+    [
+        ({"operator": "Exists"}, True),
+        ({"key": "node.kubernetes.io/unschedulable", "operator": "Exists", "effect": "NoSchedule"}, True),
+        ({"operator": "Exists", "effect": "NoExecute"}, False),
+        ({"key": "node.kubernetes.io/not-ready", "operator": "Exists"}, False),
+    ],
+)
+def test_a_pod_that_would_be_back_at_once_is_not_evicted(toleration: dict[str, str], stays: bool) -> None:
+    third = pod(2)
+    third["spec"]["tolerations"] = [toleration]
+    seen = live(pods=[pod(0), pod(1), third])
+    if not stays:
+        assert ids(drained(seen)) == OUT
+        return
+    with pytest.raises(ClusterError, match="it would be back on w3 at once. Nothing was changed") as error:
+        drained(seen)
+    assert error.value.reason == "tolerates_cordon"
+
+
 def test_a_node_that_does_not_exist() -> None:
     seen = live()
     with pytest.raises(ClusterError, match="there is no Kubernetes node w9") as error:
@@ -336,6 +357,20 @@ def test_a_node_that_does_not_come_back_leaves_nothing_raised(world: World) -> N
         "steps"
     ]  # type: ignore[arg-type]
     assert world.whole() and plain(world)["steps"] == []
+
+
+def test_a_plain_run_tells_of_a_cordon_that_a_killed_run_left(world: World) -> None:
+    world.meanwhile = lambda: setattr(
+        world, "deadly", world.calls * any("patch Node/" in item for item in world.writes)
+    )
+    with pytest.raises(Killed):
+        go(world, "drained")
+    world.meanwhile, world.dead, world.deadly = lambda: None, False, 0
+    result = plain(world)
+    assert result["steps"] == ["restore/window", "close"]
+    assert any("w3 is still cordoned: take it back (playbook maintain_node" in line for line in result["progress"])
+    assert go(world, "ready")["steps"][0] == "uncordon/w3"
+    untouched(world)
 
 
 def test_a_node_that_was_cordoned_before_is_left_cordoned(world: World) -> None:
