@@ -16,6 +16,8 @@ description:
     node and ends this cluster's pods on it through the Eviction API, so that its disruption budget counts. A pod with a local volume stays Pending
     until the node is back; that is the meaning.
   - V(ready) uncordons the node, waits until every pod is ready and live, restores what the engine was told before, and waits until all ranges are whole.
+    A node that somebody else had cordoned (it lacks the annotation C(kaiwudb.kubernetes/cordoned)) stays so; where a pod waits for it, that is said
+    (RV(reason=cordoned_by_others)).
   - What the engine was told before is kept in the cluster's journal first. A run that fails outside the window restores it; of a run that was killed, the
     next plain run of M(kaiwudb.kubernetes.kaiwudb_cluster) restores it once every pod serves, and says whose window it is until then.
   - Pods that are not of this cluster are left alone. Where several clusters have pods on the node, each is one task; cordoning twice is no change.

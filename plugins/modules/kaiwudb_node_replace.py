@@ -55,6 +55,7 @@ options:
     description:
       - V(true) says that what ran on the old Kubernetes node will never run again, where Kubernetes cannot tell or hopes for its return, that is,
         where the node does not answer or is cordoned. The pod is then ended without its kubelet's word.
+      - Needed too where only the image or the configuration keeps the pod from starting, which says nothing about its store.
       - Not needed where the Node object is gone, carries the taint C(node.kubernetes.io/out-of-service), or answers.
       - V(false) when not given.
     type: str
@@ -62,8 +63,8 @@ options:
     description:
       - What becomes of the old directory, where its Kubernetes node still answers. V(retain) and V(delete) leave it as it is; V(archive) renames it;
         V(wipe) erases it, in a pod on that Kubernetes node that proves that nothing is left. The PersistentVolume object goes either way.
-      - With V(archive) and V(wipe) the same is done to what an earlier life of the ordinal left on the new Kubernetes node; a store of another
-        cluster there is refused.
+      - With V(archive) and V(wipe) the same is done to what an earlier life of the ordinal left on the new Kubernetes node. A store of another
+        cluster there is refused, and with V(wipe) also what nothing in it identifies.
       - With C(storage=dynamic) V(archive) keeps the old volume aside (reclaim policy C(Retain)); else the storage class decides about it.
       - V(retain) when not given.
     type: str

@@ -89,7 +89,8 @@ class Variable:
 class Role:
     """One role: what its documentation says, the options it takes, and variables of its own.
 
-    node: whether it runs on a Kubernetes node, so that its variables are those of HOST and nothing is connected to.
+    node: whether it runs on a Kubernetes node, so that its variables are those of HOST and nothing is connected to. said_by: options that
+    mean something of their own here, with the module that says what.
     """
 
     short: str
@@ -97,6 +98,7 @@ class Role:
     options: tuple[str, ...]
     own: tuple[Variable, ...] = ()
     node: bool = False
+    said_by: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -209,6 +211,7 @@ ROLES: dict[str, Role] = {
         ),
         REPLACE,
         (NODE, NEW_PLACE, LOST),
+        said_by={"volumes": "kaiwudb_node_replace"},
     ),
     "maintain_node": Role(
         "Maintenance of one Kubernetes node",
@@ -450,7 +453,8 @@ def variables(role: Role) -> dict[str, dict[str, Any]]:
     for name in role.options:
         option = OPTIONS.BY_NAME[name]
         kind = OPTIONS.argument_spec(name)[name]["type"]
-        text = [prefixed(known(line, role.options)) for line in text_of(option)]
+        said = documented(role.said_by[name])[name]["description"] if name in role.said_by else text_of(option)
+        text = [prefixed(known(line, role.options)) for line in said]
         entry: dict[str, Any] = {"description": text, "type": kind}
         if kind == "list":
             entry["elements"] = "str"
@@ -462,10 +466,10 @@ def variables(role: Role) -> dict[str, dict[str, Any]]:
         text = [prefixed(line) for line in variable.text]
         entry = {"description": text, "type": variable.kind, **({"required": True} if variable.required else {})}
         found[PREFIX + variable.name] = entry | {"told": variable.default}
-    for name, documented in CONNECTION.items():
+    for name, way in CONNECTION.items():
         entry = {
-            "description": [prefixed(line) for line in documented["description"]],
-            "type": "raw" if documented["type"] == "raw" else "str",
+            "description": [prefixed(line) for line in way["description"]],
+            "type": "raw" if way["type"] == "raw" else "str",
             "told": "",
         }
         if name == "api_key":
