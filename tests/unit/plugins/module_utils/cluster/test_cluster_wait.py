@@ -231,6 +231,29 @@ def test_another_runs_clock_is_not_trusted(clock: Clock, ahead: float) -> None:
     assert ctx.carry["waiting"]["since"] == 1.7e9 + 1000.0 and "whole_since" not in ctx.carry
 
 
+def test_a_hopeless_cause_is_believed_also_when_that_takes_longer_than_a_slice(clock: Clock) -> None:
+    silent = Verdict(False, "its Kubernetes node does not answer", "pod_stays", 60.0, "kw-2")
+    began, carry = clock.now, None
+    for _slice in range(10):
+        ctx, _client = context(clock, seconds=20.0, carry=carry)
+        try:
+            ctx.wait(judge(silent), "detach/kw-2")
+        except Paused:
+            carry = ctx.carry
+        except ClusterError as error:
+            assert error.reason == "pod_stays" and 60 <= clock.now - began < 70
+            return
+    pytest.fail("it was never believed")
+
+
+def test_a_hopeless_cause_of_an_earlier_wait_is_no_news_of_the_next(clock: Clock) -> None:
+    ctx, _client = context(clock)
+    silent = Verdict(False, "its Kubernetes node does not answer", "pod_stays", 60.0, "kw-2")
+    for _wait in range(2):
+        ctx.wait(judge(*[silent] * 40, DONE), "detach/kw-2")
+    assert "hopeless" not in ctx.carry
+
+
 def test_a_wait_that_is_over_leaves_nothing_for_the_next(clock: Clock) -> None:
     """A pod is restarted twice in one run when its upgrade is rolled back: the same step, the same reason."""
     ctx, _client = context(clock, seconds=50, wait_timeout=60)
