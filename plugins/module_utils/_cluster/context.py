@@ -262,7 +262,8 @@ class Context:
 
     def _mount_trouble(self, found: verdict.Verdict) -> verdict.Verdict:
         """A directory that does not exist shows in events only; the container just waits. Other mount troubles pass."""
-        uid = self.seen.pods.get(found.pod, {}).get("metadata", {}).get("uid")  # events outlive a pod of the same name
+        pod = self.seen.pods.get(found.pod) or self.client.get("Pod", found.pod, self.spec.namespace) or {}
+        uid = pod.get("metadata", {}).get("uid")  # events outlive a pod of the same name
         told = [
             event.get("message", "")
             for event in self.client.events(self.spec.namespace, found.pod)

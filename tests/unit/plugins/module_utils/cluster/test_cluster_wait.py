@@ -158,6 +158,15 @@ def test_a_directory_that_does_not_exist_shows_in_events_only(clock: Clock, uid:
     assert under_test.QUIET < clock.now - 1000 <= under_test.QUIET + 6
 
 
+def test_a_short_lived_pod_s_volume_too(clock: Clock) -> None:
+    ctx, client = context(clock, wait_timeout=60)
+    client.put({"kind": "Pod", "metadata": {"name": "kw-volume-2", "uid": "helper"}})
+    client.event_list = [{"reason": "FailedMount", "message": GONE, "involvedObject": {"uid": "helper"}}]
+    with pytest.raises(ClusterError) as error:
+        ctx.wait(judge(Verdict(False, "pod kw-volume-2 is Pending", pod="kw-volume-2")), "scale_in/kw-2")
+    assert error.value.reason == "volume_mount"
+
+
 def test_where_no_pod_is_waited_for_no_events_are_read(clock: Clock) -> None:
     ctx, client = context(clock)
     ctx.wait(judge(*[Verdict(False, "3 pods are ending")] * 12, DONE), "remove/pods")
