@@ -13,7 +13,7 @@
 # KAIWUDB_IMAGE and KAIWUDB_UPGRADE_IMAGE run demo and scenarios on the real product. See tests/lab/kind/lib.sh for the
 # lab's own variables (KAIWUDB_LAB_ADOPT, KAIWUDB_LAB_NO_DOCKER, KAIWUDB_LAB_CLUSTER, KAIWUDB_LAB_NODE_IMAGE).
 
-SCENARIO ?= local_pv deploy article_bini sql scale upgrade remove fleet prepare_ssh placement volume_policy
+SCENARIO ?= local_pv deploy article_bini sql scale upgrade remove fleet prepare_ssh volume_policy placement replace_node maintain_node
 run = tests/lab/env/run
 stages = lint typing units units-newer sanity sanity-newer engine conformance careless modules modules-newer behaviour harness
 

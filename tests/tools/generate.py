@@ -82,13 +82,15 @@ class Variable:
     text: tuple[str, ...]
     kind: str = "str"
     default: str = ""
+    required: bool = False
 
 
 @dataclass(frozen=True)
 class Role:
     """One role: what its documentation says, the options it takes, and variables of its own.
 
-    node: whether it runs on a Kubernetes node, so that its variables are those of HOST and nothing is connected to.
+    node: whether it runs on a Kubernetes node, so that its variables are those of HOST and nothing is connected to. said_by: options that
+    mean something of their own here, with the module that says what.
     """
 
     short: str
@@ -96,6 +98,7 @@ class Role:
     options: tuple[str, ...]
     own: tuple[Variable, ...] = ()
     node: bool = False
+    said_by: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -117,6 +120,8 @@ ALL = tuple(OPTIONS.BY_NAME)
 BUT_OPERATIONS = tuple(name for name in ALL if name not in ("operations", "confirm"))
 REMOVE = ("name", "namespace", "image", "volumes", "confirm", "deletion_protection", "max_runtime", "wait_timeout")
 UI = ("name", "namespace", "ui", "ui_node_port", "wait_timeout")
+REPLACE = ("name", "namespace", "volumes", "waive", "max_runtime", "wait_timeout", "stall_timeout")
+MAINTAIN = ("name", "namespace", "waive", "max_runtime", "wait_timeout")
 VOLUMES = OPTIONS.VOLUME_OPTIONS
 
 STATE = Variable("state", ("V(present) or V(absent). V(absent) needs O(confirm).",), default="present")
@@ -125,6 +130,36 @@ UI_PORT = Variable("ui_port", ("Port that the port-forward listens on.",), defau
 UI_SECONDS = Variable(
     "ui_forward_seconds",
     ("Seconds for which a port-forward stays open; the run waits so long.", "Not given: the NodePort instead."),
+)
+NODE = Variable("node", ("The database node, as its pod's name (C(orders-3)) or an ordinal (C(3)).",), required=True)
+NEW_PLACE = Variable(
+    "kubernetes_node",
+    (
+        "Kubernetes node that takes the new volume; for a disk that was exchanged, the same one as before.",
+        "Not given: computed, from all but the one that is lost.",
+    ),
+)
+LOST = Variable(
+    "lost",
+    (
+        "V(true) says that what ran on the old Kubernetes node will never run again, where that node does not answer or is cordoned.",
+        "Not needed where the Node object is gone, is tainted C(node.kubernetes.io/out-of-service), or answers.",
+    ),
+    default="false",
+)
+MAINTAINED = Variable("kubernetes_node", ("The Kubernetes node, by its name.",), required=True)
+MAINTENANCE_STATE = Variable(
+    "maintenance_state",
+    ("V(drained) empties the node of the cluster's pods; V(ready) takes it back.",),
+    required=True,
+)
+WINDOW = Variable(
+    "window",
+    (
+        "How long the node may be away before the others make new replicas of what it holds, such as V(3h), V(90m) or a number of seconds.",
+        "The engine is never told less than it was told before.",
+    ),
+    default="3h",
 )
 PV_STATE = Variable(
     "local_pv_state", ("V(present), or V(absent): volumes without a claim go, as O(volumes) says.",), default="present"
@@ -168,6 +203,25 @@ ROLES: dict[str, Role] = {
         ("Removes a cluster; what becomes of its data is said by O(volumes).",),
         REMOVE,
     ),
+    "replace_node": Role(
+        "A database node whose Kubernetes node or disk is lost",
+        (
+            "Proves that every range keeps a majority elsewhere, lets the dead node leave, pins its ordinal to another Kubernetes node, and waits until all"
+            " ranges are whole.",
+        ),
+        REPLACE,
+        (NODE, NEW_PLACE, LOST),
+        said_by={"volumes": "kaiwudb_node_replace"},
+    ),
+    "maintain_node": Role(
+        "Maintenance of one Kubernetes node",
+        (
+            "Cordons a Kubernetes node and ends the cluster's pods on it behind the gates and through their budget, or takes it back and waits until all ranges"
+            " are whole.",
+        ),
+        MAINTAIN,
+        (MAINTAINED, MAINTENANCE_STATE, WINDOW),
+    ),
     "ui": Role(
         "A way to the HTTP port",
         (
@@ -203,6 +257,28 @@ TASKS: tuple[Task, ...] = (
         "kaiwudb_cluster",
         REMOVE,
         {"operations": "remove", "state": "absent"},
+    ),
+    Task(
+        "roles/replace_node/tasks/main.yml",
+        "Replace the lost node",
+        "kaiwudb_node_replace",
+        REPLACE,
+        {
+            "node": "{{ kaiwudb_node }}",
+            "kubernetes_node": "{{ kaiwudb_kubernetes_node | default(omit, true) }}",
+            "lost": "{{ kaiwudb_lost | default(omit) }}",
+        },
+    ),
+    Task(
+        "roles/maintain_node/tasks/main.yml",
+        "Empty the Kubernetes node, or take it back",
+        "kaiwudb_node_maintenance",
+        MAINTAIN,
+        {
+            "kubernetes_node": "{{ kaiwudb_kubernetes_node }}",
+            "state": "{{ kaiwudb_maintenance_state }}",
+            "window": "{{ kaiwudb_window | default(omit) }}",
+        },
     ),
     Task(
         "roles/local_pv/tasks/main.yml",
@@ -377,7 +453,8 @@ def variables(role: Role) -> dict[str, dict[str, Any]]:
     for name in role.options:
         option = OPTIONS.BY_NAME[name]
         kind = OPTIONS.argument_spec(name)[name]["type"]
-        text = [prefixed(known(line, role.options)) for line in text_of(option)]
+        said = documented(role.said_by[name])[name]["description"] if name in role.said_by else text_of(option)
+        text = [prefixed(known(line, role.options)) for line in said]
         entry: dict[str, Any] = {"description": text, "type": kind}
         if kind == "list":
             entry["elements"] = "str"
@@ -387,11 +464,12 @@ def variables(role: Role) -> dict[str, dict[str, Any]]:
         found[PREFIX + name] = entry | {"told": "inventory_hostname" if name == "name" else default}
     for variable in role.own:
         text = [prefixed(line) for line in variable.text]
-        found[PREFIX + variable.name] = {"description": text, "type": variable.kind, "told": variable.default}
-    for name, documented in CONNECTION.items():
+        entry = {"description": text, "type": variable.kind, **({"required": True} if variable.required else {})}
+        found[PREFIX + variable.name] = entry | {"told": variable.default}
+    for name, way in CONNECTION.items():
         entry = {
-            "description": [prefixed(line) for line in documented["description"]],
-            "type": "raw" if documented["type"] == "raw" else "str",
+            "description": [prefixed(line) for line in way["description"]],
+            "type": "raw" if way["type"] == "raw" else "str",
             "told": "",
         }
         if name == "api_key":

@@ -77,7 +77,6 @@ class Context:
         self.figures: dict[str, t.Any] = {}
         self.deadline = None if seconds is None else time.monotonic() + seconds
         self.lost: t.Callable[[], str] = lambda: ""
-        self._first_seen: dict[str, float] = {}
         self._version = ""  # of the last list of pods; empty when it is used up
         self.carry: dict[str, t.Any] = dict(carry or {})
 
@@ -124,20 +123,29 @@ class Context:
 
     def deep(self) -> Deep | None:
         """What gates need beyond the light view; with the time over which every reading said that all ranges are whole."""
-        found, now = observe.look_deep(self.engine, self.seen), time.time()
-        whole = found is not None and self.seen.nodes is not None and found.wholeness(self.seen).whole
-        since = min(float(self.carry.get("whole_since", now)), now)
-        if whole:
-            self.carry["whole_since"] = since
-        else:
-            self.disturbed()
+        found = observe.look_deep(self.engine, self.seen)
+        ranges = found.wholeness(self.seen) if found is not None and self.seen.nodes is not None else None
+        whole = ranges is not None and ranges.whole
+        if not whole:
+            self.carry.pop("lasting", None)
+        whole_for = self._held("whole_since", whole)
+        kept_for = self._held("kept_since", ranges is not None and not ranges.unavailable)
         if found is None:
             return None
-        return replace(found, whole_for=now - since if whole else 0.0, apart=float(self.profile.liveness_seconds))
+        return replace(found, whole_for=whole_for, kept_for=kept_for, apart=float(self.profile.liveness_seconds))
+
+    def _held(self, key: str, holds: bool) -> float:
+        """Seconds over which every reading of this run said so."""
+        if not holds:
+            self.carry.pop(key, None)
+            return 0.0
+        now = time.time()
+        self.carry[key] = min(float(self.carry.get(key, now)), now)
+        return now - float(self.carry[key])
 
     def disturbed(self) -> None:
         """A node was just restarted or taken away: readings from before say nothing about what comes."""
-        for key in ("whole_since", "lasting"):
+        for key in ("whole_since", "kept_since", "lasting"):
             self.carry.pop(key, None)
 
     def lasting(self, what: str, holds: bool) -> float:
@@ -146,6 +154,11 @@ class Context:
         if not holds:
             since.pop(what, None)
             return 0.0
+        return max(0.0, now - float(since.setdefault(what, now)))
+
+    def under_way(self, what: str) -> float:
+        """Seconds since this run saw it first, over slices, whatever is restarted or not whole meanwhile."""
+        now, since = time.time(), self.carry.setdefault("under_way", {})
         return max(0.0, now - float(since.setdefault(what, now)))
 
     # ---- time
@@ -211,6 +224,7 @@ class Context:
                 if found.done:
                     if waited:
                         self.carry.pop("waiting", None)
+                        self.carry.pop("hopeless", None)
                     return
                 waited = True
                 if found.why != last:
@@ -266,23 +280,24 @@ class Context:
 
     def _give_up_if_hopeless(self, found: verdict.Verdict, step: str) -> None:
         if not found.never:
-            self._first_seen.clear()
+            self.carry.pop("hopeless", None)
             return
-        key = f"{found.never}/{found.pod}"
-        since = self._first_seen.setdefault(key, time.monotonic())
-        if time.monotonic() - since < found.patience:
+        # Over slices: some causes are believed after longer than a slice lasts.
+        seen = self.carry.setdefault("hopeless", {})
+        lasted = time.time() - float(seen.setdefault(f"{step}/{found.never}/{found.pod}", time.time()))
+        if lasted < found.patience:
             return
         evidence = self._evidence(found)
         if found.never == "container_crash" and any(STORE_IN_USE in line for line in evidence["log"]):
             return
         raise ClusterError(
-            f"{found.why} ({time.monotonic() - since:.0f} s). {_REMEDY.get(found.never, 'Look at the evidence, mend it and run again.')}"
+            f"{found.why} ({lasted:.0f} s). {_REMEDY.get(found.never, 'Look at the evidence, mend it and run again.')}"
             + (f" Last events: {'; '.join(evidence['events'][-3:])}." if evidence["events"] else "")
             + (f" Last log: {evidence['log'][-1]}" if evidence["log"] else ""),
             found.never,
             step=step,
             node=found.pod,
-            waited=round(time.monotonic() - since),
+            waited=round(lasted),
             evidence=evidence,
         )
 

@@ -12,6 +12,7 @@ from .quantity import bytes_text
 
 if t.TYPE_CHECKING:
     from .observe import Deep, Observed
+    from .replacing import Loss, Lost
 
 
 UNKNOWN = "unknown"  # the value of a gate for which there are no figures
@@ -66,45 +67,72 @@ class Rule:
 RULES = (
     Rule(
         "engine_answers",
-        "scale in, upgrade, finalise",
+        "scale in, upgrade, replace, drain, finalise",
         "a database node answers `node status`",
         "nothing else could be judged",
     ),
     Rule(
         "nodes_live",
-        "scale in, upgrade, finalise",
+        "scale in, upgrade, drain, finalise",
         "every node that belongs to the cluster is live and available in the engine's own view",
     ),
     Rule(
         "nodes_settled",
-        "scale in, upgrade, finalise",
+        "scale in, upgrade, drain, finalise",
         "no node is joining, leaving or upgrading, but the one this step is about",
         mends=True,
     ),
     Rule(
         "ranges_unavailable",
-        "scale in, upgrade, finalise",
+        "scale in, upgrade, replace, drain, finalise",
         "no range is without a live majority",
         "taking a node away could lose data",
     ),
     Rule(
         "ranges_underreplicated",
-        "scale in, upgrade",
+        "scale in, upgrade, drain",
         "no range has fewer live replicas than the allocator keeps",
         mends=True,
     ),
     Rule(
         "ranges_steady",
-        "scale in, upgrade",
+        "scale in, upgrade, drain",
         "all ranges are whole in two readings as far apart as a dead node still counts as live (15 s), with nothing restarted between",
         mends=True,
     ),
-    Rule("jobs_running", "scale in, upgrade", "no schema change, import, restore or backup is running", mends=True),
+    Rule(
+        "node_dead",
+        "replace",
+        "the database node is not live in the engine's own view, or was decommissioned and holds no range",
+        "one that lives leaves by its decommission, which moves its replicas first",
+    ),
+    Rule(
+        "process_ended",
+        "replace",
+        "its process can never come back beside the new one: its Kubernetes node is gone, out of service or answers, or `lost` says so",
+        "`lost: true` is the way to say it",
+    ),
+    Rule(
+        "majority_steady",
+        "replace",
+        "every range has had a live majority in two readings as far apart as a dead node still counts as live (15 s)",
+        "a node that died just now would still count",
+        mends=True,
+    ),
+    Rule(
+        "jobs_running", "scale in, upgrade, drain", "no schema change, import, restore or backup is running", mends=True
+    ),
     Rule(
         "claims_kept",
-        "upgrade",
+        "upgrade, drain",
         "every pod's claim is there and not being deleted",
         "the pod would come back without its store",
+    ),
+    Rule(
+        "majority_kept",
+        "drain",
+        "every range keeps a live majority while the node is away",
+        "what it holds alone could not be read or written for the whole window",
     ),
     Rule(
         "nodes_needed",
@@ -278,6 +306,18 @@ def claims_kept(seen: Observed) -> Gate:
         "≤ 0",
         not lost,
         f"Claim {', '.join(lost)} is missing or being deleted. A run that may reconfigure gives the volume to a new claim first.",
+    )
+
+
+def majority_kept(seen: Observed, deep: Deep, node_id: int) -> Gate:
+    """Before a node is away for long. A range that lacks a replica just now is another gate's, which waits for it."""
+    lacking = {item.id for item in deep.wholeness(seen).underreplicated}
+    short = [item for item in deep.wholeness(seen, without=node_id).unavailable if item.id not in lacking]
+    return _count(
+        "majority_kept",
+        short,
+        f"Without node {node_id} no live majority would be left: range {{named}}. Give its zone three replicas first "
+        "(… CONFIGURE ZONE USING num_replicas = 3), or move it.",
     )
 
 
@@ -474,6 +514,54 @@ def scale_in(seen: Observed, deep: Deep | None, node_id: int | None, pod: str) -
     if node_id is not None:
         gates.append(_space(deep.room_without(seen, node_id)))
     return gates
+
+
+def replaced(seen: Observed, deep: Deep | None, lost: Lost, loss: Loss) -> list[Gate]:
+    """Before a node that is lost gives its claim and volume up.
+
+    Its ranges lack its replicas, and other nodes may be down too: what counts is that every range keeps a majority without it.
+    """
+    judged = [gate for gate in common(seen, deep, None) if gate.name in ("engine_answers", "ranges_unavailable")]
+    if deep is None or seen.nodes is None:
+        return judged
+    serving = [
+        row
+        for row in seen.rows_of(lost.pod)
+        if row.is_live
+        and (row.id in lost.before or loss.kind == "none")
+        and not (row.is_decommissioning and not any(row.id in item.replicas for item in deep.ranges))
+    ]
+    named = ", ".join(str(row.id) for row in serving)
+    what_now = (
+        f"It is leaving: wait until it holds nothing, or put it back (kaiwudb_node_decommission, node id={serving[0].id}, state active)."
+        if serving and serving[0].is_decommissioning
+        else "If it died just now, ask again in 15 s. To move a node that lives, decommission it first (kaiwudb_node_decommission)."
+    )
+    return [
+        *judged,
+        Gate(
+            "node_dead",
+            f"live: {named}" if serving else "dead",
+            "dead",
+            not serving,
+            f"Node {named} ({lost.pod}) is live. {what_now}",
+        ),
+        Gate(
+            "process_ended",
+            loss.kind,
+            "never comes back",
+            loss.ended,
+            f"{loss.text[:1].upper()}{loss.text[1:]}. If it is switched off for good, say so: lost=true, taint it "
+            "node.kubernetes.io/out-of-service, or delete the Node. Otherwise bring it back.",
+        ),
+        Gate(
+            "majority_steady",
+            f"{deep.kept_for:.0f} s",
+            f"≥ {deep.apart:.0f} s",
+            deep.kept_for >= deep.apart,
+            f"One reading says that every range has a live majority; another one {deep.apart:.0f} s later must say the same.",
+        ),
+    ]
 
 
 def judge(gates: t.Iterable[Gate], waive: t.Collection[str]) -> list[Gate]:

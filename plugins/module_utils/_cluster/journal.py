@@ -23,6 +23,8 @@ _SHAPES = {
     "leaving": dict,
     "unfinalized": dict,
     "recreate": dict,
+    "window": dict,
+    "replacing": dict,
 }
 
 
@@ -53,6 +55,8 @@ class Journal:
     leaving: the pods whose nodes were told to leave, and the size that is left then; until they are gone or put back.
     recreate: the StatefulSet that is being made again with larger claims; while that is under way there may be none.
     unfinalized: since when, and at which cluster version, the engine is held so that an upgrade can be undone; and the image before it.
+    window: the Kubernetes node in maintenance, since when, and what the engine was told before about dead stores; until that is restored.
+    replacing: by pod, what its replacement gives up, since when and who began it; until that is complete, whatever runs between.
     """
 
     cluster_id: str | None = None
@@ -65,6 +69,8 @@ class Journal:
     leaving: t.Mapping[str, t.Any] = field(default_factory=dict)
     unfinalized: t.Mapping[str, t.Any] = field(default_factory=dict)
     recreate: t.Mapping[str, t.Any] = field(default_factory=dict)
+    window: t.Mapping[str, t.Any] = field(default_factory=dict)
+    replacing: t.Mapping[str, t.Mapping[str, t.Any]] = field(default_factory=dict)
 
     @classmethod
     def read(cls, configmap: t.Mapping[str, t.Any] | None) -> Journal:
@@ -84,6 +90,7 @@ class Journal:
             kept["recreate"].get("metadata"), dict
         ):
             kept.pop("recreate", None)
+        kept["replacing"] = {pod: lost for pod, lost in kept.get("replacing", {}).items() if isinstance(lost, dict)}
         history = known.get("history")
         return cls(**kept, history=tuple(filter(_named, history)) if isinstance(history, list) else ())
 
@@ -114,6 +121,18 @@ class Journal:
     def leaving_pods(self) -> list[str]:
         pods = self.leaving.get("pods")
         return [str(pod) for pod in pods] if isinstance(pods, list) else []
+
+    def replaces(self, lost: t.Mapping[str, t.Any], who: str, now: str) -> Journal:
+        """A replacement gives this up. What an earlier run noted of the same loss stays."""
+        pod = str(lost["pod"])
+        known = self.replacing.get(pod, {})
+        same = all(known.get(key) == value for key, value in lost.items())
+        entry = {**known, **lost} if same else {"who": who, "since": now, **lost}
+        return replace(self, replacing={**self.replacing, pod: entry})
+
+    def replaced(self, pod: str) -> Journal:
+        """Its replacement is complete, or nobody wants the pod any more."""
+        return replace(self, replacing={name: lost for name, lost in self.replacing.items() if name != pod})
 
     def timed(self, steps: t.Sequence[t.Mapping[str, t.Any]]) -> Journal:
         """With more steps done: C(step), C(at), C(seconds)."""

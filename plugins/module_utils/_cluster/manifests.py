@@ -333,6 +333,17 @@ def volume(spec: Spec, ordinal: int, node: str, cluster_id: str | None = None, h
 
 
 # What a preparing pod may do to the one directory it is told. Arguments, never text put into the script: $1 directory, $2 suffix of an archive.
+_WIPE = (
+    'rm -rf -- "$1"/* "$1"/.[!.]* "$1"/..?*; rest=$(ls -A -- "$1") || exit 4; '
+    'if [ -n "$rest" ]; then echo "not erased: $rest"; exit 4; fi; '
+    'if [ -n "$2" ]; then rmdir -- "$2" 2>/dev/null || :; fi'
+)
+_FULL = '[ -n "$(ls -A -- "$1" 2>/dev/null | grep -vx lost+found)" ]'
+# The same order again finds it done; only what came after it must never be put into the archive, nor lost.
+_ARCHIVE = (
+    'if [ ! -e "$1.$2" ]; then if {what}; then mv -- "$1" "$1.$2" || exit 1; fi; '
+    f'elif {_FULL}; then echo "$1 is not empty, and $1.$2 is there already"; exit 1; fi'
+)
 SCRIPTS = {
     # Someone's data is never taken for a fresh directory: say what lies there and fail. (lost+found comes with a file system.)
     "make": (
@@ -344,16 +355,14 @@ SCRIPTS = {
         f'{{ if [ ! -e "$1" ]; then echo {MISSING}; elif [ -z "$(ls -A -- "$1" | grep -vx lost+found)" ]; then echo {EMPTY}; '
         f'elif [ -s "$1/{FILE}" ]; then cat -- "$1/{FILE}"; else echo {UNKNOWN}; fi; }} > /dev/termination-log'
     ),
-    "archive": 'if [ -e "$1" ]; then mv -- "$1" "$1.$2"; fi',
+    "archive": _ARCHIVE.replace("{what}", '[ -e "$1" ]'),
     # Through the claim, mounted at $1, and proven empty; then the empty directory, where it was made by such a pod ($2; a disk's own mount point stays).
-    "wipe": (
-        'rm -rf -- "$1"/* "$1"/.[!.]* "$1"/..?*; rest=$(ls -A -- "$1") || exit 4; '
-        'if [ -n "$rest" ]; then echo "not erased: $rest"; exit 4; fi; '
-        'if [ -n "$2" ]; then rmdir -- "$2" 2>/dev/null || :; fi'
-    ),
+    "wipe": _WIPE,
+    # The same on the Kubernetes node, of a directory that no claim reaches any more; a second time there may be none.
+    "erase": f'if [ -e "$1" ]; then {_WIPE}; fi',
     # Where an administrator has made the directory: it stays, empty, with its owner and mode. Killed half-way, the same again ends there.
     "archive_content": (
-        'if [ -e "$1" ]; then mv -- "$1" "$1.$2"; fi; mkdir -p -- "$1"; '
+        _ARCHIVE.replace("{what}", _FULL) + '; mkdir -p -- "$1"; '
         'if [ -d "$1.$2" ]; then chown "$(stat -c %u:%g -- "$1.$2")" "$1" && chmod "$(stat -c %a -- "$1.$2")" "$1"; fi'
     ),
     "gone": 'if [ -e "$1" ]; then rmdir -- "$1"; fi',
@@ -393,13 +402,14 @@ def _short_lived(
 
 
 def preparer(spec: Spec, ordinal: int, node: str, path: str, action: str, suffix: str = "") -> Manifest:
-    """The pod that makes one volume's directory on one node, looks into it or puts it aside; from the cluster's own image."""
+    """The pod that makes one volume's directory on one node, looks into it, puts it aside or erases it; from the cluster's own image."""
     parent = path.rsplit("/", 1)[0]
-    if action == "archive" and spec.local_pv_prepare != "pod":
-        action = "archive_content"
+    own = spec.local_pv_prepare == "pod"  # an administrator's directory stays, empty
+    script = "archive_content" if action == "archive" and not own else action
+    more = (path if own else "") if action == "erase" else suffix
     container = {
         "name": "volume",
-        "command": ["/bin/sh", "-c", SCRIPTS[action], "sh", path, suffix],
+        "command": ["/bin/sh", "-c", SCRIPTS[script], "sh", path, more],
         "securityContext": {"runAsUser": 0},
         "volumeMounts": [{"name": "host", "mountPath": parent}],
     }

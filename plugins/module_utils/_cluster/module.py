@@ -18,10 +18,12 @@ from .._kube.client import Client
 from .._kube.errors import KubeError
 from . import options, status
 from .errors import ClusterError
+from .maintain_run import MaintainRun, window_of
 from .node_run import NodeRun
 from .operations.remove import refuse_unconfirmed
+from .replace_run import ReplaceRun
 from .run import Run
-from .spec import parse_asked
+from .spec import parse_asked, truth
 
 # Set by the action plugin, which cuts long work into slices.
 SLICE_ARGS: dict[str, t.Any] = {"run_id": {"type": "str"}, "slice": {"type": "float"}, "carry": {"type": "dict"}}
@@ -88,19 +90,7 @@ def cluster_main(names: t.Sequence[str] = (), *, volumes_only: bool = False) -> 
         asked = parse_asked(module.params)
         if state == "absent":
             refuse_unconfirmed(asked)
-        limits = [float(value) for value in (module.params["slice"], asked.get("max_runtime")) if value]
-        run = Run(
-            Client(connection_of(module)),
-            asked,
-            state=state,
-            check=module.check_mode,
-            who=who(),
-            volumes_only=volumes_only,
-            run_id=module.params["run_id"] or f"{os.getpid()}-{time.time():.0f}",
-            seconds=min(limits) if limits else None,
-            sliced=bool(module.params["slice"]),
-            carry=module.params["carry"],
-        )
+        run = Run(*_target(module, asked), state=state, volumes_only=volumes_only, **_slice(module, asked))
         return run.go()
 
     finish(module, work)
@@ -138,19 +128,76 @@ def decommission_main() -> t.NoReturn:
 
     def work() -> dict[str, t.Any]:
         asked = parse_asked(module.params)
-        limits = [float(value) for value in (module.params["slice"], asked.get("max_runtime")) if value]
-        run = NodeRun(
-            Client(connection_of(module)),
-            asked,
-            node=module.params["node"].strip(),
-            state=module.params["state"],
-            check=module.check_mode,
-            who=who(),
-            run_id=module.params["run_id"] or f"{os.getpid()}-{time.time():.0f}",
-            seconds=min(limits) if limits else None,
-            sliced=bool(module.params["slice"]),
-            carry=module.params["carry"],
-        )
-        return run.go()
+        node, state = module.params["node"].strip(), module.params["state"]
+        return NodeRun(*_target(module, asked), node=node, state=state, **_slice(module, asked)).go()
 
     finish(module, work)
+
+
+def replace_main() -> t.NoReturn:
+    """C(kaiwudb_node_replace)."""
+    module = build(
+        {
+            **options.argument_spec(
+                "name", "namespace", "volumes", "waive", "max_runtime", "wait_timeout", "stall_timeout"
+            ),
+            **SLICE_ARGS,
+            "node": {"type": "str", "required": True},
+            "kubernetes_node": {"type": "str"},
+            "lost": {"type": "str"},
+        }
+    )
+
+    def work() -> dict[str, t.Any]:
+        asked = parse_asked(module.params)
+        return ReplaceRun(
+            *_target(module, asked),
+            node=module.params["node"].strip(),
+            kubernetes_node=(module.params["kubernetes_node"] or "").strip(),
+            lost=truth("lost", module.params["lost"]),
+            **_slice(module, asked),
+        ).go()
+
+    finish(module, work)
+
+
+def maintenance_main() -> t.NoReturn:
+    """C(kaiwudb_node_maintenance)."""
+    module = build(
+        {
+            **options.argument_spec("name", "namespace", "waive", "max_runtime", "wait_timeout"),
+            **SLICE_ARGS,
+            "kubernetes_node": {"type": "str", "required": True},
+            "state": {"type": "str", "required": True, "choices": ["drained", "ready"]},
+            "window": {"type": "str"},
+        }
+    )
+
+    def work() -> dict[str, t.Any]:
+        asked = parse_asked(module.params)
+        return MaintainRun(
+            *_target(module, asked),
+            kubernetes_node=module.params["kubernetes_node"].strip(),
+            state=module.params["state"],
+            window=window_of(module.params["window"]),
+            **_slice(module, asked),
+        ).go()
+
+    finish(module, work)
+
+
+def _target(module: AnsibleModule, asked: t.Mapping[str, t.Any]) -> tuple[Client, t.Mapping[str, t.Any]]:
+    return Client(connection_of(module)), asked
+
+
+def _slice(module: AnsibleModule, asked: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
+    """How a Run that may be called again and again is to work this time."""
+    limits = [float(value) for value in (module.params["slice"], asked.get("max_runtime")) if value]
+    return {
+        "check": module.check_mode,
+        "who": who(),
+        "run_id": module.params["run_id"] or f"{os.getpid()}-{time.time():.0f}",
+        "seconds": min(limits) if limits else None,
+        "sliced": bool(module.params["slice"]),
+        "carry": module.params["carry"],
+    }

@@ -25,6 +25,7 @@ STORE = f"{MANAGER}/store"  # the same as earlier versions wrote it, the node al
 RETIRED = f"{MANAGER}/retired"  # on volumes: when their node left the cluster; never mounted again as they are
 WIPING = f"{MANAGER}/wiping"  # on claims: since when what they reach is being erased; no pod of the database may take them any more
 ARCHIVED = f"{MANAGER}/archived"  # on volumes that a storage class provisioned: since when they are kept aside, without a claim
+CORDONED = f"{MANAGER}/cordoned"  # on Kubernetes nodes: since when and by whom; what somebody else has cordoned has none, and stays so
 NODE = f"{MANAGER}/node"  # on volumes: the Kubernetes node, where its hostname label says something else
 
 CONTAINER = "kaiwudb"

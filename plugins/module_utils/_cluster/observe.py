@@ -54,7 +54,8 @@ class Deep:
     """What only a gate needs to know.
 
     constraints: what zones require of nodes. largest: bytes a range may have (the largest C(range_max_bytes) of the zones).
-    whole_for: seconds over which every reading said that all ranges are whole; apart: how long that must be.
+    whole_for: seconds over which every reading said that all ranges are whole; kept_for: that every range has a live majority;
+    apart: how long that must be.
     """
 
     ranges: tuple[Range, ...]
@@ -63,12 +64,14 @@ class Deep:
     constraints: tuple[Constraint, ...] = ()
     largest: int = 0
     whole_for: float = 0.0
+    kept_for: float = 0.0
     apart: float = 0.0
 
-    def wholeness(self, seen: Observed, also: int | None = None) -> Wholeness:
-        """also: id of a dead node whose replicas count as if it lived."""
+    def wholeness(self, seen: Observed, also: int | None = None, without: int | None = None) -> Wholeness:
+        """also: id of a dead node whose replicas count as if it lived. without: of one that lives, as if it were down."""
         members = seen.members()
         live = {node.id for node in members if (node.is_live and node.is_available) or node.id == also}
+        live -= {without}
         return _ranges.wholeness(self.ranges, live, len([node for node in members if not node.is_decommissioning]))
 
     def room_without(self, seen: Observed, node_id: int) -> tuple[int, int] | None:

@@ -18,7 +18,8 @@ if t.TYPE_CHECKING:
     from .._engine.profiles import Profile
 
 Object = t.Mapping[str, t.Any]
-NODE_OPERATIONS = ("decommission", "recommission")  # of kaiwudb_node_decommission, which sees to their end itself
+# Of kaiwudb_node_decommission and kaiwudb_node_replace, which see to their end themselves.
+NODE_OPERATIONS = ("decommission", "recommission", "replace_node")
 
 
 def present(
@@ -103,6 +104,9 @@ def present(
                 ),
             )
         steps += _settling(spec, seen, steps)
+        if seen.journal.window and settled(spec, seen):
+            title = f"what was raised for the maintenance of {seen.journal.window.get('node')} goes back to {seen.journal.window.get('was')}"
+            steps.append(Step("restore/window", title))
         under_way = str(seen.journal.operation.get("name") or "")
         called_off = [pod for pod in seen.journal.leaving_pods if pod in seen.expected_pods()[: spec.replicas]]
         over = under_way and under_way not in NODE_OPERATIONS
@@ -153,6 +157,25 @@ def _paused(
         changes[key] = ("paused", None)
         return [Step("resume", f"paused {seen.paused}", asked=True), *steps], []
     return steps, []
+
+
+def _refuse_what_others_end(seen: Observed) -> None:
+    """Pods that are down because of work that only another module ends: waiting for them would be waiting for that."""
+    window = seen.journal.window
+    for pod in sorted(set(seen.journal.replacing).intersection(seen.expected_pods())):
+        begun = seen.journal.replacing[pod]
+        raise ClusterError(
+            f"the replacement of {pod} by {begun.get('who')}, begun {begun.get('since')}, is not complete, and not every pod serves. "
+            f"Nothing was changed. Run it again (playbook replace_node, kaiwudb_node={pod}).",
+            "replace_interrupted",
+            node=pod,
+        )
+    if window:
+        raise ClusterError(
+            f"Kubernetes node {window.get('node')} is in maintenance since {window.get('since')} ({window.get('who')}), and not every pod serves. Nothing was "
+            f"changed. End it (playbook maintain_node, kaiwudb_kubernetes_node={window.get('node')}, kaiwudb_maintenance_state=ready).",
+            "maintenance",
+        )
 
 
 def _refuse_to_drop_pods(spec: Spec, seen: Observed) -> None:
@@ -228,10 +251,13 @@ _WAIT = (
 
 def _settling(spec: Spec, seen: Observed, steps: t.Sequence[Step]) -> list[Step]:
     """A step of its own for what no other one waits for: a run does not end well while a pod is down."""
-    waits = any(step.id.split("/")[0] in _WAIT for step in steps)
-    if waits or seen.statefulset is None or not seen.initialized or settled(spec, seen):
+    verbs = {step.id.split("/")[0] for step in steps}
+    waits = verbs.intersection(_WAIT)
+    if seen.statefulset is None or not seen.initialized or settled(spec, seen):
         return []
-    return [Step("settle", "wait until every pod is ready and live")]
+    if not waits or "scale_out" in verbs:  # which waits for every pod too, and would have begun by then
+        _refuse_what_others_end(seen)
+    return [] if waits else [Step("settle", "wait until every pod is ready and live")]
 
 
 def settled(spec: Spec, seen: Observed) -> bool:

@@ -22,7 +22,7 @@ from .journal import Journal
 from .manifests import names_of
 from .names import Names
 from .observe import Observed
-from .operations import create, grow, initialize, members, remove, rollout, stamp, volumes
+from .operations import create, grow, initialize, lost, maintenance, members, remove, rollout, stamp, volumes
 from .plan import Plan, Step
 from .progress import about
 from .spec import Spec, resolve
@@ -33,11 +33,11 @@ if t.TYPE_CHECKING:
 
 def _close(ctx: Context, step: Step) -> None:
     """The end of an operation whose run was killed right after its last step, and of orders to leave that nobody gives any more."""
-    ctx.write_journal(_ordered(ctx).end(utc(), "done"))
+    ctx.write_journal(_ordered(ctx).end(utc(), "done").replaced(step.pod))
 
 
 def _ordered(ctx: Context) -> Journal:
-    """The journal with only those pods still leaving that are there, unless they are wanted and known to stay.
+    """The journal with only those pods still leaving that are there, unless they are wanted and known to stay; and replaced only those that are there.
 
     One that is wanted and still marked, or of which a silent engine tells nothing, is put back by a later run: this one's size is remembered.
     """
@@ -47,6 +47,8 @@ def _ordered(ctx: Context) -> Journal:
         stays = pod in expected[: ctx.spec.replicas] and node is not None and not node.is_decommissioning
         if stays or pod not in expected:
             journal = journal.left(pod)
+    for pod in set(journal.replacing).difference(expected):
+        journal = journal.replaced(pod)
     return replace(journal, leaving={**journal.leaving, "replicas": ctx.spec.replicas}) if journal.leaving else journal
 
 
@@ -77,6 +79,19 @@ DO: dict[str, t.Callable[[Context, Step], None]] = {
     "revert": rollout.revert,
     "finalize": rollout.finalize,
     "release": rollout.finalize,
+    "leave": lost.leave,
+    "detach": lost.detach,
+    "clear": lost.clear,
+    "rejoin": lost.rejoin,
+    "empty": lost.empty,
+    "extend": maintenance.extend,
+    "restore": maintenance.restore,
+    "cordon": maintenance.cordon,
+    "uncordon": maintenance.uncordon,
+    "evict": maintenance.evict,
+    "kept": maintenance.kept,
+    "return": maintenance.come_back,
+    "whole": maintenance.whole,
     "remove/statefulset": remove.statefulset,
     "remove/pods": remove.pods,
     "remove/objects": remove.objects,
@@ -105,7 +120,11 @@ GATES: dict[str, t.Callable[[Context, Step], list[gates.Gate]]] = {
     "reconfigure": rollout.before,
     "revert": rollout.before,
     "finalize": rollout.before_final,
+    "leave": lost.before,
+    "detach": lost.before,
+    "evict": maintenance.before,
 }
+REPAIRS = ("replace_node", "maintain_node")  # what is done for its own sake in the middle of another operation
 # After these the next step begins with a fresh look.
 LOOK_AFTER = (
     "create",
@@ -122,9 +141,29 @@ LOOK_AFTER = (
     "reconfigure",
     "revert",
     "recommission",
+    "leave",
+    "detach",
+    "rejoin",
+    "empty",
+    "evict",
+    "return",
 )
 # Steps that change nothing the gates of a later step judge.
-HARMLESS = ("create", "repair", "delete", "remember", "stamp", "template", "expand", "resume", "preserve", "prepull")
+HARMLESS = (
+    "create",
+    "repair",
+    "delete",
+    "remember",
+    "stamp",
+    "template",
+    "expand",
+    "resume",
+    "preserve",
+    "prepull",
+    "extend",
+    "restore",
+    "cordon",
+)
 
 
 class Run:
@@ -299,20 +338,24 @@ class Run:
                 },
             )
         if plan.steps and look:
-            for step in plan.steps:
-                if step.id.startswith("create/") and not step.id.startswith("create/Namespace"):
-                    create.refuse_foreign(
-                        ctx,
-                        step.facts.get("object")
-                        or {"kind": "StatefulSet", "metadata": {"name": spec.name, "namespace": spec.namespace}},
-                    )
-                elif step.id.startswith("volume/"):
-                    create.refuse_foreign(
-                        ctx, {"kind": "PersistentVolume", "metadata": {"name": ctx.names.volume(step.facts["ordinal"])}}
-                    )
+            self._refuse_foreign(ctx, plan)
             if seen.namespace is not None:
                 rights.refuse_missing(self.client, plan, spec.namespace)
         return self._gated(ctx, plan)
+
+    def _refuse_foreign(self, ctx: Context, plan: Plan) -> None:
+        """ClusterError when something that the plan makes exists and is not this cluster's."""
+        for step in plan.steps:
+            if step.id.startswith("create/") and not step.id.startswith("create/Namespace"):
+                create.refuse_foreign(
+                    ctx,
+                    step.facts.get("object")
+                    or {"kind": "StatefulSet", "metadata": {"name": ctx.names.name, "namespace": ctx.names.namespace}},
+                )
+            elif step.id.startswith("volume/"):
+                create.refuse_foreign(
+                    ctx, {"kind": "PersistentVolume", "metadata": {"name": ctx.names.volume(step.facts["ordinal"])}}
+                )
 
     def _gated(self, ctx: Context, plan: Plan) -> Plan:
         """The plan with the gates of its first gated step judged on what was just seen."""
@@ -385,7 +428,10 @@ class Run:
             back = any(_verb(step) == "recommission" for step in plan.steps)
             outcome = "rolled back" if undoing else "held" if plan.held else "undone" if back else "done"
             took = round(time.monotonic() - self.started, 1)
-            ctx.write_journal(_ordered(ctx).timed(self.times).end(utc(), outcome, took=took))
+            journal = _ordered(ctx).timed(self.times)
+            if operation == "replace_node":
+                journal = journal.replaced(str(journal.operation.get("pod")))
+            ctx.write_journal(journal.end(utc(), outcome, took=took))
         if self.state == "present":
             ctx.look()
             deep = ctx.deep() if ctx.seen.nodes else None
@@ -485,8 +531,12 @@ class Run:
         known = journal.operation.get("at_step") or {}
         if (known.get("id"), known.get("run")) != (step.id, self.run_id):
             facts["at_step"] = {"id": step.id, "run": self.run_id, "since": time.time()}
+        facts.update(step.facts.get("remember", {}))
+        if "lost" in step.facts:
+            journal = journal.replaces(step.facts["lost"].kept(), self.who, utc())
         if journal.operation and journal.operation.get("name") != name:
-            goes_on = any(
+            # A repair comes between, or is interrupted itself: the one may still be undone, the other goes on.
+            goes_on = {name, journal.operation["name"]}.intersection(REPAIRS) or any(
                 item.operation == journal.operation.get("name") for item in plan.steps[plan.steps.index(step) :]
             )
             journal = journal.end(utc(), "interrupted" if goes_on else "done")

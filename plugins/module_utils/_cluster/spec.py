@@ -196,6 +196,16 @@ def _given(value: t.Any) -> bool:
     return value is not None and value != "" and value != [""]
 
 
+def truth(name: str, value: t.Any) -> bool:
+    """A yes or no that is no option of a cluster; false when it is not given. InputError names it."""
+    return _given(value) and _bool(Option(name, "bool", ()), value)
+
+
+def parse_label(name: str, value: t.Any) -> str:
+    """A Kubernetes name that is no option of a cluster. InputError names it."""
+    return _dns_name(Option(name, "dns_name", ()), value)
+
+
 def parse_asked(params: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
     """The options that were given, coerced. InputError names the option and what is allowed; costs no request."""
     asked = {

@@ -70,6 +70,8 @@ def info(client: Client, asked: t.Mapping[str, t.Any], who: str) -> dict[str, t.
         "operation": dict(ctx.seen.journal.operation) or None,
         "history": list(ctx.seen.journal.history),
         "unfinalized": dict(ctx.seen.journal.unfinalized) or None,
+        "window": dict(ctx.seen.journal.window) or None,
+        "replacing": dict(ctx.seen.journal.replacing) or None,
     }
     cluster = {
         **summary(ctx),
@@ -255,6 +257,16 @@ def status_lines(
         lines.append(
             f"  version  held at {held.get('version')} since {held.get('since')}: can go back to {held.get('image')} until finalised"
         )
+    if seen.journal.window:
+        window = seen.journal.window
+        lines.append(
+            f"  window   {window.get('node')} in maintenance since {window.get('since')}, {window.get('who')}: "
+            f"server.time_until_store_dead {window.get('raised')}, was {window.get('was')}"
+        )
+    lines += [
+        f"  replace  {pod} since {lost.get('since')}, {lost.get('who')}: not complete, run replace_node again"
+        for pod, lost in sorted(seen.journal.replacing.items())
+    ]
     server = f"--context {ctx.client.context} " if ctx.client.context else ""
     lines.append(
         f"  SQL      kubectl {server}-n {spec.namespace} exec -it {seen.names.pod(0)} -- {spec.binary or ctx.profile.binary} sql --insecure"

@@ -29,6 +29,8 @@ def ordinals_without_volume(spec: Spec, seen: Observed) -> list[int]:
         return list(adding)
 
     def waits(ordinal: int) -> bool:
+        if seen.names.pod(ordinal) in seen.journal.replacing:
+            return False  # its replacement makes it one, elsewhere
         volume, claim = seen.volumes.get(seen.names.volume(ordinal)), seen.claims.get(seen.names.claim(ordinal), {})
         return (volume is None or retired(volume)) and claim.get("status", {}).get("phase") == "Pending"
 
@@ -80,16 +82,7 @@ def needed(
                 f"volume/{pod}",
                 f"{spec.storage_size} on {node}, {path}",
                 operation,
-                facts={
-                    "ordinal": ordinal,
-                    "node": node,
-                    "hostname": placement.hostname_of(node, kube_nodes),
-                    "choice": choice,
-                    "directory": path,
-                    "pod": spec.local_pv_prepare == "pod",
-                    # A store that is put aside leaves its directory behind, empty.
-                    "left": old is not None and (node_of(old), old["spec"]["local"]["path"]) == (node, path),
-                },
+                facts=making(spec, ordinal, choice, kube_nodes, old),
             )
         )
         changes[f"PersistentVolume/{seen.names.volume(ordinal)}"] = (None, f"{spec.storage_size} on {node}")
@@ -116,6 +109,23 @@ def needed(
     return steps
 
 
+def making(
+    spec: Spec, ordinal: int, choice: placement.Choice, kube_nodes: t.Sequence[Object] | None, old: Object | None
+) -> dict[str, t.Any]:
+    """Facts of the step that makes a volume. old: the one whose store is put aside or erased before, None without one."""
+    path = manifests.directory(spec, ordinal)
+    return {
+        "ordinal": ordinal,
+        "node": choice.node,
+        "hostname": placement.hostname_of(choice.node, kube_nodes),
+        "choice": choice,
+        "directory": path,
+        "pod": spec.local_pv_prepare == "pod",
+        # A store that is put aside leaves its directory behind, empty.
+        "left": old is not None and (node_of(old), old["spec"]["local"]["path"]) == (choice.node, path),
+    }
+
+
 def table(spec: Spec, seen: Observed, steps: t.Sequence[Step], zones: t.Mapping[str, str]) -> list[dict[str, t.Any]]:
     """Where the volumes lie, and those that the steps make. zones: by Kubernetes node."""
     chosen = {step.facts["ordinal"]: step.facts["choice"] for step in steps if "choice" in step.facts}
@@ -137,10 +147,12 @@ def topology(
         return []
     where, name = placement.localities(kube_nodes), seen.names.topology
     live = seen.objects["ConfigMap"].get(name)
+    zoneless = {node["metadata"]["name"] for node in kube_nodes} - set(where)
+    nowhere = {seen.names.pod(row["ordinal"]) for row in rows if row["kubernetes_node"] in zoneless}
     known = {
         pod: text.strip()
         for pod, text in ((live or {}).get("data") or {}).items()
-        if (ordinal_of(pod) or 0) < spec.replicas
+        if (ordinal_of(pod) or 0) < spec.replicas and pod not in nowhere
     }
     told = {
         seen.names.pod(row["ordinal"]): where[row["kubernetes_node"]]

@@ -87,7 +87,10 @@ def response_error(response: Any, verb: str, kind: str, name: str | None, namesp
 
 
 def repeatable(failure: KubeError) -> bool:
-    """A 500 or 504 whose text is the answer itself (a webhook said no, an invalid object) is not worth a repetition."""
+    """A 500 or 504 whose text is the answer itself (a webhook said no, an invalid object) is not worth a repetition; nor is the
+    429 by which a budget refuses an eviction, which is for the caller to wait for."""
+    if failure.status == 429:
+        return "disruption budget" not in failure.message
     return failure.status != 500 or "webhook" not in failure.message
 
 

@@ -278,7 +278,8 @@ def behaviour(log: Path, echo: bool) -> list[Check]:
     environment = first()
     ws.install(environment, log)
     lab = ws.REPO / "tests" / "lab"
-    alone = [tests / "test_zones.py"]  # labels the Kubernetes nodes of everybody
+    # they label the Kubernetes nodes of everybody, or take them away
+    alone = [tests / name for name in ("test_zones.py", "test_maintain_node.py", "test_replace_node.py")]
     how: dict[str, Any] = {
         "environment": environment, "cwd": ws.REPO, "path": [ws.COLLECTIONS, lab / "apiserver"], "env": ws.cluster_env(), "seconds": 1500,
     }  # fmt: skip
@@ -407,7 +408,7 @@ STAGES = (
     _scenario("fleet", beside="molecule-prepare_ssh"),
     _scenario("volume_policy", beside="molecule-prepare_ssh"),
     *map(_scenario, ("local_pv", "deploy", "article_bini", "sql", "remove", "prepare_ssh")),
-    _scenario("placement"),  # labels the Kubernetes nodes of everybody
+    *map(_scenario, ("placement", "replace_node", "maintain_node")),  # change the Kubernetes nodes of everybody
 )
 ON_DEMAND = (
     Stage("lab-images", images),

@@ -214,7 +214,8 @@ def _stalled(ctx: Context, step: Step, node_id: int, left: int, limit: float) ->
     what_now = (
         "It was put back and takes replicas again. Mend what blocks, then ask again."
         if back
-        else "It is still leaving: mend what blocks and run again, or set replicas back to put it back."
+        else "It is still leaving: mend what blocks and run again"
+        + ("." if step.operation != "scale_in" else ", or set replicas back to put it back.")
     )
     return ClusterError(
         f"node {node_id} ({step.pod or 'no pod'}) keeps {left} replicas; none has moved for {about(limit)}. Blocking ranges: {by_table(blocking)}. {what_now}",

@@ -35,18 +35,13 @@ DOWN_PATIENCE = 30.0  # seconds for a pod that was down before: its own trouble 
 
 def preserve(ctx: Context, step: Step) -> None:
     """Hold the cluster version, so that the old release can still open the stores; noted before and after, for a run may die between."""
-    version = _setting(ctx, "version")
+    version = helpers.setting(ctx, "version")
     held = {"version": version, "image": ctx.seen.image, "since": utc(), "who": ctx.who, "set": False}
     held = dict(ctx.seen.journal.unfinalized) or held
     ctx.write_journal(replace(ctx.seen.journal, unfinalized=held))
     ctx.engine.sql(f"SET CLUSTER SETTING cluster.preserve_downgrade_option = '{version}'", repeatable=True)
     ctx.write_journal(replace(ctx.seen.journal, unfinalized={**held, "set": True}))
     ctx.say(f"cluster version held at {version}: the upgrade can be undone until it is finalised")
-
-
-def _setting(ctx: Context, name: str) -> str:
-    rows = ctx.engine.sql_rows(f"SHOW CLUSTER SETTING {name}")
-    return str(next(iter(rows[0].values()), "") or "") if rows else ""
 
 
 def prepull(ctx: Context, step: Step) -> None:
@@ -129,7 +124,7 @@ def version_path(ctx: Context) -> list[gates.Gate]:
     shown = "→".join(".".join(map(str, version)) if version else "unknown" for version in (source, target))
     judged = [gates.Gate("version_path", shown, path.why, path.allowed, f"{shown}: {path.why}.")]
     for need in path.needs:
-        value = _setting(ctx, need.setting) if ctx.seen.nodes else "unknown, no node answers"
+        value = helpers.setting(ctx, need.setting) if ctx.seen.nodes else "unknown, no node answers"
         judged.append(
             gates.Gate(
                 "version_path",
@@ -141,7 +136,7 @@ def version_path(ctx: Context) -> list[gates.Gate]:
         )
     brings = profiles.cluster_version(ctx.profile, target)
     if path.allowed and path.downgrade and brings:
-        active = _setting(ctx, "version") if ctx.seen.nodes else ""
+        active = helpers.setting(ctx, "version") if ctx.seen.nodes else ""
         judged.append(
             gates.Gate(
                 "version_path",
@@ -358,19 +353,19 @@ def finalize(ctx: Context, step: Step) -> None:
 
     # The engine asks every node for its release but those it counts as decommissioned, which takes as long as it takes to call one dead.
     gone = [str(node.id) for node in ctx.seen.nodes or () if node not in ctx.seen.members()]
-    patience = (seconds(_setting(ctx, "server.time_until_store_dead")) or 0) + 120 if gone else 0
+    patience = (seconds(helpers.setting(ctx, "server.time_until_store_dead")) or 0) + 120 if gone else 0
     why = f"; node {', '.join(gone)} has left, but counts for up to {about(patience)} after its end" if gone else ""
 
     def risen() -> verdict.Verdict:
         rows = ctx.engine.sql_rows(f"SELECT {ctx.profile.virtual_schema}.node_executable_version() AS v")
-        brings, active = str(rows[0]["v"]) if rows else "", _setting(ctx, "version")
+        brings, active = str(rows[0]["v"]) if rows else "", helpers.setting(ctx, "version")
         if active == brings or step.facts.get("undone"):
             return verdict.DONE
         return verdict.Verdict(False, f"cluster version is still {active}, the release brings {brings}{why}")
 
     ctx.wait(risen, step.id, poll=5.0 if gone else 1.0, limit=max(patience, ctx.spec.wait_timeout))
     ctx.write_journal(replace(ctx.seen.journal, unfinalized={}))
-    now = _setting(ctx, "version")
+    now = helpers.setting(ctx, "version")
     ctx.say(f"cluster version {now}" + (f", was {held}" if held != now else ", as before"))
 
 

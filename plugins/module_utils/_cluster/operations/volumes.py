@@ -4,9 +4,9 @@
 
 from __future__ import annotations
 
+import re
 import typing as t
 from dataclasses import dataclass, replace
-from datetime import datetime, timezone
 
 from .. import fingerprint, gates, growing, manifests, verdict
 from ..context import utc
@@ -33,16 +33,18 @@ _WAYS_OUT = {
 
 @dataclass(frozen=True)
 class Place:
-    """Where one ordinal's data lies: a directory on a Kubernetes node."""
+    """Where one ordinal's data lies: a directory on a Kubernetes node. since: when it was given up, "" when nobody has noted it."""
 
     ordinal: int
     node: str
     path: str
+    since: str = ""
 
     @classmethod
     def of(cls, ordinal: int, volume: Object) -> Place:
         """As the volume itself says; the options may have changed since it was made."""
-        return cls(ordinal, node_of(volume) or "", volume["spec"]["local"]["path"])
+        since = (volume["metadata"].get("annotations") or {}).get(RETIRED, "")
+        return cls(ordinal, node_of(volume) or "", volume["spec"]["local"]["path"], since)
 
 
 def make(ctx: Context, steps: t.Sequence[Step]) -> None:
@@ -326,10 +328,9 @@ def _bound_in_a_moment(found: verdict.Verdict) -> verdict.Verdict:
 def run_pods(ctx: Context, places: t.Sequence[Place], action: str, step: str) -> dict[str, str]:
     """Short-lived pods, one a place, all at once; they are gone again afterwards, whatever happens. What each of them said, by its name."""
     image_for(ctx, action)
-    suffix = datetime.now(timezone.utc).strftime("%Y%m%d-%H%M%S")
     pods = {ctx.names.preparer(place.ordinal): place for place in places}
     wanted = {
-        name: manifests.preparer(ctx.spec, place.ordinal, place.node, place.path, action, suffix)
+        name: manifests.preparer(ctx.spec, place.ordinal, place.node, place.path, action, _suffix(ctx, place))
         for name, place in pods.items()
     }
     try:
@@ -345,6 +346,12 @@ def run_pods(ctx: Context, places: t.Sequence[Place], action: str, step: str) ->
             error.reason,
             **error.facts,
         ) from error
+
+
+def _suffix(ctx: Context, place: Place) -> str:
+    """Of an archive's name: the moment it was given up, so that a run that goes on with a killed one's work names it the same."""
+    since = place.since or str(ctx.seen.journal.operation.get("since") or utc())
+    return re.sub("[-:Z]", "", since).replace("T", "-")
 
 
 def image_for(ctx: Context, action: str) -> None:
@@ -371,8 +378,8 @@ def retire(ctx: Context, ordinal: int, step: str) -> str:
     if ctx.spec.storage != "local":
         return give_up_claims(ctx, [ordinal], policy, step)
     volume = ctx.client.get("PersistentVolume", names.volume(ordinal))
-    if volume is not None:
-        ctx.client.patch("PersistentVolume", names.volume(ordinal), None, _mark(RETIRED))
+    if volume is not None and not retired(volume):
+        volume = ctx.client.patch("PersistentVolume", names.volume(ordinal), None, _mark(RETIRED))
     if volume is None or policy == "retain":
         _delete_claims(ctx, [ordinal], step)
         return (

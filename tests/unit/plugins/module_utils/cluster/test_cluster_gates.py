@@ -13,6 +13,7 @@ from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.gates 
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.journal import Journal
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.observe import Deep, Job, Observed
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.ranges import constraints
+from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.replacing import Loss, Lost
 from ansible_collections.kaiwudb.kubernetes.tests.unit.plugins.module_utils.cluster.factories import (
     FAR,
     ID,
@@ -612,6 +613,7 @@ def test_what_mends_itself() -> None:
         "nodes_settled",
         "ranges_underreplicated",
         "ranges_steady",
+        "majority_steady",
         "jobs_running",
         "image_pullable",
     )
@@ -627,9 +629,11 @@ def test_the_table_names_every_gate_there_is() -> None:
     found = [
         *gates.scale_in(live(4), deep(stores=[store(1), store(4)]), 4, "kw-3"),
         *gates.emptied(deep(), 4),
+        *gates.replaced(live(), deep(), Lost("kw-2"), Loss("store", "x")),
         *gates.initialize(observed()),
         *gates.finalize(live(), deep(), None),
         gates.claims_kept(live()),
+        gates.majority_kept(live(), deep(), 1),
         gates.confirmed("kw", "kw"),
         gates.protected([], wanted=True),
     ]

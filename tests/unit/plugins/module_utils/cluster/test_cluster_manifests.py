@@ -455,6 +455,27 @@ def test_erasing_is_proven(tmp_path: Path) -> None:
     assert done.returncode == 4 and done.stdout == "not erased: stays\n"
 
 
+def test_erased_on_the_node_is_proven_too(tmp_path: Path) -> None:
+    """What no claim reaches any more: only the directory itself, which goes where such a pod made it."""
+    for prepare, stays in (("pod", False), ("ssh", True), ("none", True)):
+        directory, beside = tmp_path / "db.kw-1", tmp_path / "db.kw-2"
+        for place in (directory, beside):
+            place.mkdir(exist_ok=True)
+            (place / ".store").write_text("data")
+        made = manifests.preparer(spec(local_pv_prepare=prepare), 1, "w1", str(directory), "erase", "20261123-100000")
+        words = made["spec"]["containers"][0]["command"]
+        for _again in range(2):
+            assert subprocess.run(words, check=False, timeout=10).returncode == 0
+            assert directory.exists() is stays and list(tmp_path.glob("db.kw-1/*")) == []
+        assert (beside / ".store").read_text() == "data"
+        directory.mkdir(exist_ok=True)
+        (directory / ".store").write_text("data")
+        left = subprocess.run(
+            [*words[:2], "rm() { :; }; " + words[2], *words[3:]], capture_output=True, text=True, check=False
+        )
+        assert (left.returncode, left.stdout) == (4, "not erased: .store\n")
+
+
 def test_the_pod_that_erases_reaches_nothing_but_the_claim() -> None:
     made = manifests.wiper(spec(), 2, "w3", None)["spec"]
     assert made["nodeName"] == "w3" and made["volumes"] == [
@@ -519,12 +540,36 @@ def test_a_directory_that_an_administrator_made_stays(tmp_path: Path, prepare: s
         and list(directory.iterdir()) == []
         and len(list(aside.iterdir())) == 4
     )
+    assert _script("archive_content", directory).returncode == 0 and len(list(tmp_path.iterdir())) == 2, "done already"
+    assert _script("archive_content", directory, suffix="t").returncode == 0, "nothing in it, so nothing to keep"
+    assert sorted(tmp_path.iterdir()) == [directory, aside]
     directory.rmdir()
     assert _script("archive_content", directory).returncode == 0 and directory.is_dir(), "killed between the two"
     for _again in range(2):
         assert _script("wipe", aside, suffix="").returncode == 0
         assert aside.stat().st_mode == directory.stat().st_mode and list(aside.iterdir()) == []
     assert sorted(tmp_path.iterdir()) == [directory, aside]
+
+
+@pytest.mark.parametrize("action", ["archive", "archive_content"])
+def test_nothing_is_put_into_an_archive_that_is_there(tmp_path: Path, action: str) -> None:
+    directory, aside = tmp_path / "x", tmp_path / "x.s"
+    for place in (directory, aside):
+        place.mkdir()
+        (place / "data").write_text(place.name)
+    refused = _script(action, directory)
+    assert refused.returncode and "is there already" in refused.stdout
+    assert [(place / "data").read_text() for place in (directory, aside)] == ["x", "x.s"]
+
+
+@pytest.mark.parametrize("action", ["archive", "archive_content"])
+def test_what_could_not_be_moved_is_not_archived(tmp_path: Path, action: str) -> None:
+    """As with a mount point."""
+    directory = tmp_path / "x"
+    directory.mkdir()
+    (directory / "data").write_text("row")
+    assert _script(action, directory, before="mv() { return 1; }; ").returncode
+    assert (directory / "data").read_text() == "row"
 
 
 def test_journal_and_lease() -> None:

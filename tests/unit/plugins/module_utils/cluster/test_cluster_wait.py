@@ -240,6 +240,29 @@ def test_another_runs_clock_is_not_trusted(clock: Clock, ahead: float) -> None:
     assert ctx.carry["waiting"]["since"] == 1.7e9 + 1000.0 and "whole_since" not in ctx.carry
 
 
+def test_a_hopeless_cause_is_believed_also_when_that_takes_longer_than_a_slice(clock: Clock) -> None:
+    silent = Verdict(False, "its Kubernetes node does not answer", "pod_stays", 60.0, "kw-2")
+    began, carry = clock.now, None
+    for _slice in range(10):
+        ctx, _client = context(clock, seconds=20.0, carry=carry)
+        try:
+            ctx.wait(judge(silent), "detach/kw-2")
+        except Paused:
+            carry = ctx.carry
+        except ClusterError as error:
+            assert error.reason == "pod_stays" and 60 <= clock.now - began < 70
+            return
+    pytest.fail("it was never believed")
+
+
+def test_a_hopeless_cause_of_an_earlier_wait_is_no_news_of_the_next(clock: Clock) -> None:
+    ctx, _client = context(clock)
+    silent = Verdict(False, "its Kubernetes node does not answer", "pod_stays", 60.0, "kw-2")
+    for _wait in range(2):
+        ctx.wait(judge(*[silent] * 40, DONE), "detach/kw-2")
+    assert "hopeless" not in ctx.carry
+
+
 def test_a_wait_that_is_over_leaves_nothing_for_the_next(clock: Clock) -> None:
     """A pod is restarted twice in one run when its upgrade is rolled back: the same step, the same reason."""
     ctx, _client = context(clock, seconds=50, wait_timeout=60)
@@ -581,6 +604,10 @@ def _steps(names: Iterable[str]) -> Plan:
         ("reclaim/kw-1", "create pods/exec"), ("scale_out/kw-3", "patch persistentvolumeclaims"),
         ("upgrade/kw-2", "delete pods"), ("reconfigure/kw-2", "delete pods"), ("repair/Pod/kw-1", "patch pods"),
         ("recommission/kw-3", "create pods/exec"), ("decommission/4", "create pods/exec"), ("remove/pods", "delete pods"),
+        ("leave/kw-2", "create pods/exec"), ("detach/kw-2", "delete pods"), ("detach/kw-2", "delete persistentvolumeclaims"),
+        ("clear/kw-2", "create pods"), ("rejoin/kw-2", "patch persistentvolumeclaims"), ("empty/kw-2", "create pods/exec"),
+        ("extend/w3", "create pods/exec"), ("cordon/w3", "patch nodes"), ("uncordon/w3", "patch nodes"), ("evict/kw-2", "create pods/eviction"),
+        ("return/w3", "create pods/exec"), ("restore/window", "create pods/exec"), ("whole/w3", "create pods/exec"),
     ],
 )  # fmt: skip
 def test_each_step_needs_its_rights(step: str, needed: str) -> None:
@@ -618,8 +645,16 @@ def test_what_belongs_to_all_namespaces_is_asked_for_there() -> None:
         (resource, namespaced)
         for _verb, resource, _group, namespaced in rights.needed(_steps([*made, *rights._BY_VERB]))
     }
-    assert {resource for resource, namespaced in everywhere if not namespaced} == {"persistentvolumes", "namespaces"}
-    assert not {resource for resource, namespaced in everywhere if namespaced} & {"persistentvolumes", "namespaces"}
+    assert {resource for resource, namespaced in everywhere if not namespaced} == {
+        "persistentvolumes",
+        "namespaces",
+        "nodes",
+    }
+    assert not {resource for resource, namespaced in everywhere if namespaced} & {
+        "persistentvolumes",
+        "namespaces",
+        "nodes",
+    }
 
 
 def test_closing_what_is_over_needs_only_what_every_run_needs() -> None:

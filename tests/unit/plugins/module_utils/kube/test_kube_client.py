@@ -206,6 +206,31 @@ def test_other_writes_are_sent_again_after_429(api: Api) -> None:
     assert api.client().create(POD) == POD
 
 
+def test_an_eviction_names_that_very_pod(api: Api) -> None:
+    api.answers = [(201, {"kind": "Status", "status": "Success"})]
+    client = api.client()
+    client.evict("a", "db", uid="u")
+    method, path, _query, body, _headers = api.seen[0]
+    assert (method, path) == ("POST", "/api/v1/namespaces/db/pods/a/eviction") and client.counts["writes"] == 1
+    assert body["kind"] == "Eviction" and body["apiVersion"] == "policy/v1"
+    assert body["metadata"] == {"name": "a", "namespace": "db"} and body["deleteOptions"]["preconditions"] == {
+        "uid": "u"
+    }
+
+
+def test_a_budget_that_refuses_is_for_the_caller_to_wait_for(api: Api) -> None:
+    refusal = {
+        "kind": "Status",
+        "code": 429,
+        "reason": "TooManyRequests",
+        "message": "Cannot evict pod as it would violate the pod's disruption budget.",
+    }
+    api.answers = [(429, refusal, {"Retry-After": "10"})]
+    with pytest.raises(KubeError) as caught:
+        api.client().evict("a", "db", uid="u")
+    assert caught.value.status == 429 and len(api.seen) == 1
+
+
 def test_repetition_ends(api: Api) -> None:
     api.answers = [status(503, "ServiceUnavailable")]
     with pytest.raises(KubeError) as caught:
