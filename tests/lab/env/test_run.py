@@ -82,7 +82,9 @@ def test_an_interruption_ends_what_runs_beside(
     def interrupted(_log: Path, _echo: bool) -> list[Check]:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(run, "STAGES", (stage("lab"), stage("long", beside="one"), Stage("one", interrupted), stage("two")))
+    monkeypatch.setattr(
+        run, "STAGES", (stage("lab"), stage("long", beside="one"), Stage("one", interrupted), stage("two"))
+    )
     begun = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
         run.run_all()
