@@ -113,7 +113,7 @@ TOGETHER: dict[str, t.Callable[[Context, t.Sequence[Step]], None]] = {
 GATES: dict[str, t.Callable[[Context, Step], list[gates.Gate]]] = {
     "initialize": initialize.before,
     "reclaim": volumes.before,
-    "rebind": grow.before_rebind,
+    "rebind": volumes.before,
     "renew": grow.before_renew,
     "scale_in": members.before,
     "upgrade": rollout.before,

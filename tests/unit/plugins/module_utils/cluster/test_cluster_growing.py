@@ -460,7 +460,7 @@ def test_again_on_a_claim_that_is_new_it_only_waits(gates: Gates, monkeypatch: p
     client = server(sized(1, "20Gi"))
     ctx = context(client)
     monkeypatch.setattr(volumes, "reclaim", lambda _ctx, _step: None)
-    assert grow.before_rebind(ctx, REBIND) == [] and gates.asked == 0
+    assert volumes.before(ctx, REBIND) == [] and gates.asked == 0
     grow.rebind(ctx, REBIND)
     assert [verb for verb, _kind, _name in client.sent if verb in ("patch", "delete")] == []
 
@@ -469,7 +469,7 @@ def test_a_pod_that_is_down_needs_no_gate(gates: Gates, monkeypatch: pytest.Monk
     client = server(pod(1, ready=False))
     ctx = context(client)
     monkeypatch.setattr(volumes, "reclaim", lambda _ctx, _step: None)
-    grow.before_rebind(ctx, REBIND)
+    volumes.before(ctx, REBIND)
     grow.rebind(ctx, REBIND)
     assert gates.asked == 0 and (PVC, "datadir-kw-1") not in client.objects
 
