@@ -22,7 +22,6 @@ from .spec import Spec
 from .verdict import DONE, Verdict
 
 Object = t.Mapping[str, t.Any]
-VERBS = ("rebind", "renew", "expand")
 
 
 def template_size(statefulset: Object | None) -> str | None:
@@ -100,7 +99,6 @@ def claims(spec: Spec, seen: Observed, expands: bool, changes: dict[str, tuple[t
                 f"{was} → {spec.storage_size}, {how}",
                 "reconfigure",
                 asked="storage_size" in spec.asked,
-                disruptive=verb != "expand",
                 pod=pod,
                 facts={"ordinal": ordinal, "local": local},
             )

@@ -64,7 +64,7 @@ def _serves(seen: Observed, name: str) -> bool:
 
 
 def _step(verb: str, name: str, title: str, pod: str = "", **facts: t.Any) -> Step:
-    return Step(f"{verb}/{name}", title, OPERATION, True, verb == "evict", pod, facts)
+    return Step(f"{verb}/{name}", title, OPERATION, True, pod, facts)
 
 
 def drained(spec: Spec, seen: Observed, name: str, node: Object | None, seconds: int) -> Plan:

@@ -13,6 +13,7 @@ from .names import CLUSTER_ID, OPTIONS, RETIRED, ordinal_of
 from .observe import Observed, ready
 from .plan import Plan, Step, permitted
 from .spec import Spec
+from .verbs import VERBS
 
 if t.TYPE_CHECKING:
     from .._engine.profiles import Profile
@@ -46,7 +47,7 @@ def present(
     steps += volumes.needed(spec, seen, kube_nodes, changes)
     rows = volumes.table(spec, seen, steps, placement.zones_of(kube_nodes))
     steps += volumes.topology(spec, seen, rows, kube_nodes, changes)
-    placed = any(step.id.startswith("volume/") for step in steps)
+    placed = any(step.verb == "volume" for step in steps)
     held: list[Step] = []
     fresh = seen.statefulset is not None and not seen.initialized
     if fresh and (rolling.outdated(spec, seen) or seen.image != spec.image):
@@ -98,7 +99,7 @@ def present(
                 Step(
                     again,
                     "was interrupted: see that it is complete",
-                    str(seen.journal.operation["name"]) if verb in ("reclaim", "revert", *growing.VERBS) else verb,
+                    str(seen.journal.operation.get("name") or verb),
                     pod="" if verb == "create" else rest,
                     facts={} if verb == "create" else {"ordinal": ordinal_of(rest)},
                 ),
@@ -145,7 +146,7 @@ def _paused(
     if wanted:
         changes.clear()
         return [], steps
-    if seen.paused and wanted is None and any(step.id != "settle" for step in steps):
+    if seen.paused and wanted is None and any(step.known.writes for step in steps):
         raise ClusterError(
             f"{spec.name} is paused ({seen.paused}), and {steps[0].id}{f' and {len(steps) - 1} more steps' if steps[1:] else ''} would be to do. "
             "Nothing was changed. Set paused to false to go on.",
@@ -219,43 +220,25 @@ def _interrupted(spec: Spec, seen: Observed) -> str:
         verb == "create" and seen.statefulset is not None and rest == f"StatefulSet/{spec.name}"
     ):
         return step
-    ordinal = ordinal_of(rest)
-    if ordinal is None:
+    ordinal, known = ordinal_of(rest), VERBS.get(verb)
+    if ordinal is None or known is None:  # another version of the collection may have had other verbs
         return ""
-    same_template = ordinal < spec.replicas and seen.journal.operation.get("image") == spec.image
     leads_on = {
-        "scale_out": ordinal < min(spec.replicas, seen.replicas),
-        **dict.fromkeys(("reclaim", "rebind", "renew"), ordinal < min(spec.replicas, seen.replicas)),
-        "scale_in": ordinal >= seen.replicas,
-        "upgrade": same_template,
-        "reconfigure": same_template,
-        "revert": same_template,
+        "stays": ordinal < min(spec.replicas, seen.replicas),
+        "gone": ordinal >= seen.replicas,
+        "template": ordinal < spec.replicas and seen.journal.operation.get("image") == spec.image,
     }
-    return step if leads_on.get(verb) else ""
-
-
-# Steps that end when every pod serves.
-_WAIT = (
-    "settle",
-    "initialize",
-    "remember",
-    "reclaim",
-    "rebind",
-    "renew",
-    "scale_out",
-    "scale_in",
-    "upgrade",
-    "reconfigure",
-)
+    return step if leads_on.get(known.resumes) else ""
 
 
 def _settling(spec: Spec, seen: Observed, steps: t.Sequence[Step]) -> list[Step]:
     """A step of its own for what no other one waits for: a run does not end well while a pod is down."""
-    verbs = {step.id.split("/")[0] for step in steps}
-    waits = verbs.intersection(_WAIT)
+    waits = any(step.known.waits for step in steps)
     if seen.statefulset is None or not seen.initialized or settled(spec, seen):
         return []
-    if not waits or "scale_out" in verbs:  # which waits for every pod too, and would have begun by then
+    if not waits or any(
+        step.verb == "scale_out" for step in steps
+    ):  # which waits for every pod too, and would have begun by then
         _refuse_what_others_end(seen)
     return [] if waits else [Step("settle", "wait until every pod is ready and live")]
 
@@ -450,7 +433,6 @@ def _leaving(spec: Spec, seen: Observed, changes: dict[str, tuple[t.Any, t.Any]]
                 else f"node {node.id if node else 'unknown'} leaves, claim: {spec.volumes}",
                 "scale_in",
                 asked="replicas" in spec.asked,  # else it only goes on, or tidies up
-                disruptive=True,
                 pod=pod,
                 facts={"ordinal": ordinal, "local": spec.storage == "local", "policy": spec.volumes},
             )

@@ -288,9 +288,7 @@ def replacement(
     remember = {"remember": {"pod": name, "why": loss.text}, "lost": lost}
 
     def step(verb: str, title: str, **more: t.Any) -> Step:
-        return Step(
-            f"{verb}/{name}", title, OPERATION, True, verb in ("leave", "detach"), name, {**facts, **remember, **more}
-        )
+        return Step(f"{verb}/{name}", title, OPERATION, True, name, {**facts, **remember, **more})
 
     steps = []
     if moves:  # only for its gate, which says what to do first

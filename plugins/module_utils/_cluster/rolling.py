@@ -147,7 +147,6 @@ def rollout(
                 + (f"{runs.get(pod, 'no pod')} → {spec.image}" if upgrade else ", ".join(options) or "new template"),
                 operation,
                 asked=asked,
-                disruptive=True,
                 pod=pod,
                 facts={"ordinal": ordinal_of(pod), "options": options, "pre_pull": pull},
             )
@@ -199,6 +198,4 @@ def final(spec: Spec, seen: Observed, profile: Profile, ahead: t.Sequence[Step])
     if held and (held.get("image") == spec.image or brings == held.get("version")):
         title = f"cluster version {held.get('version')} is no longer held: {spec.image} brings no other"
         return [Step("release", title, "upgrade", facts={"undone": True})]
-    return [
-        Step("finalize", "the cluster version rises; from then on there is no way back", "finalize", disruptive=True)
-    ]
+    return [Step("finalize", "the cluster version rises; from then on there is no way back", "finalize")]

@@ -299,7 +299,5 @@ def reclaim(spec: Spec, seen: Observed) -> list[Step]:
                 + ("is being deleted" if going else "was deleted")
                 + ": its volume goes to a new one"
             )
-            steps.append(
-                Step(f"reclaim/{pod}", title, "reconfigure", disruptive=True, pod=pod, facts={"ordinal": ordinal})
-            )
+            steps.append(Step(f"reclaim/{pod}", title, "reconfigure", pod=pod, facts={"ordinal": ordinal}))
     return steps
