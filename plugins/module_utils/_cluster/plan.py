@@ -15,6 +15,10 @@ from .gates import Gate
 from .spec import Spec
 from .verbs import VERBS, Verb, verb_of
 
+Changes = dict[
+    str, tuple[t.Any, t.Any]
+]  # object and field to what is there and what will be; plans collect them as they go
+
 
 @dataclass(frozen=True)
 class Step:

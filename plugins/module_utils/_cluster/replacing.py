@@ -15,7 +15,7 @@ from . import fingerprint, manifests, placement, verdict
 from .errors import ClusterError
 from .names import ordinal_of
 from .observe import Observed, ready
-from .plan import Plan, Step
+from .plan import Changes, Plan, Step
 from .spec import Spec
 from .volumes import making, retired, table, topology
 
@@ -308,7 +308,7 @@ def replacement(
             )
         )
     volume = seen.volumes.get(seen.names.volume(ordinal))
-    changes: dict[str, tuple[t.Any, t.Any]] = {}
+    changes: Changes = {}
     rows: list[dict[str, t.Any]] = []
     if spec.storage == "local" and (takes_away or (volume is None and not serving)):
         choice = _place(spec, seen, ordinal, kube_nodes, loss, target, lost.away)
