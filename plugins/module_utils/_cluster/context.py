@@ -77,7 +77,6 @@ class Context:
         self.figures: dict[str, t.Any] = {}
         self.deadline = None if seconds is None else time.monotonic() + seconds
         self.lost: t.Callable[[], str] = lambda: ""
-        self._first_seen: dict[str, float] = {}
         self._version = ""  # of the last list of pods; empty when it is used up
         self.carry: dict[str, t.Any] = dict(carry or {})
 
@@ -157,6 +156,11 @@ class Context:
             return 0.0
         return max(0.0, now - float(since.setdefault(what, now)))
 
+    def under_way(self, what: str) -> float:
+        """Seconds since this run saw it first, over slices, whatever is restarted or not whole meanwhile."""
+        now, since = time.time(), self.carry.setdefault("under_way", {})
+        return max(0.0, now - float(since.setdefault(what, now)))
+
     # ---- time
 
     def check_time(self) -> None:
@@ -220,6 +224,7 @@ class Context:
                 if found.done:
                     if waited:
                         self.carry.pop("waiting", None)
+                        self.carry.pop("hopeless", None)
                     return
                 waited = True
                 if found.why != last:
@@ -257,7 +262,8 @@ class Context:
 
     def _mount_trouble(self, found: verdict.Verdict) -> verdict.Verdict:
         """A directory that does not exist shows in events only; the container just waits. Other mount troubles pass."""
-        uid = self.seen.pods.get(found.pod, {}).get("metadata", {}).get("uid")  # events outlive a pod of the same name
+        pod = self.seen.pods.get(found.pod) or self.client.get("Pod", found.pod, self.spec.namespace) or {}
+        uid = pod.get("metadata", {}).get("uid")  # events outlive a pod of the same name
         told = [
             event.get("message", "")
             for event in self.client.events(self.spec.namespace, found.pod)
@@ -274,23 +280,24 @@ class Context:
 
     def _give_up_if_hopeless(self, found: verdict.Verdict, step: str) -> None:
         if not found.never:
-            self._first_seen.clear()
+            self.carry.pop("hopeless", None)
             return
-        key = f"{found.never}/{found.pod}"
-        since = self._first_seen.setdefault(key, time.monotonic())
-        if time.monotonic() - since < found.patience:
+        # Over slices: some causes are believed after longer than a slice lasts.
+        seen = self.carry.setdefault("hopeless", {})
+        lasted = time.time() - float(seen.setdefault(f"{step}/{found.never}/{found.pod}", time.time()))
+        if lasted < found.patience:
             return
         evidence = self._evidence(found)
         if found.never == "container_crash" and any(STORE_IN_USE in line for line in evidence["log"]):
             return
         raise ClusterError(
-            f"{found.why} ({time.monotonic() - since:.0f} s). {_REMEDY.get(found.never, 'Look at the evidence, mend it and run again.')}"
+            f"{found.why} ({lasted:.0f} s). {_REMEDY.get(found.never, 'Look at the evidence, mend it and run again.')}"
             + (f" Last events: {'; '.join(evidence['events'][-3:])}." if evidence["events"] else "")
             + (f" Last log: {evidence['log'][-1]}" if evidence["log"] else ""),
             found.never,
             step=step,
             node=found.pod,
-            waited=round(time.monotonic() - since),
+            waited=round(lasted),
             evidence=evidence,
         )
 

@@ -323,7 +323,7 @@ def faults(log: Path, echo: bool, part: str = "quick") -> list[Check]:
             seconds=1500 if part == "quick" else 3 * 3600,
         )  # fmt: skip
     told = _checked(
-        "tables and figures", [environment.venv / "bin" / "python", lab / "faults" / "figures.py", record, log.with_suffix(".md"),
+        "tables and figures", [environment.venv / "bin" / "python", lab / "faults" / "report.py", log.with_suffix(".md"), record,
                                *(["--retries"] if part == "all" else [])],
         log, echo,
     )  # fmt: skip

@@ -1,18 +1,15 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) 2026, kaiwudb.kubernetes contributors
-"""One line a row of every matrix, in one file; the tables and the figures are made from it and from nothing else.
+"""One line a row of every matrix, in one file; the tables and the figures (`report.py`) are made from it and from nothing else.
 
 ``KAIWUDB_FAULTS_RECORD`` names the file (default: .lab/results/faults.jsonl). Workers of one test run append to it side by side.
-
-    python tests/lab/faults/figures.py RECORD REPORT.md [--retries]     # prints the figures; the tables go to the report
 """
 
 from __future__ import annotations
 
 import json
 import os
-import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -28,6 +25,7 @@ class Row:
     operations: runs of the collection; faults: what was injected (kills, refusals, cuts); acknowledged, lost: rows of the
     workload; retries_failed: statements whose one repetition failed too; humans: runs that only a person could mend.
     disturbs_nodes: whether the fault itself takes database nodes away (their failed retries are counted apart).
+    does: what happens in it, where its name does not say that.
     """
 
     matrix: str
@@ -42,6 +40,7 @@ class Row:
     retries_failed: int = 0
     humans: int = 0
     disturbs_nodes: bool = False
+    does: str = ""
 
 
 def record_file() -> Path:
@@ -82,44 +81,3 @@ def figures(rows: Iterable[Row]) -> dict[str, int]:
         ),
         "runs that needed a human": sum(row.humans for row in counted),
     }
-
-
-def table(rows: Sequence[Row]) -> str:
-    """A matrix as a Markdown table."""
-    lines = ["| row | expected | outcome | held |", "|---|---|---|---|"]
-    lines += [f"| {row.row} | {row.expected} | {row.outcome} | {'yes' if row.held else '**no**'} |" for row in rows]
-    return "\n".join(lines)
-
-
-def report(rows: Sequence[Row]) -> str:
-    """Every matrix and the figures, as Markdown."""
-    parts = []
-    for matrix in MATRICES:
-        mine = [row for row in rows if row.matrix == matrix]
-        if mine:
-            parts.append(f"## {matrix} ({len(mine)} rows)\n\n{table(mine)}")
-    sums = "\n".join(f"| {name} | {count} |" for name, count in figures(rows).items())
-    return "\n\n".join([*parts, f"## Figures\n\n| what | count |\n|---|---|\n{sums}"]) + "\n"
-
-
-def main(arguments: list[str]) -> int:
-    """0; 1 when there is no row, a row was lost, or a run needed a human; with --retries also when one failed that no fault explains.
-
-    Retries are strict only where the machine has nothing else to do.
-    """
-    record, page, *flags = arguments
-    rows = read(Path(record))
-    Path(page).write_text(report(rows), encoding="utf-8")
-    for name, count in (sums := figures(rows)).items():
-        print(f"{count:>8}  {name}")
-    control = [row for row in rows if row.matrix == "control"]
-    if control:
-        bad = sum(row.held for row in control)
-        print(f"{bad:>8}  rows of the control, of {len(control)}, that lose data or wedge without the guards")
-    wrong = sums["acknowledged rows lost"] + sums["runs that needed a human"]
-    wrong += sums["retries that failed, database nodes undisturbed"] if "--retries" in flags else 0
-    return 1 if not rows or wrong else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

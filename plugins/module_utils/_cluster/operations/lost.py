@@ -118,7 +118,7 @@ def _end(ctx: Context, step: Step, pod: t.Mapping[str, t.Any], claim: verdict.Ve
     loss: Loss = step.facts["loss"]
     meta, on = pod["metadata"], pod["spec"].get("nodeName")
     node = ctx.client.get("Node", on) if on and loss.kind != "unknown" else None
-    going = ctx.lasting(f"stopping/{meta['uid']}", bool(meta.get("deletionTimestamp")))
+    going = ctx.under_way(f"stopping/{meta['uid']}") if meta.get("deletionTimestamp") else 0.0
     stuck = going > float(meta.get("deletionGracePeriodSeconds") or 0) + STUCK_AFTER
     nobody = loss.kind != "unknown" and node is None  # there is no kubelet any more that could end it
     by_force = bool(on) and (nobody or (loss.by_force and on == loss.on) or (loss.given_up and stuck))

@@ -399,6 +399,7 @@ class Stage:
             "misoperation", row.row, " or ".join(row.expected), outcome, held and not lost and bool(row.human) >= humans,
             operations=self.operations, faults=self.faults, acknowledged=int(str(figures["acknowledged"])), lost=lost,
             retries_failed=int(str(figures["retries_failed"])), humans=int(humans), disturbs_nodes=row.disturbs,
+            does=row.does,
         )  # fmt: skip
 
     def _back(self, row: Misoperation) -> bool:

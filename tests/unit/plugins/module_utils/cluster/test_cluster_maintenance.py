@@ -132,7 +132,7 @@ def test_a_pod_that_would_be_back_at_once_is_not_evicted(toleration: dict[str, s
     if not stays:
         assert ids(drained(seen)) == OUT
         return
-    with pytest.raises(ClusterError, match="it would be back on w3 at once. Nothing was changed") as error:
+    with pytest.raises(ClusterError, match=r"it would be back on w3 at once. Nothing was changed") as error:
         drained(seen)
     assert error.value.reason == "tolerates_cordon"
 

@@ -551,6 +551,29 @@ def test_a_pod_that_its_kubelet_does_not_get_ended(world: World, lost: bool) -> 
     replaced(world)
 
 
+def sliced(world: World, seconds: float = 5.0, asked: Any = None, **how: Any) -> tuple[list[str], int]:
+    """A run cut into slices: its steps, and how many slices it took."""
+    steps, carry, name = [], {}, f"sliced{next(run_ids)}"
+    for turn in range(1, 400):
+        more = {"seconds": seconds, "sliced": True, "carry": carry, "node": "2", "who": "ann", "run_id": name, **how}
+        result = ReplaceRun(world, {"name": "kw", "namespace": "db", **(asked or {})}, **more).go()  # type: ignore[arg-type]
+        steps, carry = [*steps, *result["steps"]], result["carry"]
+        if not result["in_progress"]:
+            return steps, turn
+    raise AssertionError("it never ends")
+
+
+def test_a_pod_that_stays_is_seen_over_slices_too(world: World) -> None:
+    """Longer than any slice lasts, with ranges that are not whole meanwhile."""
+    world.disk_dies(2)
+    world.stuck.add("kw-2")
+    with pytest.raises(ClusterError, match="does not get it ended, as when a disk hangs") as error:
+        sliced(world)
+    assert error.value.reason == "pod_stays"
+    assert sliced(world, lost=True)[0][-3:] == ALL[-3:] and "delete Pod/kw-2 by force" in world.writes
+    replaced(world)
+
+
 def test_a_new_disk_in_the_same_node(world: World) -> None:
     world.disk_dies(2)
     with pytest.raises(AssertionError, match="is not empty"):
@@ -596,15 +619,7 @@ def test_erasing_longer_than_a_slice_is_gone_on_with(world: World) -> None:
     world.stores[STORE], world.beside[STORE] = 98, Fingerprint(ID, 98).text()
     world.node_dies("w3", gone=True)
     world.work = 7.0
-    carry: Any = {}
-    for _slice in range(60):
-        how = {"seconds": 2.0, "sliced": True, "carry": carry, "node": "2", "who": "ann", "run_id": "sliced"}
-        asked = {"name": "kw", "namespace": "db", "volumes": "wipe"}
-        result = ReplaceRun(world, asked, **how).go()  # type: ignore[arg-type]
-        carry = result["carry"]
-        if not result["in_progress"]:
-            break
-    assert not result["in_progress"]
+    sliced(world, 2.0, {"volumes": "wipe"})
     assert world.writes.count("create Pod/kw-volume-2") == 3, "one looks, one erases, one makes the directory"
     world.work = 0.0
     replaced(world)
@@ -672,13 +687,7 @@ def test_one_that_serves_is_left_alone(world: World) -> None:
 
 def test_cut_into_slices_it_is_one_run(world: World) -> None:
     world.node_dies("w3", gone=True)
-    steps, carry, turns = [], {}, 0
-    while True:
-        how = {"seconds": 2.0, "sliced": True, "carry": carry, "node": "2", "who": "ann", "run_id": "sliced"}
-        result = ReplaceRun(world, {"name": "kw", "namespace": "db"}, **how).go()  # type: ignore[arg-type]
-        steps, carry, turns = [*steps, *result["steps"]], result["carry"], turns + 1
-        if not result["in_progress"]:
-            break
+    steps, turns = sliced(world, 2.0)
     assert steps == ALL and turns > 3
     replaced(world)
 

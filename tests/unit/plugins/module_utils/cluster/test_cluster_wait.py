@@ -159,6 +159,15 @@ def test_a_directory_that_does_not_exist_shows_in_events_only(clock: Clock, uid:
     assert under_test.QUIET < clock.now - 1000 <= under_test.QUIET + 6
 
 
+def test_a_short_lived_pod_s_volume_too(clock: Clock) -> None:
+    ctx, client = context(clock, wait_timeout=60)
+    client.put({"kind": "Pod", "metadata": {"name": "kw-volume-2", "uid": "helper"}})
+    client.event_list = [{"reason": "FailedMount", "message": GONE, "involvedObject": {"uid": "helper"}}]
+    with pytest.raises(ClusterError) as error:
+        ctx.wait(judge(Verdict(False, "pod kw-volume-2 is Pending", pod="kw-volume-2")), "scale_in/kw-2")
+    assert error.value.reason == "volume_mount"
+
+
 def test_where_no_pod_is_waited_for_no_events_are_read(clock: Clock) -> None:
     ctx, client = context(clock)
     ctx.wait(judge(*[Verdict(False, "3 pods are ending")] * 12, DONE), "remove/pods")
@@ -230,6 +239,29 @@ def test_another_runs_clock_is_not_trusted(clock: Clock, ahead: float) -> None:
     with pytest.raises(Paused):
         ctx.wait(judge(LATER), "upgrade/kw-2")
     assert ctx.carry["waiting"]["since"] == 1.7e9 + 1000.0 and "whole_since" not in ctx.carry
+
+
+def test_a_hopeless_cause_is_believed_also_when_that_takes_longer_than_a_slice(clock: Clock) -> None:
+    silent = Verdict(False, "its Kubernetes node does not answer", "pod_stays", 60.0, "kw-2")
+    began, carry = clock.now, None
+    for _slice in range(10):
+        ctx, _client = context(clock, seconds=20.0, carry=carry)
+        try:
+            ctx.wait(judge(silent), "detach/kw-2")
+        except Paused:
+            carry = ctx.carry
+        except ClusterError as error:
+            assert error.reason == "pod_stays" and 60 <= clock.now - began < 70
+            return
+    pytest.fail("it was never believed")
+
+
+def test_a_hopeless_cause_of_an_earlier_wait_is_no_news_of_the_next(clock: Clock) -> None:
+    ctx, _client = context(clock)
+    silent = Verdict(False, "its Kubernetes node does not answer", "pod_stays", 60.0, "kw-2")
+    for _wait in range(2):
+        ctx.wait(judge(*[silent] * 40, DONE), "detach/kw-2")
+    assert "hopeless" not in ctx.carry
 
 
 def test_a_wait_that_is_over_leaves_nothing_for_the_next(clock: Clock) -> None:
