@@ -11,6 +11,7 @@ import uuid
 
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
+from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.verbs import in_short
 
 # Short at first, so that a line appears soon; then longer, since every slice pays the module's start.
 SLICES = (5.0, 10.0, 20.0, 30.0)
@@ -121,13 +122,8 @@ def merge(total: dict[str, t.Any], answer: dict[str, t.Any]) -> dict[str, t.Any]
         for key in {**total.get("requests", {}), **answer.get("requests", {})}
     }
     if "msg" in merged and not answer.get("failed") and total.get("steps"):
-        merged["did"] = answer.get("did") if answer.get("steps") is None else _did(merged["steps"]) or answer.get("did")
+        merged["did"] = (
+            answer.get("did") if answer.get("steps") is None else in_short(merged["steps"]) or answer.get("did")
+        )
         merged["msg"] = f"{answer['msg'].split(':', 1)[0]}: {merged['did']}"
     return merged
-
-
-def _did(steps: t.Sequence[str]) -> str:
-    verbs = [step.split("/")[0] for step in steps]
-    return ", ".join(
-        verb if verbs.count(verb) == 1 else f"{verb} ×{verbs.count(verb)}" for verb in dict.fromkeys(verbs)
-    )

@@ -17,12 +17,11 @@ import typing as t
 from . import quantity
 from .names import OPTIONS
 from .observe import Observed
-from .plan import Step
+from .plan import Changes, Step
 from .spec import Spec
 from .verdict import DONE, Verdict
 
 Object = t.Mapping[str, t.Any]
-VERBS = ("rebind", "renew", "expand")
 
 
 def template_size(statefulset: Object | None) -> str | None:
@@ -41,7 +40,7 @@ def less(size: str | None, wanted: str) -> bool:
     return size is not None and quantity.parse(size) < quantity.parse(wanted)
 
 
-def template(spec: Spec, seen: Observed, changes: dict[str, tuple[t.Any, t.Any]]) -> list[Step]:
+def template(spec: Spec, seen: Observed, changes: Changes) -> list[Step]:
     """The StatefulSet with larger claims in its template, or the rest of it where a run was killed on the way."""
     size = template_size(seen.statefulset)
     if not less(size, spec.storage_size) and not seen.journal.recreate:
@@ -71,7 +70,7 @@ def _unfinished(claim: Object | None, wanted: str) -> bool:
     return less((status.get("capacity") or {}).get("storage"), wanted) and not pending
 
 
-def claims(spec: Spec, seen: Observed, expands: bool, changes: dict[str, tuple[t.Any, t.Any]]) -> list[Step]:
+def claims(spec: Spec, seen: Observed, expands: bool, changes: Changes) -> list[Step]:
     """How the claims follow. expands: whether the storage class expands volumes."""
     steps = []
     for ordinal in reversed(range(min(seen.replicas, spec.replicas))):
@@ -100,7 +99,6 @@ def claims(spec: Spec, seen: Observed, expands: bool, changes: dict[str, tuple[t
                 f"{was} → {spec.storage_size}, {how}",
                 "reconfigure",
                 asked="storage_size" in spec.asked,
-                disruptive=verb != "expand",
                 pod=pod,
                 facts={"ordinal": ordinal, "local": local},
             )

@@ -12,11 +12,14 @@ from datetime import datetime, timezone
 
 from .._kube.errors import KubeError
 from . import manifests
+from .answer import under_way
 from .errors import ClusterError
 from .names import Names
 
 if t.TYPE_CHECKING:
     from .._kube.client import Client
+    from .context import Context
+    from .run import Run
 
 DURATION = 20  # seconds a renew time may stand still before the run that holds it counts as dead
 RENEW = 5.0
@@ -153,3 +156,22 @@ class Lock:
                 self._swap(lease, self._holder)
             except (KubeError, ClusterError):
                 continue  # an API server that is away for a moment: the duration allows for it
+
+
+def locked(run: Run, ctx: Context, work: t.Callable[[], dict[str, t.Any]]) -> dict[str, t.Any]:
+    """C(work) under the cluster's lock. A slice that ends keeps it for the next one; everything else gives it up."""
+    held = Lock(run.client, ctx.names, run.holder)
+    held.take(lambda: under_way(ctx.seen), ctx.say)
+    run.kept = False
+    ctx.lost = lambda: held.lost
+    try:
+        result = work()
+    except BaseException:
+        held.release()
+        raise
+    if result["in_progress"] and run.sliced:
+        held.hold()
+        result["carry"] = {**result["carry"], "locked": True}
+    else:
+        held.release()
+    return result

@@ -65,7 +65,7 @@ class MaintainRun(Run):
             if self._is_over(ctx, step, error):
                 with contextlib.suppress(ClusterError, EngineError, KubeError):
                     deeds.restore(ctx)
-            if step.id.startswith(("evict/", "kept/", "return/")) and self.wanted == "drained":
+            if step.verb in ("evict", "kept", "return") and self.wanted == "drained":
                 error.msg += f" {self.node} stays cordoned: run again, or take it back (state ready)."
             if ctx.seen.journal.window:
                 error.msg += f" {maintenance.STORE_DEAD} stays raised until the node is taken back (state ready); the journal keeps what it was."
@@ -73,7 +73,7 @@ class MaintainRun(Run):
 
     def _is_over(self, ctx: Context, step: Step, error: ClusterError) -> bool:
         # Where uncordoning itself fails, the node is away as before.
-        if error.reason == "lock_lost" or not ctx.seen.journal.window or step.id.startswith(("restore/", "uncordon/")):
+        if error.reason == "lock_lost" or not ctx.seen.journal.window or step.verb in ("restore", "uncordon"):
             return False
         return self.wanted == "ready" or all(
             pod in ctx.seen.pods and observe.ready(ctx.seen.pods[pod]) for pod in ctx.seen.expected_pods()

@@ -16,7 +16,7 @@ from .names import CORDONED
 from .observe import Observed
 from .observe import ready as is_ready
 from .placement import node_of
-from .plan import Plan, Step
+from .plan import Changes, Plan, Step
 from .present import settled
 from .spec import Spec
 
@@ -64,7 +64,7 @@ def _serves(seen: Observed, name: str) -> bool:
 
 
 def _step(verb: str, name: str, title: str, pod: str = "", **facts: t.Any) -> Step:
-    return Step(f"{verb}/{name}", title, OPERATION, True, verb == "evict", pod, facts)
+    return Step(f"{verb}/{name}", title, OPERATION, True, pod, facts)
 
 
 def drained(spec: Spec, seen: Observed, name: str, node: Object | None, seconds: int) -> Plan:
@@ -111,7 +111,7 @@ def drained(spec: Spec, seen: Observed, name: str, node: Object | None, seconds:
         uid = seen.pods[pod]["metadata"]["uid"]
         steps.append(_step("evict", pod, f"through its budget; {stays}", pod, node=name, uid=uid))
         waits = True
-    changes: dict[str, tuple[t.Any, t.Any]] = {f"Pod/{pod} on {name}": ("runs", None) for pod in pods}
+    changes: Changes = {f"Pod/{pod} on {name}": ("runs", None) for pod in pods}
     if not node["spec"].get("unschedulable"):
         changes[f"Node/{name} spec.unschedulable"] = (None, True)
     # A run may have ended right after the last eviction, before it looked at what that took away.
@@ -129,7 +129,7 @@ def ready(spec: Spec, seen: Observed, name: str, node: Object | None) -> Plan:
     window = seen.journal.window
     mine, others = window.get("node") == name, bool(window) and window.get("node") != name
     steps = []
-    changes: dict[str, tuple[t.Any, t.Any]] = {}
+    changes: Changes = {}
     cordoned = node is not None and node["spec"].get("unschedulable")
     if node is not None and marked(node):  # also the mark of one that somebody has uncordoned by hand
         steps.append(_step("uncordon", name, "pods may come back", node=name))
@@ -150,7 +150,7 @@ def ready(spec: Spec, seen: Observed, name: str, node: Object | None) -> Plan:
     return _plan(spec, seen, f"take {name} back", steps, changes)
 
 
-def _plan(spec: Spec, seen: Observed, what: str, steps: list[Step], changes: dict[str, tuple[t.Any, t.Any]]) -> Plan:
+def _plan(spec: Spec, seen: Observed, what: str, steps: list[Step], changes: Changes) -> Plan:
     if not steps and seen.journal.operation.get("name") == OPERATION:
         steps = [Step("close", "an earlier run is complete")]
     return Plan(f"{spec.name}: {what if steps else 'nothing to do'}", tuple(steps), changes=changes)

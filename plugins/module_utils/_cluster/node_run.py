@@ -4,15 +4,18 @@
 
 from __future__ import annotations
 
+import functools
 import typing as t
 
 from . import gates, rights
 from .context import Context, utc
+from .deeds import DEEDS
 from .errors import ClusterError, InputError
+from .lock import locked
 from .operations import members
 from .plan import Plan, Step
 from .present import NODE_OPERATIONS
-from .run import Run, locked
+from .run import Run
 
 if t.TYPE_CHECKING:
     from .._engine.parse import NodeRow
@@ -127,7 +130,6 @@ class NodeRun(Run):
             f"its replicas move away; pod {pod or 'none'}",
             "scale_in",
             True,
-            True,
             pod,
             {"id": row.id},
         )
@@ -167,19 +169,8 @@ class NodeRun(Run):
             ctx.write_journal(self._closed(ctx, step))
             self.done.append(step.id)
             return self._answer(ctx, plan, row)
-        ctx.write_journal(
-            ctx.seen.journal.begin(
-                "decommission" if step.disruptive else "recommission", self.who, utc(), step=step.id, node=row.id
-            )
-        )
-
-        def act() -> None:
-            if step.disruptive:
-                members.decommission(ctx, step, row.id)
-            else:
-                members.recommission(ctx, step)
-
-        finished = self._try(ctx, step, plan, act)
+        ctx.write_journal(ctx.seen.journal.begin(step.verb, self.who, utc(), step=step.id, node=row.id))
+        finished = self._try(ctx, step, plan, functools.partial(DEEDS[step.verb].do, ctx, [step]))
         if finished:
             self.done.append(step.id)
             ctx.write_journal(self._closed(ctx, step))

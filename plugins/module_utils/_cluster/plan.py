@@ -13,6 +13,11 @@ from dataclasses import dataclass, field, replace
 from .errors import ClusterError
 from .gates import Gate
 from .spec import Spec
+from .verbs import VERBS, Verb, verb_of
+
+Changes = dict[
+    str, tuple[t.Any, t.Any]
+]  # object and field to what is there and what will be; plans collect them as they go
 
 
 @dataclass(frozen=True)
@@ -21,16 +26,27 @@ class Step:
 
     operation: which permission of C(operations) it needs (empty: none, it only waits or tidies up).
     asked: whether the user asked for it in this run (then it is refused when not permitted; else it remains for later).
-    disruptive: whether gates stand before it. pod: the pod it is about. facts: what the doing needs beyond the spec.
+    pod: the pod it is about. facts: what the doing needs beyond the spec. What holds for all steps of its verb is C(known).
     """
 
     id: str
     title: str
     operation: str = ""
     asked: bool = False
-    disruptive: bool = False
     pod: str = ""
     facts: t.Mapping[str, t.Any] = field(default_factory=dict, hash=False)
+
+    @property
+    def verb(self) -> str:
+        return verb_of(self.id)
+
+    @property
+    def known(self) -> Verb:
+        return VERBS[self.verb]
+
+    @property
+    def disruptive(self) -> bool:
+        return self.known.disruptive
 
     def result(self) -> dict[str, t.Any]:
         return {"id": self.id, "title": self.title, "operation": self.operation, "pod": self.pod}
@@ -55,7 +71,7 @@ class Plan:
     @property
     def writes(self) -> bool:
         """Whether anything is to be done; merely waiting changes nothing."""
-        return any(step.id != "settle" for step in self.steps)
+        return any(step.known.writes for step in self.steps)
 
     def result(self) -> dict[str, t.Any]:
         return {
@@ -73,7 +89,7 @@ class Plan:
         return [
             {"node": step.facts["node"], "directory": step.facts["directory"]}
             for step in self.steps
-            if step.id.startswith("volume/") and not step.facts["left"]
+            if step.verb == "volume" and not step.facts["left"]
         ]
 
     def lines(self) -> list[str]:

@@ -7,12 +7,13 @@ from __future__ import annotations
 import typing as t
 from dataclasses import replace
 
-from . import compare, growing, manifests, placement, quantity, rolling, volumes
+from . import growing, objects, placement, quantity, rolling, volumes
 from .errors import ClusterError, InputError
-from .names import CLUSTER_ID, OPTIONS, RETIRED, ordinal_of
+from .names import CLUSTER_ID, RETIRED, ordinal_of
 from .observe import Observed, ready
-from .plan import Plan, Step, permitted
+from .plan import Changes, Plan, Step, permitted
 from .spec import Spec
+from .verbs import VERBS
 
 if t.TYPE_CHECKING:
     from .._engine.profiles import Profile
@@ -31,90 +32,35 @@ def present(
 
     ClusterError or InputError when it must not be done; nothing has been touched then.
     """
-    changes: dict[str, tuple[t.Any, t.Any]] = {}
+    changes: Changes = {}
     fixed = _fixed_differences(spec, seen)
     if fixed:
         raise fixed
-    steps = [
+    there = seen.statefulset is not None
+    # All that comes later may wait for the pods of these.
+    mended = [
         *growing.template(spec, seen, changes),
         *_returning(spec, seen),
-        *_objects(spec, seen, profile, changes),
+        *objects.needed(spec, seen, profile, changes),
+        *(volumes.reclaim(spec, seen) if there else ()),
     ]
-    # All that comes later may wait for these pods.
-    steps += volumes.reclaim(spec, seen) if seen.statefulset is not None else []
-    mended = len(steps)
-    steps += volumes.needed(spec, seen, kube_nodes, changes)
+    steps = volumes.needed(spec, seen, kube_nodes, changes)
+    placed = any(step.verb == "volume" for step in steps)
     rows = volumes.table(spec, seen, steps, placement.zones_of(kube_nodes))
     steps += volumes.topology(spec, seen, rows, kube_nodes, changes)
-    placed = any(step.id.startswith("volume/") for step in steps)
-    held: list[Step] = []
-    fresh = seen.statefulset is not None and not seen.initialized
-    if fresh and (rolling.outdated(spec, seen) or seen.image != spec.image):
-        # Nothing to guard yet, and pods that crash would never come so far as to be initialised.
-        steps.append(
-            Step(
-                f"create/StatefulSet/{spec.name}",
-                "not initialised yet, takes the new template at once",
-                "create",
-                asked=True,
-            )
-        )
-        changes[f"StatefulSet/{spec.name} image"] = (seen.image, spec.image)
-    elif seen.statefulset is None:
-        _refuse_to_drop_pods(spec, seen)
-        title = f"{spec.replicas} pods of {spec.image}" + (", pods that run are taken over" if seen.pods else "")
-        steps.append(Step(f"create/StatefulSet/{spec.name}", title, "create", asked=True))
-        changes[f"StatefulSet/{spec.name} spec.replicas"] = (None, spec.replicas)
-        changes[f"StatefulSet/{spec.name} image"] = (None, spec.image)
-    else:
-        _refuse_pods_that_cannot_spread(spec, seen, kube_nodes)
+    steps += _statefulset(spec, seen, kube_nodes, changes)
     again = _interrupted(spec, seen)
-    if (not seen.initialized and not spec.single_node) or again == "initialize":
-        steps.append(Step("initialize", f"once, at {seen.names.pod(0)}", "initialize"))
-    elif not seen.journal.initialized:
-        what = (
-            "of a cluster that was initialised before"
-            if seen.initialized
-            else "of the single node, which needs no init"
-        )
-        steps.append(Step("remember", f"wait until it serves, and write down the id {what}", "initialize"))
-    elif seen.statefulset is None:
-        steps.append(Step("settle", "wait until every pod is ready and live"))
-    if seen.statefulset is not None:
-        steps += volumes.restamp(spec, seen)
-        steps += growing.claims(spec, seen, expands, changes)
-        steps += _leaving(spec, seen, changes)
-        if not fresh:
-            rollout, held = rolling.rollout(spec, seen, profile, changes)
-            steps += rollout
-        joining = _joining(spec, seen, changes)
-        held += joining if held else []
-        steps += [] if held else joining
-        if again and again not in [step.id for step in steps]:
-            verb, _slash, rest = again.partition("/")
-            # After the objects: what it waits for may need a Service that somebody deleted meanwhile.
-            steps.insert(
-                mended,
-                Step(
-                    again,
-                    "was interrupted: see that it is complete",
-                    str(seen.journal.operation["name"]) if verb in ("reclaim", "revert", *growing.VERBS) else verb,
-                    pod="" if verb == "create" else rest,
-                    facts={} if verb == "create" else {"ordinal": ordinal_of(rest)},
-                ),
-            )
+    steps += _initializing(spec, seen, again)
+    held: list[Step] = []
+    if there:
+        moving, held = _moving(spec, seen, profile, expands, changes)
+        steps += moving
+        # After the objects: what it waits for may need a Service that somebody deleted meanwhile.
+        steps = [*mended, *_once_more(seen, again, [*mended, *steps]), *steps]
         steps += _settling(spec, seen, steps)
-        if seen.journal.window and settled(spec, seen):
-            title = f"what was raised for the maintenance of {seen.journal.window.get('node')} goes back to {seen.journal.window.get('was')}"
-            steps.append(Step("restore/window", title))
-        under_way = str(seen.journal.operation.get("name") or "")
-        called_off = [pod for pod in seen.journal.leaving_pods if pod in seen.expected_pods()[: spec.replicas]]
-        over = under_way and under_way not in NODE_OPERATIONS
-        if (over or called_off) and not any(step.operation for step in steps):
-            what = under_way if over else f"leaving of {', '.join(called_off)}"
-            steps.append(Step("close", f"{what} of an earlier run is over, nothing of it is left to do"))
-        if not held and not fresh:
-            steps += rolling.final(spec, seen, profile, steps)
+        steps += _ending(spec, seen, profile, steps, held)
+    else:
+        steps = [*mended, *steps]
     steps, later = _paused(spec, seen, steps, changes)
     plan = Plan(
         "",
@@ -130,9 +76,88 @@ def present(
     return replace(plan, headline=_headline(spec, seen, plan.steps, held if plan.held else ()))
 
 
-def _paused(
-    spec: Spec, seen: Observed, steps: list[Step], changes: dict[str, tuple[t.Any, t.Any]]
+def _statefulset(spec: Spec, seen: Observed, kube_nodes: t.Sequence[Object] | None, changes: Changes) -> list[Step]:
+    """The StatefulSet where it is missing, or where its template may change at once; what may not be asked of one that serves is refused."""
+    if seen.statefulset is None:
+        _refuse_to_drop_pods(spec, seen)
+        title = f"{spec.replicas} pods of {spec.image}" + (", pods that run are taken over" if seen.pods else "")
+        changes[f"StatefulSet/{spec.name} spec.replicas"] = (None, spec.replicas)
+        changes[f"StatefulSet/{spec.name} image"] = (None, spec.image)
+    elif not seen.initialized and (rolling.outdated(spec, seen) or seen.image != spec.image):
+        # Nothing to guard yet, and pods that crash would never come so far as to be initialised.
+        title = "not initialised yet, takes the new template at once"
+        changes[f"StatefulSet/{spec.name} image"] = (seen.image, spec.image)
+    else:
+        _refuse_pods_that_cannot_spread(spec, seen, kube_nodes)
+        return []
+    return [Step(f"create/StatefulSet/{spec.name}", title, "create", asked=True)]
+
+
+def _initializing(spec: Spec, seen: Observed, again: str) -> list[Step]:
+    """The initialisation, or that it has been; else a new StatefulSet's pods are waited for."""
+    if (not seen.initialized and not spec.single_node) or again == "initialize":
+        return [Step("initialize", f"once, at {seen.names.pod(0)}", "initialize")]
+    if not seen.journal.initialized:
+        what = (
+            "of a cluster that was initialised before"
+            if seen.initialized
+            else "of the single node, which needs no init"
+        )
+        return [Step("remember", f"wait until it serves, and write down the id {what}", "initialize")]
+    return [] if seen.statefulset is not None else [Step("settle", "wait until every pod is ready and live")]
+
+
+def _moving(
+    spec: Spec, seen: Observed, profile: Profile, expands: bool, changes: Changes
 ) -> tuple[list[Step], list[Step]]:
+    """What grows, leaves, restarts and joins, in this order; and what is held: nobody joins half-way through a rollout."""
+    steps = [
+        *volumes.restamp(spec, seen),
+        *growing.claims(spec, seen, expands, changes),
+        *_leaving(spec, seen, changes),
+    ]
+    rollout, held = rolling.rollout(spec, seen, profile, changes) if seen.initialized else ([], [])
+    joining = _joining(spec, seen, changes)
+    return ([*steps, *rollout], [*held, *joining]) if held else ([*steps, *rollout, *joining], [])
+
+
+def _once_more(seen: Observed, again: str, steps: t.Sequence[Step]) -> list[Step]:
+    """The step that an earlier run did not see through, unless it is planned anyway."""
+    if not again or again in [step.id for step in steps]:
+        return []
+    verb, _slash, rest = again.partition("/")
+    made = verb == "create"
+    return [
+        Step(
+            again,
+            "was interrupted: see that it is complete",
+            str(seen.journal.operation.get("name") or verb),
+            pod="" if made else rest,
+            facts={} if made else {"ordinal": ordinal_of(rest)},
+        )
+    ]
+
+
+def _ending(
+    spec: Spec, seen: Observed, profile: Profile, steps: t.Sequence[Step], held: t.Sequence[Step]
+) -> list[Step]:
+    """What is left of a maintenance, of an operation that nobody ended, and of an upgrade that could still be undone."""
+    ending = []
+    if seen.journal.window and settled(spec, seen):
+        title = f"what was raised for the maintenance of {seen.journal.window.get('node')} goes back to {seen.journal.window.get('was')}"
+        ending.append(Step("restore/window", title))
+    under_way = str(seen.journal.operation.get("name") or "")
+    called_off = [pod for pod in seen.journal.leaving_pods if pod in seen.expected_pods()[: spec.replicas]]
+    over = under_way and under_way not in NODE_OPERATIONS
+    if (over or called_off) and not any(step.operation for step in steps):
+        what = under_way if over else f"leaving of {', '.join(called_off)}"
+        ending.append(Step("close", f"{what} of an earlier run is over, nothing of it is left to do"))
+    if not held and seen.initialized:
+        ending += rolling.final(spec, seen, profile, steps)
+    return ending
+
+
+def _paused(spec: Spec, seen: Observed, steps: list[Step], changes: Changes) -> tuple[list[Step], list[Step]]:
     """The steps that a pause leaves, and those that wait for its end. ClusterError (paused) when the run knows nothing of it."""
     wanted = spec.paused if "paused" in spec.asked else None
     key = f"StatefulSet/{spec.name} paused"
@@ -145,7 +170,7 @@ def _paused(
     if wanted:
         changes.clear()
         return [], steps
-    if seen.paused and wanted is None and any(step.id != "settle" for step in steps):
+    if seen.paused and wanted is None and any(step.known.writes for step in steps):
         raise ClusterError(
             f"{spec.name} is paused ({seen.paused}), and {steps[0].id}{f' and {len(steps) - 1} more steps' if steps[1:] else ''} would be to do. "
             "Nothing was changed. Set paused to false to go on.",
@@ -219,43 +244,25 @@ def _interrupted(spec: Spec, seen: Observed) -> str:
         verb == "create" and seen.statefulset is not None and rest == f"StatefulSet/{spec.name}"
     ):
         return step
-    ordinal = ordinal_of(rest)
-    if ordinal is None:
+    ordinal, known = ordinal_of(rest), VERBS.get(verb)
+    if ordinal is None or known is None:  # another version of the collection may have had other verbs
         return ""
-    same_template = ordinal < spec.replicas and seen.journal.operation.get("image") == spec.image
     leads_on = {
-        "scale_out": ordinal < min(spec.replicas, seen.replicas),
-        **dict.fromkeys(("reclaim", "rebind", "renew"), ordinal < min(spec.replicas, seen.replicas)),
-        "scale_in": ordinal >= seen.replicas,
-        "upgrade": same_template,
-        "reconfigure": same_template,
-        "revert": same_template,
+        "stays": ordinal < min(spec.replicas, seen.replicas),
+        "gone": ordinal >= seen.replicas,
+        "template": ordinal < spec.replicas and seen.journal.operation.get("image") == spec.image,
     }
-    return step if leads_on.get(verb) else ""
-
-
-# Steps that end when every pod serves.
-_WAIT = (
-    "settle",
-    "initialize",
-    "remember",
-    "reclaim",
-    "rebind",
-    "renew",
-    "scale_out",
-    "scale_in",
-    "upgrade",
-    "reconfigure",
-)
+    return step if leads_on.get(known.resumes) else ""
 
 
 def _settling(spec: Spec, seen: Observed, steps: t.Sequence[Step]) -> list[Step]:
     """A step of its own for what no other one waits for: a run does not end well while a pod is down."""
-    verbs = {step.id.split("/")[0] for step in steps}
-    waits = verbs.intersection(_WAIT)
+    waits = any(step.known.waits for step in steps)
     if seen.statefulset is None or not seen.initialized or settled(spec, seen):
         return []
-    if not waits or "scale_out" in verbs:  # which waits for every pod too, and would have begun by then
+    if not waits or any(
+        step.verb == "scale_out" for step in steps
+    ):  # which waits for every pod too, and would have begun by then
         _refuse_what_others_end(seen)
     return [] if waits else [Step("settle", "wait until every pod is ready and live")]
 
@@ -294,92 +301,6 @@ def _fixed_differences(spec: Spec, seen: Observed) -> InputError | None:
             f"allowed is {'1' if alone else '3 and more'}",
         )
     return None
-
-
-def _objects(spec: Spec, seen: Observed, profile: Profile, changes: dict[str, tuple[t.Any, t.Any]]) -> list[Step]:
-    """Namespace, Services, budget and account that are missing or changed."""
-    steps = []
-    operation = "create" if seen.statefulset is None else "reconfigure"
-    if seen.namespace is None:
-        if not spec.create_namespace:
-            raise ClusterError(
-                f"namespace {spec.namespace} does not exist. Nothing was changed. Make it, or set create_namespace to true.",
-                "namespace_missing",
-                resumable=False,
-            )
-        steps.append(Step(f"create/Namespace/{spec.namespace}", "it does not exist", "create", asked=True))
-        changes[f"Namespace/{spec.namespace}"] = (None, "created")
-    for wanted in manifests.objects(spec, profile):
-        kind, name = wanted["kind"], wanted["metadata"]["name"]
-        live = seen.objects[kind].get(name)
-        if live is None:
-            steps.append(Step(f"create/{kind}/{name}", "it does not exist", operation, facts={"object": wanted}))
-            changes[f"{kind}/{name}"] = (None, "created")
-            continue
-        found = compare.differences(
-            {key: value for key, value in wanted.items() if key not in ("apiVersion", "kind")}, live
-        )
-        if found:
-            steps.append(
-                Step(
-                    f"repair/{kind}/{name}",
-                    ", ".join(sorted(found)),
-                    operation,
-                    facts={"object": wanted, "patch": compare.repair(wanted, live)},
-                )
-            )
-            changes.update({f"{kind}/{name} {path}": values for path, values in found.items()})
-    steps += [_relabel(seen, name, pod, operation) for name, pod in sorted(seen.strays.items())]
-    anew = rolling.edited_and_down(seen)
-    steps += [
-        Step(
-            f"delete/Pod/{pod}",
-            "down since its image was edited: its StatefulSet makes it anew",
-            operation,
-            facts={"uid": seen.pods[pod]["metadata"]["uid"]},
-        )
-        for pod in anew
-    ]
-    steps += [Step("settle", f"until {', '.join(anew)} serve{'' if anew[1:] else 's'} again")] if anew else []
-    if seen.statefulset is not None:
-        live_note = (seen.statefulset["metadata"].get("annotations") or {}).get(OPTIONS)
-        if growing.less(growing.template_size(seen.statefulset), spec.storage_size):
-            live_note = growing.grown_note(seen, spec.storage_size)  # which the step before will have written
-        shapes = rolling.changed_options(spec, seen)
-        if not shapes and live_note != manifests.annotation(spec):
-            steps.append(
-                Step(
-                    f"repair/StatefulSet/{spec.name}", "remember the options in force", operation, facts={"note": True}
-                )
-            )
-        if spec.ui == "none" and seen.names.ui in seen.objects["Service"] and "ui" in spec.asked:
-            steps.append(
-                Step(f"delete/Service/{seen.names.ui}", "no node port is asked for any more", operation, asked=True)
-            )
-            changes[f"Service/{seen.names.ui}"] = ("present", None)
-    return steps
-
-
-def _relabel(seen: Observed, name: str, pod: Object, operation: str) -> Step:
-    """A pod that mounts our claim gets its labels back, and its controller adopts it again as it runs."""
-    claims = {
-        (volume.get("persistentVolumeClaim") or {}).get("claimName") for volume in pod["spec"].get("volumes") or ()
-    }
-    if seen.names.claim(ordinal_of(name) or 0) not in claims:
-        raise ClusterError(
-            f"Pod {name} exists in {seen.names.namespace} and is not part of KaiwuDB cluster {seen.names.name}: its labels and its volumes say so. "
-            "Nothing was changed. Remove it, or it keeps the database's own pod away.",
-            "foreign_object",
-            resumable=False,
-        )
-    wanted = {**seen.names.labels, **seen.names.pod_selector}
-    return Step(
-        f"repair/Pod/{name}",
-        "the labels of a pod that mounts our claim",
-        operation,
-        pod=name,
-        facts={"patch": {"metadata": {"labels": wanted}}},
-    )
 
 
 def _refuse_pods_that_cannot_spread(spec: Spec, seen: Observed, kube_nodes: t.Sequence[Object] | None) -> None:
@@ -422,7 +343,7 @@ def _returning(spec: Spec, seen: Observed) -> list[Step]:
     ]
 
 
-def _leaving(spec: Spec, seen: Observed, changes: dict[str, tuple[t.Any, t.Any]]) -> list[Step]:
+def _leaving(spec: Spec, seen: Observed, changes: Changes) -> list[Step]:
     """Ordinals to take away from the highest down, and claims left by pods that are gone."""
     steps = []
     wanted = spec.replicas
@@ -450,7 +371,6 @@ def _leaving(spec: Spec, seen: Observed, changes: dict[str, tuple[t.Any, t.Any]]
                 else f"node {node.id if node else 'unknown'} leaves, claim: {spec.volumes}",
                 "scale_in",
                 asked="replicas" in spec.asked,  # else it only goes on, or tidies up
-                disruptive=True,
                 pod=pod,
                 facts={"ordinal": ordinal, "local": spec.storage == "local", "policy": spec.volumes},
             )
@@ -460,7 +380,7 @@ def _leaving(spec: Spec, seen: Observed, changes: dict[str, tuple[t.Any, t.Any]]
     return steps
 
 
-def _joining(spec: Spec, seen: Observed, changes: dict[str, tuple[t.Any, t.Any]]) -> list[Step]:
+def _joining(spec: Spec, seen: Observed, changes: Changes) -> list[Step]:
     """Ordinals to add, one at a time: only one node joins at a time, the others would wait.
 
     Those whose claims are still there are members that somebody sent away (kubectl scale): without enough of them none serves, so they

@@ -15,7 +15,7 @@ from . import fingerprint, manifests, placement, verdict
 from .errors import ClusterError
 from .names import ordinal_of
 from .observe import Observed, ready
-from .plan import Plan, Step
+from .plan import Changes, Plan, Step
 from .spec import Spec
 from .volumes import making, retired, table, topology
 
@@ -288,9 +288,7 @@ def replacement(
     remember = {"remember": {"pod": name, "why": loss.text}, "lost": lost}
 
     def step(verb: str, title: str, **more: t.Any) -> Step:
-        return Step(
-            f"{verb}/{name}", title, OPERATION, True, verb in ("leave", "detach"), name, {**facts, **remember, **more}
-        )
+        return Step(f"{verb}/{name}", title, OPERATION, True, name, {**facts, **remember, **more})
 
     steps = []
     if moves:  # only for its gate, which says what to do first
@@ -310,7 +308,7 @@ def replacement(
             )
         )
     volume = seen.volumes.get(seen.names.volume(ordinal))
-    changes: dict[str, tuple[t.Any, t.Any]] = {}
+    changes: Changes = {}
     rows: list[dict[str, t.Any]] = []
     if spec.storage == "local" and (takes_away or (volume is None and not serving)):
         choice = _place(spec, seen, ordinal, kube_nodes, loss, target, lost.away)

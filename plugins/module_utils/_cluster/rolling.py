@@ -11,7 +11,7 @@ from .._engine.profiles import cluster_version, version_from_image, version_of
 from .names import ordinal_of
 from .observe import Observed, container, ready
 from .options import OPTIONS
-from .plan import Step
+from .plan import Changes, Step
 from .spec import Spec
 
 if t.TYPE_CHECKING:
@@ -113,9 +113,7 @@ def edited_and_down(seen: Observed) -> list[str]:
     ]
 
 
-def rollout(
-    spec: Spec, seen: Observed, profile: Profile, changes: dict[str, tuple[t.Any, t.Any]]
-) -> tuple[list[Step], list[Step]]:
+def rollout(spec: Spec, seen: Observed, profile: Profile, changes: Changes) -> tuple[list[Step], list[Step]]:
     """Pods to restart with another image or other options, one at a time; and those that C(pause_after) holds."""
     options = changed_options(spec, seen)
     pods = outdated(spec, seen)
@@ -147,7 +145,6 @@ def rollout(
                 + (f"{runs.get(pod, 'no pod')} → {spec.image}" if upgrade else ", ".join(options) or "new template"),
                 operation,
                 asked=asked,
-                disruptive=True,
                 pod=pod,
                 facts={"ordinal": ordinal_of(pod), "options": options, "pre_pull": pull},
             )
@@ -199,6 +196,4 @@ def final(spec: Spec, seen: Observed, profile: Profile, ahead: t.Sequence[Step])
     if held and (held.get("image") == spec.image or brings == held.get("version")):
         title = f"cluster version {held.get('version')} is no longer held: {spec.image} brings no other"
         return [Step("release", title, "upgrade", facts={"undone": True})]
-    return [
-        Step("finalize", "the cluster version rises; from then on there is no way back", "finalize", disruptive=True)
-    ]
+    return [Step("finalize", "the cluster version rises; from then on there is no way back", "finalize")]

@@ -11,11 +11,12 @@ from dataclasses import asdict
 from .._engine.profiles import PROFILES
 from .._kube.errors import KubeError
 from . import fingerprint, observe, volumes
+from .answer import summary
 from .context import Context
 from .errors import ClusterError
 from .names import RETIRED, Names, ordinal_of
 from .placement import node_of, zones_of
-from .run import Run, summary
+from .run import Run
 from .spec import Spec, resolve
 
 if t.TYPE_CHECKING:

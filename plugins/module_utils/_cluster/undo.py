@@ -42,8 +42,7 @@ def begins(ctx: Context, step: Step, error: ClusterError) -> bool:
     begun_at = journal.operation.get("from")
     if (
         ctx.spec.on_failure != "rollback"
-        or step.id.split("/")[0]
-        not in ("upgrade", "reconfigure")  # the others of these operations have nothing that could be taken back
+        or not step.known.rolls  # the others of these operations have nothing that could be taken back
         or not step.pod
         or error.reason not in UNDOABLE
         or not begun_at

@@ -11,7 +11,7 @@ from .errors import ClusterError
 from .names import RETIRED, WIPING, ordinal_of
 from .observe import Observed
 from .placement import node_of
-from .plan import Step
+from .plan import Changes, Step
 from .spec import Spec
 
 Object = t.Mapping[str, t.Any]
@@ -37,9 +37,7 @@ def ordinals_without_volume(spec: Spec, seen: Observed) -> list[int]:
     return [ordinal for ordinal in range(spec.replicas) if ordinal in adding or waits(ordinal)]
 
 
-def needed(
-    spec: Spec, seen: Observed, kube_nodes: t.Sequence[Object] | None, changes: dict[str, tuple[t.Any, t.Any]]
-) -> list[Step]:
+def needed(spec: Spec, seen: Observed, kube_nodes: t.Sequence[Object] | None, changes: Changes) -> list[Step]:
     """Volumes that pods to come need, and retained ones that must be freed for their claim."""
     wanted = ordinals_without_volume(spec, seen)
     strange = _strangers(seen, wanted, "PersistentVolume" if spec.storage == "local" else "PersistentVolumeClaim")
@@ -140,7 +138,7 @@ def topology(
     seen: Observed,
     rows: t.Sequence[t.Mapping[str, t.Any]],
     kube_nodes: t.Sequence[Object] | None,
-    changes: dict[str, tuple[t.Any, t.Any]],
+    changes: Changes,
 ) -> list[Step]:
     """What pods are told of their place, where that is to be told and known. It is read when a pod starts, so it restarts nobody."""
     if spec.locality != "zone" or kube_nodes is None:
@@ -299,7 +297,5 @@ def reclaim(spec: Spec, seen: Observed) -> list[Step]:
                 + ("is being deleted" if going else "was deleted")
                 + ": its volume goes to a new one"
             )
-            steps.append(
-                Step(f"reclaim/{pod}", title, "reconfigure", disruptive=True, pod=pod, facts={"ordinal": ordinal})
-            )
+            steps.append(Step(f"reclaim/{pod}", title, "reconfigure", pod=pod, facts={"ordinal": ordinal}))
     return steps

@@ -88,12 +88,6 @@ def _behind(ctx: Context, step: Step) -> bool:
     return growing.less(growing.requested(claim), ctx.spec.storage_size)
 
 
-def before_rebind(ctx: Context, step: Step) -> list[gates.Gate]:
-    """The gates before the pod is ended; one that is down, or on its new claim, loses nothing."""
-    pod = ctx.seen.pods.get(step.pod)
-    return gates.common(ctx.seen, ctx.deep(), None) if pod is not None and ready(pod) and _behind(ctx, step) else []
-
-
 def rebind(ctx: Context, step: Step) -> None:
     """The claim gives way to one that asks for more; the volume, whose size is a number, says so first and goes to it with its data."""
     ordinal = step.facts["ordinal"]

@@ -186,3 +186,20 @@ def namespace(ctx: Context, step: Step) -> None:
 
 def lock(ctx: Context, step: Step) -> None:
     """Every removal takes its lock away when it gives it up; where nothing but a lock was left, that is all."""
+
+
+PARTS: t.Mapping[str, t.Callable[[Context, Step], None]] = {
+    "statefulset": statefulset,
+    "pods": pods,
+    "objects": objects,
+    "claims": claims,
+    "volumes": local_volumes,
+    "journal": journal,
+    "namespace": namespace,
+    "lock": lock,
+}
+
+
+def part(ctx: Context, step: Step) -> None:
+    """That which the step names after the slash."""
+    PARTS[step.id.partition("/")[2]](ctx, step)

@@ -280,10 +280,14 @@ def _look_inside(ctx: Context, volumes: t.Mapping[int, Object], step: str) -> No
 
 
 def before(ctx: Context, step: Step) -> list[gates.Gate]:
-    """The gates before the pod on the old claim is ended; one that is down, on its way, or on the new claim loses nothing."""
+    """The gates before the pod on a claim that gives way to another is ended; one that is down, on its way, or on the new claim loses nothing."""
     pod, claim = ctx.seen.pods.get(step.pod), ctx.seen.claims.get(ctx.names.claim(step.facts["ordinal"]))
-    renewed = claim is not None and not claim["metadata"].get("deletionTimestamp")
-    return [] if pod is None or not ready(pod) or renewed else gates.common(ctx.seen, ctx.deep(), None)
+    goes = (
+        claim is None
+        or claim["metadata"].get("deletionTimestamp")
+        or growing.less(growing.requested(claim), ctx.spec.storage_size)
+    )
+    return gates.common(ctx.seen, ctx.deep(), None) if pod is not None and ready(pod) and goes else []
 
 
 def reclaim(ctx: Context, step: Step) -> None:

@@ -460,16 +460,24 @@ def test_again_on_a_claim_that_is_new_it_only_waits(gates: Gates, monkeypatch: p
     client = server(sized(1, "20Gi"))
     ctx = context(client)
     monkeypatch.setattr(volumes, "reclaim", lambda _ctx, _step: None)
-    assert grow.before_rebind(ctx, REBIND) == [] and gates.asked == 0
+    assert volumes.before(ctx, REBIND) == [] and gates.asked == 0
     grow.rebind(ctx, REBIND)
     assert [verb for verb, _kind, _name in client.sent if verb in ("patch", "delete")] == []
+
+
+def test_a_claim_taken_away_by_force_under_a_pod_that_serves_is_judged(gates: Gates) -> None:
+    """The pod is ended for its successor's sake all the same."""
+    client = server()
+    del client.objects[PVC, "datadir-kw-1"]
+    volumes.before(context(client), REBIND)
+    assert gates.asked == 1
 
 
 def test_a_pod_that_is_down_needs_no_gate(gates: Gates, monkeypatch: pytest.MonkeyPatch) -> None:
     client = server(pod(1, ready=False))
     ctx = context(client)
     monkeypatch.setattr(volumes, "reclaim", lambda _ctx, _step: None)
-    grow.before_rebind(ctx, REBIND)
+    volumes.before(ctx, REBIND)
     grow.rebind(ctx, REBIND)
     assert gates.asked == 0 and (PVC, "datadir-kw-1") not in client.objects
 

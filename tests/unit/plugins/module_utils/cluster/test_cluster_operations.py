@@ -23,8 +23,9 @@ from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.operat
     members,
     remove,
 )
+from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.operations.close import close
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.plan import Plan, Step
-from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.run import Run, _close
+from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.run import Run
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._engine.profiles import PROFILES
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._kube.errors import KubeError
 from ansible_collections.kaiwudb.kubernetes.tests.unit.plugins.module_utils.cluster.factories import (
@@ -407,7 +408,7 @@ FOUR_TO_THREE = replace(during("scale_in", "scale_in/kw-3"), leaving={"pods": ["
 def called_off(clock: Clock, seen: Observed) -> tuple[Journal, World]:
     """What the journal says after a run that asked for four again in the middle of 4 → 3."""
     ctx, client = ground(seen, clock, replicas=4)
-    _close(ctx, Step("close", ""))
+    close(ctx, Step("close", ""))
     return Journal.read(client.objects["ConfigMap", "kw-journal"]), client
 
 

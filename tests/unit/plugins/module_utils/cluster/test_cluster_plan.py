@@ -109,7 +109,7 @@ def test_what_only_prepares_an_upgrade_is_not_what_was_asked_for() -> None:
 
 def test_a_plan_as_a_person_reads_it() -> None:
     gate = Gate("space", "1 B", "≤ 2 B", True)
-    step = Step("upgrade/kw-2", "node 3", "upgrade", True, True, "kw-2", {"ordinal": 2})
+    step = Step("upgrade/kw-2", "node 3", "upgrade", True, "kw-2", {"ordinal": 2})
     rest = Step("initialize", "once", "initialize")
     made = Plan("kw: upgrade", (step,), (rest,), {"b": (1, 2), "a": (None, 3), "c": (4, None)}, (gate,))
     assert made.lines() == [

@@ -11,8 +11,9 @@ import pytest
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.context import Context
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.errors import ClusterError
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.journal import Journal
+from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.operations.close import close
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.plan import Plan, Step
-from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.run import DO, Run
+from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.run import Run
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.undo import UNDOABLE, before, begins
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._engine.profiles import PROFILES
 from ansible_collections.kaiwudb.kubernetes.tests.unit.plugins.module_utils.cluster.factories import (
@@ -99,7 +100,7 @@ def test_the_plan_of_going_back_touches_only_what_is_new() -> None:
 
 # ---- when
 
-STEP = Step("upgrade/kw-2", "x", "upgrade", True, True, "kw-2", {"ordinal": 2})
+STEP = Step("upgrade/kw-2", "x", "upgrade", True, "kw-2", {"ordinal": 2})
 
 
 def run_on(seen: Any, *, run_id: str = "r1", **asked: Any) -> tuple[Run, Context, Client]:
@@ -259,7 +260,7 @@ def test_orders_to_leave_that_nobody_gives_any_more_are_forgotten(replicas: int,
     leaving = {"pods": ["kw-3", "kw-4"], "replicas": 3}
     seen = live(replicas, of=spec(replicas=replicas), journal=replace(during("scale_in"), leaving=leaving))
     _run, ctx, _client = run_on(seen, replicas=asked)
-    DO["close"](ctx, Step("close", "x"))
+    close(ctx, Step("close", "x"))
     assert ctx.seen.journal.leaving_pods == still
     assert ctx.seen.journal.operation == {} and ctx.seen.journal.history[-1]["outcome"] == "done"
 
