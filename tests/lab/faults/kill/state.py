@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from dataclasses import dataclass, field
 from typing import Any
@@ -31,6 +32,8 @@ class Wanted:
 class Found:
     """What is there. objects: of the namespace, by kind and name; rows: `node status --decommission`; ids: cluster id by pod.
 
+    holders: ids of the nodes that any range lists.
+
     directories: those of this namespace's volumes, by Kubernetes node; None where nobody can look.
     """
 
@@ -41,6 +44,7 @@ class Found:
     rows: list[dict[str, str]] = field(default_factory=list)
     ids: dict[str, str] = field(default_factory=dict)
     directories: list[str] | None = None
+    holders: set[str] = field(default_factory=set)
 
 
 def look(place: Place, name: str, wanted: Wanted, *, all_ids: bool = False) -> Found:
@@ -53,6 +57,8 @@ def look(place: Place, name: str, wanted: Wanted, *, all_ids: bool = False) -> F
     found = Found(name, place.namespace, objects, {item["metadata"]["name"]: item for item in volumes})
     if wanted.replicas and wanted.initialized:
         found.rows = place.node_rows(name)
+        # Not the nodes' own counters: one whose machine went off keeps the last it has told.
+        found.holders = set(re.findall(r"\d+", place.sql(name, "SELECT replicas FROM kwdb_internal.ranges_no_leases")))
         query = "SELECT value FROM kwdb_internal.node_build_info WHERE field = 'ClusterID'"
         for ordinal in range(wanted.replicas if all_ids else 1):
             found.ids[f"{name}-{ordinal}"] = place.sql(name, query, ordinal).split()[-1]
@@ -186,9 +192,7 @@ def _engine(found: Found, wanted: Wanted, cluster_id: str) -> list[str]:
     other = {row["build"] for row in staying if tag not in row["build"]}
     if other and tag[:1].isdigit():
         said.append(f"nodes run build {sorted(other)}, the image is {wanted.image}")
-    holding = [
-        row["id"] for row in found.rows if row not in staying and row.get("gossiped_replicas", "0") not in ("0", "NULL")
-    ]
+    holding = [row["id"] for row in found.rows if row not in staying and row["id"] in found.holders]
     if holding:
         said.append(f"nodes {holding} have left and still hold replicas")
     return said
