@@ -53,7 +53,7 @@ class ReplaceRun(Run):
     def __init__(self, *args: t.Any, node: str, kubernetes_node: str = "", lost: bool = False, **kwargs: t.Any) -> None:
         super().__init__(*args, **kwargs)
         self.pod, self.target, self.lost = pod_of(self.asked["name"], node), kubernetes_node, lost
-        self.loss: replacing.Loss | None = None
+        self.loss: dict[str, t.Any] | None = None
 
     def plan(self, ctx: Context, *, look: bool = True) -> Plan:
         refuse_without(ctx)
@@ -61,14 +61,23 @@ class ReplaceRun(Run):
         nodes = self._readable_nodes()
         deep = ctx.deep() if ctx.seen.nodes is not None else None
         loss = replacing.diagnose(ctx.seen, ordinal, nodes, given_up=self.lost)
-        self.loss = loss
         plan = replacing.replacement(ctx.spec, ctx.seen, deep, ordinal, nodes, loss=loss, target=self.target)
+        self._tell(ctx, plan, loss)
         refuse_paused(ctx, plan)
         plan = self._gated(ctx, plan)
         if plan.steps and look:
             self._refuse_foreign(ctx, plan)
             rights.refuse_missing(self.client, plan, ctx.spec.namespace)
         return plan
+
+    def _tell(self, ctx: Context, plan: Plan, loss: replacing.Loss) -> None:
+        """What was lost, for the answer: as it was found when the replacement began, also by a run before this one."""
+        lost = next((step.facts["lost"] for step in plan.steps if "lost" in step.facts), None)
+        kind, text, where = (lost.kind, lost.why, lost.on) if lost and lost.kind else (loss.kind, loss.text, loss.on)
+        self.loss = {"kind": kind, "text": text, "kubernetes_node": where or None}
+        if plan.steps:
+            ctx.carry.setdefault("loss", self.loss)
+        self.loss = ctx.carry.get("loss", self.loss)
 
     def _ordinal(self, ctx: Context) -> int:
         if ctx.spec.single_node:
@@ -98,12 +107,5 @@ class ReplaceRun(Run):
 
     def go(self) -> dict[str, t.Any]:
         result = super().go()
-        loss = self.loss
-        return {
-            **result,
-            "pod": self.pod,
-            "loss": None
-            if loss is None
-            else {"kind": loss.kind, "text": loss.text, "kubernetes_node": loss.on or None},
-            "msg": result["msg"] if result["steps"] or loss is None else f"{result['msg']}: {self.pod}: {loss.text}",
-        }
+        told = f": {self.pod}: {self.loss['text']}" if self.loss and not result["steps"] else ""
+        return {**result, "pod": self.pod, "loss": self.loss, "msg": result["msg"] + told}

@@ -68,7 +68,7 @@ class Lost:
 
     pod: its name. ids: engine nodes that must leave; before: all ids that the pod's address ever had, so that none of them is taken for the
     new one. claim, volume: uids of the objects that go, "" where there was none. away: Kubernetes nodes on which it was lost, none of which
-    takes it by itself.
+    takes it by itself. kind, why, on: the loss as it was found at first; what is seen later is the way back from it.
     """
 
     pod: str
@@ -77,6 +77,9 @@ class Lost:
     claim: str = ""
     volume: str = ""
     away: tuple[str, ...] = ()
+    kind: str = ""
+    why: str = ""
+    on: str = ""
 
     @classmethod
     def read(cls, kept: t.Mapping[str, t.Any]) -> Lost | None:
@@ -89,6 +92,7 @@ class Lost:
                 str(kept["claim"]),
                 str(kept["volume"]),
                 tuple(map(str, kept["away"])),
+                *(str(kept.get(key) or "") for key in ("kind", "why", "on")),
             )
         except (KeyError, TypeError, ValueError):
             return None
@@ -191,6 +195,9 @@ def begins(seen: Observed, deep: Deep | None, ordinal: int, loss: Loss) -> Lost:
         _uid(seen.claims.get(seen.names.claim(ordinal))) if goes else "",
         _uid(seen.volumes.get(seen.names.volume(ordinal))) if goes else "",
         (loss.on,) if goes and loss.on else (),
+        loss.kind,
+        loss.text,
+        loss.on,
     )
 
 
@@ -285,7 +292,7 @@ def replacement(
     to_mark = [node_id for node_id in lost.ids if node_id in known and not known[node_id].is_decommissioning]
     unfinished = [node_id for node_id in lost.ids if node_id in known and (node_id in to_mark or holds(deep, node_id))]
     facts = {"ordinal": ordinal, "local": spec.storage == "local", "lost": lost, "loss": loss}
-    remember = {"remember": {"pod": name, "why": loss.text}, "lost": lost}
+    remember = {"remember": {"pod": name, "why": lost.why or loss.text}, "lost": lost}
 
     def step(verb: str, title: str, **more: t.Any) -> Step:
         return Step(f"{verb}/{name}", title, OPERATION, True, name, {**facts, **remember, **more})
@@ -341,7 +348,7 @@ def replacement(
     if steps and lost.ids:
         changes[f"node/{', '.join(map(str, lost.ids))}"] = (name, "decommissioned")
     headline = (
-        f"{spec.name}: replace {name}: {loss.text}"
+        f"{spec.name}: replace {name}: {lost.why or loss.text}"
         if steps
         else f"{spec.name}: nothing to replace, {name} serves: {loss.text}"
     )

@@ -447,6 +447,13 @@ def on_node(node: str, *argv: str, check: bool = True) -> str:
     return done.stdout
 
 
+def start_worker(node: str) -> None:
+    """A kind node that was stopped is Ready again, and its pods reach the others'."""
+    script = REPO / "tests" / "lab" / "kind" / "start-worker"
+    done = subprocess.run([script, node], capture_output=True, text=True, timeout=240, check=False)
+    assert done.returncode == 0, done.stderr
+
+
 def node_of(volume: Object) -> str:
     """The Kubernetes node a volume is pinned to."""
     rule = volume["spec"]["nodeAffinity"]["required"]["nodeSelectorTerms"][0]["matchExpressions"][0]

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from kindlab import Place, Result, kubectl, node_of, on_node, until
+from kindlab import Place, Result, kubectl, node_of, on_node, start_worker, until
 
 NAME = "kw"
 REPLACE = "kaiwudb.kubernetes.kaiwudb_node_replace"
@@ -89,8 +89,7 @@ def stopped(worker: str) -> Iterator[None]:
         until(f"{worker} is NotReady", lambda: ready() != "True", 120, 1)
         yield
     finally:
-        subprocess.run(["docker", "start", worker], check=True, capture_output=True, timeout=60)
-        until(f"{worker} is Ready", lambda: ready() == "True", 180, 1)
+        start_worker(worker)
 
 
 def is_new(place: Place, ordinal: int, before: int) -> None:

@@ -12,7 +12,6 @@ import json
 import subprocess
 from collections.abc import Callable
 from contextlib import suppress
-from functools import partial
 from typing import TYPE_CHECKING
 
 import kindlab
@@ -183,29 +182,8 @@ def stop_worker(bed: Bed, operation: Operation, running: Running) -> str:
     try:
         gone = _away(worker, running)
     finally:
-        last = _heartbeat(worker)
-        docker("start", worker)
-        until(f"{worker} is Ready", lambda: _heartbeat(worker) != last and _ready(worker), 180, 1)
-        connect_pods()
+        kindlab.start_worker(worker)
     return f"{worker} stopped and started, {gone}"
-
-
-def connect_pods() -> None:
-    """The routes between the nodes' pods, where no network plug-in keeps them (see connect_pods in tests/lab/kind/up)."""
-    if kubectl("--namespace=kube-system", "get", "daemonset", "kindnet", "--ignore-not-found", "--output=name").strip():
-        return
-    table = [(node["metadata"]["name"], node["spec"]["podCIDR"], address(node)) for node in _nodes()]
-    for name, _cidr, _address in table:
-        for peer, cidr, via in table:
-            if peer != name:
-                until(f"{name} takes its route to {peer}", partial(_route, name, cidr, via), 30, 1)
-
-
-def _route(node: str, cidr: str, via: str) -> bool:
-    with suppress(AssertionError):
-        on_node(node, "ip", "route", "replace", cidr, "via", via)
-        return True
-    return False
 
 
 def address(node: kindlab.Object) -> str:

@@ -21,6 +21,9 @@ export PATH=$bin:$PATH DOCKER_CLI_HINTS=false
 export DOCKER_BUILDKIT=0                          # every FROM is local; Docker 20.10 with a newer client has no other way
 mkdir -p "$bin" "$lab/log"
 
+context=kind-$cluster
+k() { kubectl --kubeconfig "$kubeconfig" --context "$context" --request-timeout 10s "$@"; }
+
 say() { printf 'lab: %s\n' "$*" >&2; }
 die() { printf 'lab: %s\n' "$*" >&2; exit 1; }
 
@@ -74,3 +77,20 @@ docker_engine() {
 
 # The kind nodes of this cluster, one a line, running or not; none is no error.
 nodes() { docker ps -a --filter "label=io.x-k8s.kind.cluster=$cluster" --format '{{.Names}}' | sort; }
+
+# kindnet is in no package registry: one ptp network a node, and a route to every other node's pods.
+connect_pods() {
+  local table node cidr peer peer_cidr peer_ip routes
+  table=$(k get nodes -o jsonpath='{range .items[*]}{.metadata.name} {.spec.podCIDR} {.status.addresses[?(@.type=="InternalIP")].address}{"\n"}{end}')
+  while read -r node cidr _; do
+    routes=
+    while read -r peer peer_cidr peer_ip; do
+      [ "$peer" = "$node" ] || routes+="ip route replace $peer_cidr via $peer_ip; "
+    done <<<"$table"
+    docker exec -i "$node" sh -ec "$routes cat >/etc/cni/net.d/10-pods.conflist" <<JSON
+{"cniVersion": "0.4.0", "name": "pods", "plugins": [
+  {"type": "ptp", "ipMasq": true, "ipam": {"type": "host-local", "dataDir": "/run/cni-ipam-state", "routes": [{"dst": "0.0.0.0/0"}], "ranges": [[{"subnet": "$cidr"}]]}},
+  {"type": "portmap", "capabilities": {"portMappings": true}}]}
+JSON
+  done <<<"$table"
+}

@@ -168,7 +168,8 @@ def test_a_lost_kubernetes_node() -> None:
     assert ids(found) == ALL and found.headline == "kw: replace kw-2: Kubernetes node w3 does not exist any more"
     leave, detach, placed = found.steps[:3]
     assert leave.facts["ids"] == [3] and leave.disruptive and detach.disruptive and not placed.disruptive
-    lost = replacing.Lost("kw-2", (3,), (3,), "c1", "v1", ("w3",))
+    why = "Kubernetes node w3 does not exist any more"
+    lost = replacing.Lost("kw-2", (3,), (3,), "c1", "v1", ("w3",), "node_gone", why, "w3")
     assert detach.facts["lost"] == lost and detach.facts["remember"]["pod"] == "kw-2"
     assert (placed.facts["node"], placed.facts["ordinal"]) == ("w4", 2)
     assert found.changes == {
@@ -217,7 +218,9 @@ def test_an_emptied_store_under_an_old_name_only_lets_the_old_one_leave() -> Non
     found = made(two, WORKERS)
     assert ids(found) == ["leave/kw-2", "empty/kw-2"]
     lost = found.steps[0].facts["lost"]
-    assert lost == replacing.Lost("kw-2", (3,), (3,), "", ""), "claim and volume of the one that serves stay"
+    assert replace(lost, why="") == replacing.Lost("kw-2", (3,), (3,), "", "", kind="emptied", on="w3"), (
+        "claim and volume of the one that serves stay"
+    )
     marked = replace(two, nodes=(row(1, 0), row(2, 1), row(3, 2, **DEAD, is_decommissioning=True), row(4, 2)))
     assert ids(made(marked, WORKERS)) == ["empty/kw-2"], "it still holds something"
     assert ids(made(marked, WORKERS, deep(ranges((1, 2, 4))))) == []
@@ -313,9 +316,10 @@ def test_a_second_loss_begins_anew_and_forgets_nobody() -> None:
     )
     nodes = [node for node in WORKERS if node["metadata"]["name"] not in ("w3", "w4")]
     found = made(seen, nodes)
-    assert ids(found) == ALL[1:] and found.steps[0].facts["lost"] == replacing.Lost(
-        "kw-2", (3,), (3,), "c2", "v2", ("w3", "w4")
+    lost = replacing.Lost(
+        "kw-2", (3,), (3,), "c2", "v2", ("w3", "w4"), "node_gone", "Kubernetes node w4 does not exist any more", "w4"
     )
+    assert ids(found) == ALL[1:] and found.steps[0].facts["lost"] == lost
     assert found.steps[1].facts["node"] == "w5"
     assert ids(made(seen)) == ALL[3:], "where the new place is there, it is waited for"
     assert ids(made(seen, target="w5")) == ALL[1:], "unless another one is named"
