@@ -378,3 +378,35 @@ func TestDrainLeavesNoGap(t *testing.T) {
 	}
 	c.check(w, rows)
 }
+
+// A node comes back with an empty store under its old address: it is a new node, and nothing that was meant for the old one
+// takes away what the new one holds.
+func TestANewNodeUnderAnOldAddress(t *testing.T) {
+	c := newCluster(t, 3)
+	id := c.table()
+	w := c.write(c.nodes[0], id)
+	c.await("rows", 20*time.Second, func() bool { return w.count() > 50 })
+	old := c.nodes[2].id
+	c.kill(2)
+	c.wipe(2)
+	if err := c.nodes[0].setDecommissioning(context.Background(), old, true); err != nil {
+		t.Fatal(err)
+	}
+	c.start(2)
+	c.await("everything moved", 60*time.Second, func() bool { return c.on(old) == 0 && c.on(c.nodes[2].id) >= 17 })
+	w.end()
+	c.await("the new node holds what it is said to hold", 10*time.Second, func() bool {
+		held := map[kv.RangeID]bool{}
+		for _, s := range c.nodes[2].engine.Statuses() {
+			held[s.ID] = true
+		}
+		return len(held) == c.on(c.nodes[2].id)
+	})
+	time.Sleep(time.Second) // a late word to the old node would arrive by now
+	c.kill(0)
+	rows, err := c.read(c.nodes[1], id, 10*time.Second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.check(w, rows)
+}

@@ -34,6 +34,7 @@ type CommitArgs struct {
 // CreateArgs makes a first replica.
 type CreateArgs struct {
 	ClusterID string
+	Node      int // for whom: a new node may answer at the address of one that is gone
 	ID        kv.RangeID
 	Voters    []int
 }
@@ -41,6 +42,7 @@ type CreateArgs struct {
 // DestroyArgs removes a replica that was placed before a membership change.
 type DestroyArgs struct {
 	ClusterID string
+	Node      int
 	ID        kv.RangeID
 	OlderThan uint64
 }
@@ -112,6 +114,17 @@ func (s *Service) mine(clusterID string) error {
 	return nil
 }
 
+// meant refuses what is for another node, as the product's connections do.
+func (s *Service) meant(clusterID string, node int) error {
+	if err := s.mine(clusterID); err != nil {
+		return err
+	}
+	if node != s.n.id {
+		return fmt.Errorf("client requested node ID %d doesn't match server node ID %d", node, s.n.id)
+	}
+	return nil
+}
+
 // Gossip exchanges what both sides know.
 func (s *Service) Gossip(a *GossipArgs, r *GossipReply) error {
 	if !s.n.started.Load() {
@@ -163,7 +176,7 @@ func (s *Service) Commit(a *CommitArgs, r *RangeReply) error {
 
 // CreateReplica makes a first replica of a new range.
 func (s *Service) CreateReplica(a *CreateArgs, _ *struct{}) error {
-	if err := s.mine(a.ClusterID); err != nil {
+	if err := s.meant(a.ClusterID, a.Node); err != nil {
 		return err
 	}
 	return s.n.engine.Create(a.ID, a.Voters)
@@ -171,7 +184,7 @@ func (s *Service) CreateReplica(a *CreateArgs, _ *struct{}) error {
 
 // DestroyReplica removes a replica.
 func (s *Service) DestroyReplica(a *DestroyArgs, _ *struct{}) error {
-	if err := s.mine(a.ClusterID); err != nil {
+	if err := s.meant(a.ClusterID, a.Node); err != nil {
 		return err
 	}
 	return s.n.engine.Destroy(a.ID, a.OlderThan)

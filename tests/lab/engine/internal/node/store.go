@@ -418,7 +418,7 @@ func (n *Node) createReplica(ctx context.Context, id int, d descriptor) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
-	return n.rpc.call(ctx, n.gossip.address(id), "CreateReplica", CreateArgs{n.clusterID, d.ID, d.Voters}, &struct{}{})
+	return n.rpc.call(ctx, n.gossip.address(id), "CreateReplica", CreateArgs{n.clusterID, id, d.ID, d.Voters}, &struct{}{})
 }
 
 // DropRange implements kv.Store.
@@ -440,7 +440,7 @@ func (n *Node) destroyReplica(node int, id kv.RangeID, olderThan uint64) {
 	}
 	ctx, cancel := context.WithTimeout(n.ctx, 3*time.Second)
 	defer cancel()
-	_ = n.rpc.call(ctx, n.gossip.address(node), "DestroyReplica", DestroyArgs{n.clusterID, id, olderThan}, &struct{}{})
+	_ = n.rpc.call(ctx, n.gossip.address(node), "DestroyReplica", DestroyArgs{n.clusterID, node, id, olderThan}, &struct{}{})
 }
 
 // SetZone implements kv.Store.
