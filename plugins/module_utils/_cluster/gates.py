@@ -105,6 +105,7 @@ RULES = (
         "replace",
         "the database node is not live in the engine's own view, or was decommissioned and holds no range",
         "one that lives leaves by its decommission, which moves its replicas first",
+        figures=True,  # one that died just now counts as live for some seconds more
     ),
     Rule(
         "process_ended",
@@ -535,16 +536,20 @@ def replaced(seen: Observed, deep: Deep | None, lost: Lost, loss: Loss) -> list[
     what_now = (
         f"It is leaving: wait until it holds nothing, or put it back (kaiwudb_node_decommission, node id={serving[0].id}, state active)."
         if serving and serving[0].is_decommissioning
-        else "If it died just now, ask again in 15 s. To move a node that lives, decommission it first (kaiwudb_node_decommission)."
+        else "To move a node that lives, decommission it first (kaiwudb_node_decommission)."
     )
+    # Kubernetes says that it does not run, so the engine's word is the older one.
+    just_now = serving and not serving[0].is_decommissioning and loss.kind not in ("none", "left")
     return [
         *judged,
         Gate(
             "node_dead",
-            f"live: {named}" if serving else "dead",
+            UNKNOWN if just_now else f"live: {named}" if serving else "dead",
             "dead",
             not serving,
-            f"Node {named} ({lost.pod}) is live. {what_now}",
+            f"Node {named} ({lost.pod}) still counts as live; one that has stopped does so for 15 s at most."
+            if just_now
+            else f"Node {named} ({lost.pod}) is live. {what_now}",
         ),
         Gate(
             "process_ended",

@@ -622,7 +622,7 @@ def test_what_mends_itself() -> None:
 @pytest.mark.parametrize("rule", gates.RULES, ids=lambda rule: rule.name)
 def test_only_room_is_waited_for_because_it_is_unknown(rule: gates.Rule) -> None:
     """Whether a cluster holds tables may be unknown, too; nobody waits for that."""
-    assert Gate(rule.name, "unknown", "", False).waits is (rule.mends or rule.name == "space")
+    assert Gate(rule.name, "unknown", "", False).waits is (rule.mends or rule.name in ("space", "node_dead"))
 
 
 def test_the_table_names_every_gate_there_is() -> None:

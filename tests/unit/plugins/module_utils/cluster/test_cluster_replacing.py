@@ -388,8 +388,10 @@ def test_one_reading_is_not_enough() -> None:
 
 
 def test_a_node_that_lives_is_not_replaced() -> None:
-    found = judged(seen_with(rows=[row(3, 2)]), kind="store")["node_dead"]
-    assert not found.holds and "decommission it first" in found.sentence
+    found = judged(seen_with(rows=[row(3, 2)]), kind="none")["node_dead"]
+    assert not found.holds and not found.waits and "decommission it first" in found.sentence
+    just_now = judged(seen_with(rows=[row(3, 2)]), kind="store")["node_dead"]
+    assert just_now.waits, "the engine notices some seconds later"
     leaving = judged(seen_with(rows=[row(3, 2, is_decommissioning=True)]), kind="left")["node_dead"]
     assert not leaving.holds and "node id=3, state active" in leaving.sentence
     left = seen_with(rows=[row(3, 2, is_decommissioning=True)])
