@@ -106,6 +106,12 @@ class ReplaceRun(Run):
             raise
 
     def go(self) -> dict[str, t.Any]:
-        result = super().go()
+        try:
+            result = super().go()
+        except ClusterError as error:
+            if error.reason != "volume_not_empty":
+                raise
+            way = "Or set volumes to archive: what lies there keeps its data under another name."
+            raise ClusterError(f"{error.msg} {way}", error.reason, **error.facts) from error
         told = f": {self.pod}: {self.loss['text']}" if self.loss and not result["steps"] else ""
         return {**result, "pod": self.pod, "loss": self.loss, "msg": result["msg"] + told}

@@ -338,13 +338,9 @@ def replacement(
         )
     if not serving:
         steps.append(step("rejoin", f"{name} comes back empty, as a new node"))
-    # A run that was killed right after the pod joined has not noted whose store lies there now.
-    unnoted = serving and row is not None and _noted(seen, ordinal) != row.id
-    if steps or unfinished or (going and (unnoted or (deep is not None and not deep.wholeness(seen).whole))):
+    if steps or unfinished or going:  # also where an earlier run came as far as this: it is looked at, noted, and ended
         ids = ", ".join(map(str, lost.ids))
         steps.append(step("empty", (f"node {ids} holds nothing any more, " if ids else "") + "all ranges are whole"))
-    if not steps and going:
-        steps.append(Step("close", "an earlier run is complete", pod=name))
     if steps and lost.ids:
         changes[f"node/{', '.join(map(str, lost.ids))}"] = (name, "decommissioned")
     headline = (

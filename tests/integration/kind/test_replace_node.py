@@ -161,6 +161,7 @@ def test_a_stopped_worker_needs_a_word_and_then_another_one_takes_over(three: No
         result = replace(place, 2, lost="true")
         assert result.data["loss"]["kind"] == "node_silent" and pinned_to(place, 2) != where
         rows_are_there(place)
+    on_node(where, "rm", "-rf", directory(place, 2))  # it came back with the disk that was said to be lost
     is_new(place, 2, before)
 
 

@@ -203,7 +203,7 @@ def test_each_step_is_gone_when_its_work_is_there() -> None:
     noted = [*fresh, having(volume(2, "w4", **{FINGERPRINT: Fingerprint(ID, 4).text()}), "v2")]
     back = seen_with(rows=[*leaving, row(4, 2)], journal=under_way(), extra=noted, pods=[pod(0), pod(1), pod(2)])
     over = made(back, WORKERS, deep(ranges((1, 2, 4))))
-    assert ids(over) == ["close"]
+    assert ids(over) == ["empty/kw-2"]
     closed = replace(back, journal=JOURNAL)
     assert ids(made(closed, WORKERS, deep(ranges((1, 2, 4))))) == []
 
