@@ -309,7 +309,7 @@ def faults(log: Path, echo: bool, part: str = "quick") -> list[Check]:
         )
     # Faults that disturb the Kubernetes cluster as a whole have it to themselves.
     parts = (
-        (["-n", "2", "--dist", "loadgroup", "-m", "quick", "--every", "24"],)
+        (["-n", "3", "--dist", "loadgroup", "-m", "quick", "--every", "24"],)
         if part == "quick"
         else (["-n", "2", "--dist", "loadgroup", "-k", "not whole-"], ["-k", "whole-"])
     )
