@@ -211,7 +211,7 @@ class Context:
         """
         known = self.carry.get("waiting") or {}
         since, last = (float(known["since"]), str(known["why"])) if known.get("step") == step else (time.time(), "")
-        said, told, shown, waited = bool(last), 0.0, "", False
+        said, told, shown, waited = bool(last and known.get("said")), 0.0, "", False
         try:
             while True:
                 found = judge()
@@ -248,7 +248,7 @@ class Context:
                 self.pause(min(poll, 1.0) if found.never else poll)
         except Paused:
             if waited:
-                self.carry["waiting"] = {"step": step, "why": last, "since": since}
+                self.carry["waiting"] = {"step": step, "why": last, "since": since, "said": said}
             raise
 
     def _stores_missing(self) -> str:

@@ -77,7 +77,7 @@ def test_a_node_out_and_back(three: None, place: Place) -> None:
     assert result.steps == planned.steps and any("eviction" in write for write in result.writes)
     assert cordoned(worker) and pods_on(place, worker) == [] and setting(place) == "01:30:00"
     assert place.journal(NAME)["window"]["was"] == "00:30:00"
-    assert drain(place, worker).writes == [], "the second run finds it drained"
+    assert drain(place, worker, window="90m").writes == [], "the second run finds it drained"
     told = place.refused(NAME, "maintenance")
     assert told.writes == [] and worker in told.msg
     cordoned_is_not_lost = place.refused(NAME, "process_ended", module=REPLACE, node="2")

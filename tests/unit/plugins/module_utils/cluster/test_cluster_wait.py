@@ -205,7 +205,9 @@ def test_a_slice_that_ends_hands_on_since_when_nothing_moved(clock: Clock) -> No
     with pytest.raises(Paused):
         ctx.wait(judge(LATER), "upgrade/kw-2")
     assert clock.now == 1005.0, "never beyond the slice's end"
-    assert ctx.carry == {"waiting": {"step": "upgrade/kw-2", "why": "pod kw-2 is Pending", "since": 1.7e9 + 1000.0}}
+    assert ctx.carry == {
+        "waiting": {"step": "upgrade/kw-2", "why": "pod kw-2 is Pending", "since": 1.7e9 + 1000.0, "said": False}
+    }
     assert "apply" not in [verb for verb, _kind, _name in client.sent], "it dies with the run, so it is written nowhere"
     clock.now += 58
     following, _client = context(clock, carry=ctx.carry, seconds=5, wait_timeout=60)
@@ -216,6 +218,17 @@ def test_a_slice_that_ends_hands_on_since_when_nothing_moved(clock: Clock) -> No
     with pytest.raises(Paused):
         other.wait(judge(LATER), "upgrade/kw-1")
     assert other.carry["waiting"]["step"] == "upgrade/kw-1" and other.carry["waiting"]["since"] == 1.7e9 + 1063.0
+
+
+def test_over_slices_a_wait_is_said_once(clock: Clock) -> None:
+    carry, lines = {}, []
+    for _slice in range(8):
+        ctx, _client = context(clock, carry=carry, seconds=5, wait_timeout=600)
+        with pytest.raises(Paused):
+            ctx.wait(judge(LATER), "upgrade/kw-2")
+        carry = ctx.carry
+        lines += ctx.lines
+    assert lines == ["upgrade/kw-2   pod kw-2 is Pending"], "also where a slice is shorter than the quiet at its beginning"
 
 
 def test_over_many_slices_a_wait_ends(clock: Clock) -> None:
