@@ -3,7 +3,7 @@
 #
 #   make test                       everything, as continuous integration runs it (.ci/run); ends with its counts
 #   make demo                       the article's whole job on the kind cluster
-#   make faults                     kills, misoperations and faults in every row, under a workload; ends with its figures (about two hours)
+#   make faults                     kills, misoperations and faults in every row, under a workload; ends with its figures (about three hours on two cores)
 #   make molecule SCENARIO=deploy   one scenario; without SCENARIO all of them
 #   make lab-up / lab-images        the kind cluster / the database's images in it
 #   make lint | typing | units | sanity | engine | conformance | careless | faults-quick | modules | behaviour | harness

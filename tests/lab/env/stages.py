@@ -311,7 +311,7 @@ def faults(log: Path, echo: bool, part: str = "quick") -> list[Check]:
     parts = (
         (["-n", "3", "--dist", "loadgroup", "-m", "quick", "--every", "24"],)
         if part == "quick"
-        else (["-n", "2", "--dist", "loadgroup", "-k", "not whole-"], ["-k", "whole-"])
+        else (["-n", "4", "--dist", "loadgroup", "-k", "not whole-"], ["-k", "whole-"])
     )
     checks = []
     for options in parts:
@@ -319,7 +319,7 @@ def faults(log: Path, echo: bool, part: str = "quick") -> list[Check]:
             log, echo, [lab / "faults"], environment=environment, cwd=ws.REPO,
             path=[ws.COLLECTIONS, ws.REPO, lab, lab / "apiserver"], options=["--import-mode=importlib", *options],
             env={**ws.cluster_env(), "KAIWUDB_COLLECTIONS": str(ws.COLLECTIONS), "KAIWUDB_FAULTS_RECORD": str(record)},
-            seconds=1500 if part == "quick" else 3 * 3600,
+            seconds=1500 if part == "quick" else 5 * 3600,
         )  # fmt: skip
     told = _checked(
         "tables and figures", [environment.venv / "bin" / "python", lab / "faults" / "report.py", log.with_suffix(".md"), record,
