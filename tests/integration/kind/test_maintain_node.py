@@ -105,6 +105,7 @@ def test_all_workers_in_turn(three: None, place: Place) -> None:
 def test_a_second_node_is_refused_while_one_is_away(three: None, place: Place) -> None:
     first, second = pinned_to(place, 2), pinned_to(place, 1)
     drain(place, first)
+    until("the engine sees that it is away", lambda: (place.row_of(NAME, 2) or {}).get("is_live") == "false", 60)
     found = place.refused(NAME, "nodes_live", module=MAINTENANCE, kubernetes_node=second, state="drained", **QUICK)
     assert found.writes == [] and not cordoned(second)
     take_back(place, first)
