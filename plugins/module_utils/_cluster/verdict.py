@@ -57,7 +57,9 @@ def hopeless(pod: Object) -> Verdict | None:
     scheduled = _condition(pod, "PodScheduled")
     if scheduled.get("reason") == "Unschedulable":
         text = scheduled.get("message", "")
-        return Verdict(False, f"pod {name} cannot be scheduled: {text}", "unschedulable", 8.0, name)
+        # The scheduler comes back to a pod up to ten seconds after its claim was bound.
+        patience = 14.0 if "PersistentVolumeClaim" in text else 8.0
+        return Verdict(False, f"pod {name} cannot be scheduled: {text}", "unschedulable", patience, name)
     for status in _statuses(pod):
         state = status.get("state", {})
         waiting, ended = state.get("waiting") or {}, state.get("terminated") or {}
