@@ -228,7 +228,9 @@ def test_over_slices_a_wait_is_said_once(clock: Clock) -> None:
             ctx.wait(judge(LATER), "upgrade/kw-2")
         carry = ctx.carry
         lines += ctx.lines
-    assert lines == ["upgrade/kw-2   pod kw-2 is Pending"], "also where a slice is shorter than the quiet at its beginning"
+    assert lines == ["upgrade/kw-2   pod kw-2 is Pending"], (
+        "also where a slice is shorter than the quiet at its beginning"
+    )
 
 
 def test_over_many_slices_a_wait_ends(clock: Clock) -> None:
