@@ -21,6 +21,7 @@ description:
   - Long work is done in slices; the run shows a line whenever something moved, may be killed at any moment, and continues when it is run again.
 extends_documentation_fragment:
   - kaiwudb.kubernetes.connection
+  - kaiwudb.kubernetes.run
   - kaiwudb.kubernetes.cluster
   - kaiwudb.kubernetes.attributes
   - kaiwudb.kubernetes.attributes.actiongroup_kaiwudb
@@ -42,18 +43,6 @@ options:
     type: str
     default: present
     choices: [present, absent]
-  run_id:
-    description:
-      - Identity of the run over all its slices. Set by the action plugin.
-    type: str
-  slice:
-    description:
-      - Seconds after which the module returns where it stands, to be called again. Set by the action plugin.
-    type: float
-  carry:
-    description:
-      - What the slice before handed on, such as since when it waits. Set by the action plugin.
-    type: dict
 seealso:
   - module: kaiwudb.kubernetes.kaiwudb_cluster_info
   - module: kaiwudb.kubernetes.kaiwudb_node_decommission

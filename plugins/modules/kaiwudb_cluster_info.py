@@ -18,20 +18,10 @@ description:
   - A cluster that does not exist is an answer (RV(exists=false)), not an error.
 extends_documentation_fragment:
   - kaiwudb.kubernetes.connection
+  - kaiwudb.kubernetes.run.named
   - kaiwudb.kubernetes.attributes
   - kaiwudb.kubernetes.attributes.info_module
   - kaiwudb.kubernetes.attributes.actiongroup_kaiwudb
-options:
-  name:
-    description:
-      - Name of the cluster.
-    type: str
-    required: true
-  namespace:
-    description:
-      - Namespace that holds the cluster.
-    type: str
-    required: true
 """
 
 EXAMPLES = r"""

@@ -18,6 +18,7 @@ description:
   - Volumes that exist are never moved. Which node gets which ordinal is computed (fewest volumes first, by zone and then by node) and returned in the plan.
 extends_documentation_fragment:
   - kaiwudb.kubernetes.connection
+  - kaiwudb.kubernetes.run
   - kaiwudb.kubernetes.cluster.volumes
   - kaiwudb.kubernetes.attributes
   - kaiwudb.kubernetes.attributes.actiongroup_kaiwudb
@@ -36,18 +37,6 @@ options:
     type: str
     default: present
     choices: [present, absent]
-  run_id:
-    description:
-      - Identity of the run over all its slices. Set by the action plugin.
-    type: str
-  slice:
-    description:
-      - Seconds after which the module returns where it stands, to be called again. Set by the action plugin.
-    type: float
-  carry:
-    description:
-      - What the slice before handed on, such as since when it waits. Set by the action plugin.
-    type: dict
 """
 
 EXAMPLES = r"""

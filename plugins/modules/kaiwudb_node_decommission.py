@@ -17,6 +17,9 @@ description:
   - To make a cluster smaller use M(kaiwudb.kubernetes.kaiwudb_cluster) with fewer replicas; it does this and the rest.
 extends_documentation_fragment:
   - kaiwudb.kubernetes.connection
+  - kaiwudb.kubernetes.run.named
+  - kaiwudb.kubernetes.run.limits
+  - kaiwudb.kubernetes.run
   - kaiwudb.kubernetes.attributes
   - kaiwudb.kubernetes.attributes.actiongroup_kaiwudb
 attributes:
@@ -27,16 +30,6 @@ attributes:
   idempotent:
     support: full
 options:
-  name:
-    description:
-      - Name of the cluster.
-    type: str
-    required: true
-  namespace:
-    description:
-      - Namespace that holds the cluster.
-    type: str
-    required: true
   node:
     description:
       - The node, as its pod's name (V(orders-3)), an ordinal (V(3)) or a node id (V(id=4)).
@@ -48,19 +41,6 @@ options:
     type: str
     default: decommissioned
     choices: [decommissioned, active]
-  waive:
-    description:
-      - Names of gates that may fail in this run.
-    type: list
-    elements: str
-  max_runtime:
-    description:
-      - Seconds after which the run ends with RV(in_progress=true) and success; the same run again continues. V(0) means no limit.
-    type: str
-  wait_timeout:
-    description:
-      - Seconds without any movement after which a wait is given up.
-    type: str
   stall_timeout:
     description:
       - Seconds without a replica moving after which the decommission counts as stalled.
@@ -70,18 +50,6 @@ options:
     description:
       - What to do when the node stalls. V(stop), the default, leaves it leaving, to be continued; V(rollback) puts it back.
     type: str
-  run_id:
-    description:
-      - Identity of the run over all its slices. Set by the action plugin.
-    type: str
-  slice:
-    description:
-      - Seconds after which the module returns where it stands, to be called again. Set by the action plugin.
-    type: float
-  carry:
-    description:
-      - What the slice before handed on, such as since when it waits. Set by the action plugin.
-    type: dict
 """
 
 EXAMPLES = r"""

@@ -23,6 +23,9 @@ description:
   - Pods that are not of this cluster are left alone. Where several clusters have pods on the node, each is one task; cordoning twice is no change.
 extends_documentation_fragment:
   - kaiwudb.kubernetes.connection
+  - kaiwudb.kubernetes.run.named
+  - kaiwudb.kubernetes.run.limits
+  - kaiwudb.kubernetes.run
   - kaiwudb.kubernetes.attributes
   - kaiwudb.kubernetes.attributes.actiongroup_kaiwudb
 attributes:
@@ -33,16 +36,6 @@ attributes:
   idempotent:
     support: full
 options:
-  name:
-    description:
-      - Name of the cluster.
-    type: str
-    required: true
-  namespace:
-    description:
-      - Namespace that holds the cluster.
-    type: str
-    required: true
   kubernetes_node:
     description:
       - The Kubernetes node, by its name.
@@ -60,31 +53,6 @@ options:
         least. The engine is never told less than it was told before.
       - V(3h) when not given.
     type: str
-  waive:
-    description:
-      - Names of gates that may fail in this run.
-    type: list
-    elements: str
-  max_runtime:
-    description:
-      - Seconds after which the run ends with RV(in_progress=true) and success; the same run again continues. V(0) means no limit.
-    type: str
-  wait_timeout:
-    description:
-      - Seconds without any movement after which a wait is given up, such as for a budget that lets no pod go.
-    type: str
-  run_id:
-    description:
-      - Identity of the run over all its slices. Set by the action plugin.
-    type: str
-  slice:
-    description:
-      - Seconds after which the module returns where it stands, to be called again. Set by the action plugin.
-    type: float
-  carry:
-    description:
-      - What the slice before handed on, such as since when it waits. Set by the action plugin.
-    type: dict
 seealso:
   - module: kaiwudb.kubernetes.kaiwudb_node_replace
 """

@@ -21,6 +21,9 @@ description:
   - A node that serves is left alone. To move one, decommission it first (M(kaiwudb.kubernetes.kaiwudb_node_decommission)), then replace it.
 extends_documentation_fragment:
   - kaiwudb.kubernetes.connection
+  - kaiwudb.kubernetes.run.named
+  - kaiwudb.kubernetes.run.limits
+  - kaiwudb.kubernetes.run
   - kaiwudb.kubernetes.attributes
   - kaiwudb.kubernetes.attributes.actiongroup_kaiwudb
 attributes:
@@ -31,16 +34,6 @@ attributes:
   idempotent:
     support: full
 options:
-  name:
-    description:
-      - Name of the cluster.
-    type: str
-    required: true
-  namespace:
-    description:
-      - Namespace that holds the cluster.
-    type: str
-    required: true
   node:
     description:
       - The node, as its pod's name (V(orders-3)) or an ordinal (V(3)).
@@ -68,36 +61,11 @@ options:
       - With C(storage=dynamic) V(archive) keeps the old volume aside (reclaim policy C(Retain)); else the storage class decides about it.
       - V(retain) when not given.
     type: str
-  waive:
-    description:
-      - Names of gates that may fail in this run.
-    type: list
-    elements: str
-  max_runtime:
-    description:
-      - Seconds after which the run ends with RV(in_progress=true) and success; the same run again continues. V(0) means no limit.
-    type: str
-  wait_timeout:
-    description:
-      - Seconds without any movement after which a wait is given up.
-    type: str
   stall_timeout:
     description:
       - Seconds without a replica moving after which the decommission counts as stalled.
       - Not given, three times what the largest range may take at the engine's snapshot rate, 300 at least.
     type: str
-  run_id:
-    description:
-      - Identity of the run over all its slices. Set by the action plugin.
-    type: str
-  slice:
-    description:
-      - Seconds after which the module returns where it stands, to be called again. Set by the action plugin.
-    type: float
-  carry:
-    description:
-      - What the slice before handed on, such as since when it waits. Set by the action plugin.
-    type: dict
 seealso:
   - module: kaiwudb.kubernetes.kaiwudb_node_decommission
   - module: kaiwudb.kubernetes.kaiwudb_node_maintenance

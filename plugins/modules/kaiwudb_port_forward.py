@@ -15,14 +15,6 @@ description:
     ready pod of the cluster, and ends after the stated time. No route to the pods, no NodePort and no kubectl is needed.
   - The task occupies its host for that time; use C(async) and C(poll=0) to work beside it.
 options:
-  name:
-    description: Name of the cluster.
-    type: str
-    required: true
-  namespace:
-    description: Namespace that holds the cluster.
-    type: str
-    required: true
   port:
     description:
       - The pod's port, by name.
@@ -48,6 +40,7 @@ options:
     default: 60
 extends_documentation_fragment:
   - kaiwudb.kubernetes.connection
+  - kaiwudb.kubernetes.run.named
   - kaiwudb.kubernetes.attributes
   - kaiwudb.kubernetes.attributes.actiongroup_kaiwudb
 attributes:

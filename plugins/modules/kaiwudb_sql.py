@@ -18,16 +18,6 @@ description:
   - All statements share one connection and each is a transaction of its own, unless O(single_transaction) says
     otherwise. The first failure ends the run.
 options:
-  name:
-    description:
-      - Name of the cluster.
-    type: str
-    required: true
-  namespace:
-    description:
-      - Namespace that holds the cluster.
-    type: str
-    required: true
   pod:
     description:
       - Use this pod and no other, by its name or its ordinal.
@@ -144,6 +134,7 @@ requirements:
   - psycopg >= 3.1 for O(transport=wire)
 extends_documentation_fragment:
   - kaiwudb.kubernetes.connection
+  - kaiwudb.kubernetes.run.named
   - kaiwudb.kubernetes.attributes
   - kaiwudb.kubernetes.attributes.actiongroup_kaiwudb
 attributes:
