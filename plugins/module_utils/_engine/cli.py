@@ -87,6 +87,11 @@ class Engine:
         )
         return self._read(lambda: parse.csv_rows(output), "sql")
 
+    def setting(self, name: str) -> str:
+        """A cluster setting as the engine shows it; "" when it has none of that name to show."""
+        rows = self.sql_rows(f"SHOW CLUSTER SETTING {name}")
+        return str(next(iter(rows[0].values()), "") or "") if rows else ""
+
     def sql(
         self,
         statement: str,

@@ -13,7 +13,7 @@ from ..context import utc
 from ..errors import ClusterError
 from ..names import RETIRED
 from ..volumes import retired
-from . import create, helpers, members, volumes
+from . import create, members, ranges, volumes
 from .stamp import stamp
 
 if t.TYPE_CHECKING:
@@ -229,4 +229,4 @@ def empty(ctx: Context, step: Step) -> None:
         if any(row.id == node_id for row in ctx.seen.nodes or ()):
             members.decommission(ctx, step, node_id)
             ctx.prove_in_time(lambda number=node_id: gates.emptied(ctx.deep(), number), step, changed=True)  # type: ignore[misc]
-    helpers.until_whole(ctx, step.id, others_too=False)
+    ranges.until_whole(ctx, step.id, others_too=False)

@@ -15,7 +15,7 @@ from ..errors import ClusterError
 from ..maintenance import STORE_DEAD, marked
 from ..names import CORDONED
 from ..observe import ready
-from . import create, helpers
+from . import create, ranges
 
 if t.TYPE_CHECKING:
     from ..context import Context
@@ -31,7 +31,7 @@ def extend(ctx: Context, step: Step) -> None:
     for pod in step.facts["pods"]:  # what refuses it refuses it before anything is changed
         first = replace(step, pod=pod)
         ctx.prove_in_time(lambda one=first: (ctx.ask_engine(), before(ctx, one))[1], step)  # type: ignore[misc]
-    now = helpers.setting(ctx, STORE_DEAD)
+    now = ctx.engine.setting(STORE_DEAD)
     window = ctx.seen.journal.window
     was = str(window.get("was") or now)
     known = seconds_of(was)
@@ -53,7 +53,7 @@ def extend(ctx: Context, step: Step) -> None:
 def restore(ctx: Context, step: Step | None = None) -> None:
     """Tell the engine again what it was told before the window; what somebody else has told it meanwhile stands."""
     window = ctx.seen.journal.window
-    shown = helpers.setting(ctx, STORE_DEAD)
+    shown = ctx.engine.setting(STORE_DEAD)
     was, raised, now = (seconds_of(str(text or "")) for text in (window.get("was"), window.get("raised"), shown))
     if was is not None and now == raised != was:
         ctx.engine.sql(f"SET CLUSTER SETTING {STORE_DEAD} = '{was:.0f}s'", repeatable=True)
@@ -165,4 +165,4 @@ def come_back(ctx: Context, step: Step) -> None:
 
 
 def whole(ctx: Context, step: Step) -> None:
-    helpers.until_whole(ctx, step.id)
+    ranges.until_whole(ctx, step.id)

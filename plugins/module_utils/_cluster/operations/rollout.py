@@ -21,7 +21,7 @@ from ..errors import ClusterError
 from ..names import OPTIONS, ordinal_of
 from ..observe import container, ready
 from ..progress import Falling, about
-from . import create, helpers
+from . import create, short_lived
 
 if t.TYPE_CHECKING:
     from ..context import Context
@@ -35,7 +35,7 @@ DOWN_PATIENCE = 30.0  # seconds for a pod that was down before: its own trouble 
 
 def preserve(ctx: Context, step: Step) -> None:
     """Hold the cluster version, so that the old release can still open the stores; noted before and after, for a run may die between."""
-    version = helpers.setting(ctx, "version")
+    version = ctx.engine.setting("version")
     held = {"version": version, "image": ctx.seen.image, "since": utc(), "who": ctx.who, "set": False}
     held = dict(ctx.seen.journal.unfinalized) or held
     ctx.write_journal(replace(ctx.seen.journal, unfinalized=held))
@@ -57,7 +57,7 @@ def prepull(ctx: Context, step: Step) -> None:
         return sorted({build for build in said if build is not None})
 
     try:
-        builds = helpers.run(ctx, wanted, verdict.ran, step.id, builds_said)
+        builds = short_lived.run(ctx, wanted, verdict.ran, step.id, builds_said)
     except ClusterError as error:
         pod, node = pods.get(str(error.facts.get("node")), ("", ""))
         raise ClusterError(
@@ -124,7 +124,7 @@ def version_path(ctx: Context) -> list[gates.Gate]:
     shown = "→".join(".".join(map(str, version)) if version else "unknown" for version in (source, target))
     judged = [gates.Gate("version_path", shown, path.why, path.allowed, f"{shown}: {path.why}.")]
     for need in path.needs:
-        value = helpers.setting(ctx, need.setting) if ctx.seen.nodes else "unknown, no node answers"
+        value = ctx.engine.setting(need.setting) if ctx.seen.nodes else "unknown, no node answers"
         judged.append(
             gates.Gate(
                 "version_path",
@@ -136,7 +136,7 @@ def version_path(ctx: Context) -> list[gates.Gate]:
         )
     brings = profiles.cluster_version(ctx.profile, target)
     if path.allowed and path.downgrade and brings:
-        active = helpers.setting(ctx, "version") if ctx.seen.nodes else ""
+        active = ctx.engine.setting("version") if ctx.seen.nodes else ""
         judged.append(
             gates.Gate(
                 "version_path",
@@ -353,19 +353,19 @@ def finalize(ctx: Context, step: Step) -> None:
 
     # The engine asks every node for its release but those it counts as decommissioned, which takes as long as it takes to call one dead.
     gone = [str(node.id) for node in ctx.seen.nodes or () if node not in ctx.seen.members()]
-    patience = (seconds(helpers.setting(ctx, "server.time_until_store_dead")) or 0) + 120 if gone else 0
+    patience = (seconds(ctx.engine.setting("server.time_until_store_dead")) or 0) + 120 if gone else 0
     why = f"; node {', '.join(gone)} has left, but counts for up to {about(patience)} after its end" if gone else ""
 
     def risen() -> verdict.Verdict:
         rows = ctx.engine.sql_rows(f"SELECT {ctx.profile.virtual_schema}.node_executable_version() AS v")
-        brings, active = str(rows[0]["v"]) if rows else "", helpers.setting(ctx, "version")
+        brings, active = str(rows[0]["v"]) if rows else "", ctx.engine.setting("version")
         if active == brings or step.facts.get("undone"):
             return verdict.DONE
         return verdict.Verdict(False, f"cluster version is still {active}, the release brings {brings}{why}")
 
     ctx.wait(risen, step.id, poll=5.0 if gone else 1.0, limit=max(patience, ctx.spec.wait_timeout))
     ctx.write_journal(replace(ctx.seen.journal, unfinalized={}))
-    now = helpers.setting(ctx, "version")
+    now = ctx.engine.setting("version")
     ctx.say(f"cluster version {now}" + (f", was {held}" if held != now else ", as before"))
 
 

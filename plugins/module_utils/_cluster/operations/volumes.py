@@ -15,7 +15,7 @@ from ..names import ARCHIVED, FINGERPRINT, RETIRED, WIPING
 from ..observe import ready
 from ..placement import node_of
 from ..volumes import retired, wiping
-from . import create, helpers
+from . import create, short_lived
 from .stamp import stamp
 
 if t.TYPE_CHECKING:
@@ -187,7 +187,7 @@ def wipe(ctx: Context, ordinals: t.Sequence[int], step: str) -> None:
                 ctx.spec, ordinal, place.node if place else None, place.path if place and own else None
             )
         try:
-            helpers.run(ctx, wanted, verdict.completed, step, lambda: None)
+            short_lived.run(ctx, wanted, verdict.completed, step, lambda: None)
             return
         except ClusterError as error:
             if error.reason != "volume_mount" or not (places and own):
@@ -338,7 +338,9 @@ def run_pods(ctx: Context, places: t.Sequence[Place], action: str, step: str) ->
         for name, place in pods.items()
     }
     try:
-        return helpers.run(ctx, wanted, verdict.completed, step, lambda: {name: _said(ctx, name) for name in wanted})
+        return short_lived.run(
+            ctx, wanted, verdict.completed, step, lambda: {name: _said(ctx, name) for name in wanted}
+        )
     except ClusterError as error:
         if error.reason != "volume_not_empty":
             raise

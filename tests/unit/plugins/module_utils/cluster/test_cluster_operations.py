@@ -18,10 +18,10 @@ from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.journa
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.node_run import NodeRun
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.observe import Deep, Observed
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.operations import (
-    helpers,
     initialize,
     members,
     remove,
+    short_lived,
 )
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.operations.close import close
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.plan import Plan, Step
@@ -135,7 +135,7 @@ def called(name: str, **labels: str) -> dict[str, Any]:
 
 def prepare(ctx: Context, done: Callable[[], None] = lambda: None) -> None:
     wanted = {"kw-volume-0": manifests.preparer(ctx.spec, 0, "w1", "/var/lib/kaiwudb/db.kw-0", "make")}
-    helpers.run(ctx, wanted, lambda *_pod: verdict.DONE, "volume/kw-0", done)
+    short_lived.run(ctx, wanted, lambda *_pod: verdict.DONE, "volume/kw-0", done)
 
 
 OTHERS: Sequence[dict[str, str]] = [

@@ -244,7 +244,7 @@ def test_archiving_leaves_a_claim_with_which_a_pod_waits() -> None:
 def test_a_directory_that_is_gone_is_proven_gone(monkeypatch: pytest.MonkeyPatch) -> None:
     """After a kill between the directory's end and its volume's the claim cannot be mounted any more."""
     server = Server(bound(2), volume(2, uid="claim-2"), bound(3), volume(3, uid="claim-3"))
-    ctx, real = context(server), volumes.helpers.run
+    ctx, real = context(server), volumes.short_lived.run
     ctx.seen = observed(*server.objects.values())
     tried: list[list[str]] = []
 
@@ -254,7 +254,7 @@ def test_a_directory_that_is_gone_is_proven_gone(monkeypatch: pytest.MonkeyPatch
             raise ClusterError("cannot mount", "volume_mount", node="kw-volume-3")
         return real(ctx, wanted, judge, step, then)
 
-    monkeypatch.setattr(volumes.helpers, "run", run)
+    monkeypatch.setattr(volumes.short_lived, "run", run)
     volumes.wipe(ctx, [2, 3], "x")
     assert tried == [["kw-volume-2", "kw-volume-3"], ["kw-volume-3"], ["kw-volume-2"]]
     assert server.did == [("gone", "/var/lib/kaiwudb/db.kw-3")] and server.wiped == ["datadir-kw-2"]

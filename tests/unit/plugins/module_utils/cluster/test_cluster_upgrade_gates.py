@@ -36,15 +36,14 @@ from ansible_collections.kaiwudb.kubernetes.tests.unit.plugins.module_utils.clus
 
 
 class Settings:
-    """An engine that answers SHOW CLUSTER SETTING."""
+    """An engine that knows these cluster settings."""
 
     def __init__(self, known: dict[str, str]) -> None:
         self.known, self.asked = known, []
 
-    def sql_rows(self, statement: str) -> list[dict[str, str]]:
-        name = statement.removeprefix("SHOW CLUSTER SETTING ")
+    def setting(self, name: str) -> str:
         self.asked.append(name)
-        return [{name: self.known[name]}] if name in self.known else []
+        return self.known.get(name, "")
 
 
 def context(

@@ -27,7 +27,7 @@ from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster import
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.fingerprint import MISSING, UNKNOWN
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.journal import Journal
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.names import ordinal_of
-from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.operations import helpers, members
+from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.operations import members, ranges
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.placement import node_of
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._kube.errors import ExecResult, KubeError
 from ansible_collections.kaiwudb.kubernetes.tests.unit.plugins.module_utils.cluster.factories import (
@@ -49,7 +49,7 @@ class Killed(BaseException):
 def stop_clocks(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """One clock for everything that looks at one."""
     clock = Clock()
-    for module in (context, lock, run, members, helpers, node_run):
+    for module in (context, lock, run, members, ranges, node_run):
         monkeypatch.setattr(module, "time", clock, raising=False)
     return clock
 

@@ -222,6 +222,8 @@ def test_init_with_a_missing_binary_fails() -> None:
         (lambda e: e.cluster_id(), "value\n5ab2-x\n", "5ab2-x"),
         (lambda e: e.version("kw-0"), "KaiwuDB Version:  V3.2.1\n", "V3.2.1"),
         (lambda e: e.sql_rows("SELECT 1"), "a,b\n1,NULL\n", [{"a": "1", "b": None}]),
+        (lambda e: e.setting("version"), "version\n20.2\n", "20.2"),
+        (lambda e: e.setting("version"), "version\n", ""),
     ],
 )
 def test_questions(ask: Callable[[Engine], object], stdout: str, answer: object) -> None:
