@@ -6,7 +6,7 @@
 #   make faults                     kills, misoperations and faults in every row, under a workload; ends with its figures (about three hours on two cores)
 #   make molecule SCENARIO=deploy   one scenario; without SCENARIO all of them
 #   make lab-up / lab-images        the kind cluster / the database's images in it
-#   make lint | typing | units | sanity | engine | conformance | careless | faults-quick | modules | behaviour | harness
+#   make lint | typing | units | sanity | engine | conformance | careless | faults-quick | modules | behaviour | behaviour-nodes | harness
 #   make install                    the collection from its tarball into .lab/collections
 #   make clean                      removes cluster, images, containers, an engine the lab started, and .lab
 #
@@ -15,7 +15,7 @@
 
 SCENARIO ?= local_pv deploy article_bini sql scale upgrade remove fleet prepare_ssh volume_policy placement replace_node maintain_node
 run = tests/lab/env/run
-stages = lint typing units units-newer sanity sanity-newer engine conformance careless modules modules-newer behaviour harness
+stages = lint typing units units-newer sanity sanity-newer engine conformance careless modules modules-newer behaviour behaviour-nodes harness
 
 .PHONY: test demo faults faults-quick molecule lab-up lab-images install clean $(stages)
 .DEFAULT_GOAL := test

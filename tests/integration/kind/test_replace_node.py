@@ -21,7 +21,6 @@ from kindlab import Place, Result, kubectl, node_of, on_node, start_worker, unti
 NAME = "kw"
 REPLACE = "kaiwudb.kubernetes.kaiwudb_node_replace"
 ROWS = 200
-QUICK = {"waive": ["majority_steady"]}  # its two readings are judged by the first of the tests alone
 
 pytestmark = [
     pytest.mark.skipif(not shutil.which("docker"), reason="breaks the kind nodes through Docker, which is not here"),
@@ -138,7 +137,7 @@ def test_a_lost_disk_moves_its_ordinal_to_another_worker(three: None, place: Pla
 def test_a_new_disk_in_the_same_worker(three: None, place: Place) -> None:
     before, where = node_id(place, 1), pinned_to(place, 1)
     lose_disk(place, 1)
-    replace(place, 1, kubernetes_node=where, **QUICK)
+    replace(place, 1, kubernetes_node=where)
     assert pinned_to(place, 1) == where
     is_new(place, 1, before)
 
@@ -149,7 +148,7 @@ def test_a_store_emptied_under_its_old_name(three: None, place: Place) -> None:
     on_node(pinned_to(place, 1), "sh", "-c", f"rm -rf {directory(place, 1)}/*")
     kubectl("--namespace", place.namespace, "delete", "pod", pod, "--grace-period=1", "--wait=false")
     until("the empty store has joined", lambda: node_id(place, 1) > before and is_live(place, 1) == "true", 60)
-    result = replace(place, 1, **QUICK)
+    result = replace(place, 1)
     assert result.steps == ["leave/kw-1", "empty/kw-1"]
     is_new(place, 1, before)
 
@@ -159,7 +158,7 @@ def test_a_stopped_worker_needs_a_word_and_then_another_one_takes_over(three: No
     with stopped(where):
         word = refused(place, "process_ended", 2)
         assert word.writes == [] and where in word.msg and "lost=true" in word.msg
-        result = replace(place, 2, lost="true", **QUICK)
+        result = replace(place, 2, lost="true")
         assert result.data["loss"]["kind"] == "node_silent" and pinned_to(place, 2) != where
         rows_are_there(place)
     on_node(where, "rm", "-rf", directory(place, 2))  # it came back with the disk that was said to be lost
@@ -169,13 +168,13 @@ def test_a_stopped_worker_needs_a_word_and_then_another_one_takes_over(three: No
 def test_killed_in_the_middle_it_goes_on(three: None, place: Place) -> None:
     before = node_id(place, 2)
     lose_disk(place, 2)
-    running = place.start(NAME, module=REPLACE, node="2", **QUICK)
+    running = place.start(NAME, module=REPLACE, node="2")
     until("its volume is given up", lambda: claim_uid_goes(place) or not running.running, 90, 0.1)
     assert running.running, running.output
     running.kill()
     plain = place.run(NAME)
     assert not plain.failed or plain.data["reason"] in ("replace_interrupted", "locked"), plain.msg
-    replace(place, 2, **QUICK)
+    replace(place, 2)
     is_new(place, 2, before)
 
 
@@ -199,5 +198,5 @@ def test_without_a_majority_nothing_is_touched(three: None, place: Place) -> Non
         on_node(node, "mv", f"{path}.away", path)
     until("the second one is back", lambda: place.ready_count(NAME) == 2, 240)
     before = node_id(place, 2)
-    replace(place, 2, **QUICK)
+    replace(place, 2)
     is_new(place, 2, before)

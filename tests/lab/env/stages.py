@@ -9,7 +9,6 @@ import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import workspace as ws
 from summary import FAILED, PASSED, SKIPPED, Check, from_go, from_junit
@@ -250,7 +249,15 @@ def careless(log: Path, echo: bool) -> list[Check]:
     lab = ws.REPO / "tests" / "lab"
     env = {**ws.cluster_env(), "KAIWUDB_CARELESS_IMAGE": os.environ.get("KAIWUDB_IMAGE") or IMAGES[0]}
     return _pytest(
-        log, echo, [lab / "careless"], environment=first(), cwd=ws.REPO, path=[ws.REPO, lab], env=env, seconds=1500
+        log,
+        echo,
+        [lab / "careless"],
+        environment=first(),
+        cwd=ws.REPO,
+        path=[ws.REPO, lab],
+        env=env,
+        options=["-n", "2"],
+        seconds=1500,
     )
 
 
@@ -270,25 +277,27 @@ def modules(log: Path, echo: bool, which: str = "first") -> list[Check]:
     )  # fmt: skip
 
 
-def behaviour(log: Path, echo: bool) -> list[Check]:
-    """What the modules do on the real cluster: check mode, idempotence, refusals, hopeless waits, two runs at once."""
+# They label the Kubernetes nodes of everybody, or take them away.
+ALONE = ("test_zones.py", "test_maintain_node.py", "test_replace_node.py")
+
+
+def behaviour(log: Path, echo: bool, alone: bool = False) -> list[Check]:
+    """What the modules do on the real cluster: check mode, idempotence, refusals, hopeless waits, two runs at once.
+
+    alone: the tests that treat the cluster's own nodes, one after the other; else all but those, four files at a time.
+    """
     tests = ws.REPO / "tests" / "integration" / "kind"
     if not tests.exists():
         return [Check("behaviour", SKIPPED, "tests/integration/kind does not exist yet")]
     environment = first()
     ws.install(environment, log)
-    lab = ws.REPO / "tests" / "lab"
-    # they label the Kubernetes nodes of everybody, or take them away
-    alone = [tests / name for name in ("test_zones.py", "test_maintain_node.py", "test_replace_node.py")]
-    how: dict[str, Any] = {
-        "environment": environment, "cwd": ws.REPO, "path": [ws.COLLECTIONS, lab / "apiserver"], "env": ws.cluster_env(), "seconds": 1500,
-    }  # fmt: skip
-    options = ["--import-mode=importlib"]
-    together = ["-n", "3", "--dist", "loadfile", *(f"--ignore={path}" for path in alone)]
-    return [
-        *_pytest(log, echo, [tests], options=[*options, *together], **how),
-        *_pytest(log, echo, alone, options=options, **how),
-    ]
+    treating = [tests / name for name in ALONE]
+    together = ["-n", "4", "--dist", "loadfile", *(f"--ignore={path}" for path in treating)]
+    return _pytest(
+        log, echo, treating if alone else [tests], environment=environment, cwd=ws.REPO,
+        path=[ws.COLLECTIONS, ws.REPO / "tests" / "lab" / "apiserver"], options=["--import-mode=importlib", *([] if alone else together)],
+        env=ws.cluster_env(), seconds=1500,
+    )  # fmt: skip
 
 
 def faults(log: Path, echo: bool, part: str = "quick") -> list[Check]:
@@ -309,7 +318,7 @@ def faults(log: Path, echo: bool, part: str = "quick") -> list[Check]:
         )
     # Faults that disturb the Kubernetes cluster as a whole have it to themselves.
     parts = (
-        (["-n", "3", "--dist", "loadgroup", "-m", "quick", "--every", "24"],)
+        (["-n", "4", "--dist", "loadgroup", "-m", "quick", "--every", "24"],)
         if part == "quick"
         else (["-n", "4", "--dist", "loadgroup", "-k", "not whole-"], ["-k", "whole-"])
     )
@@ -386,7 +395,7 @@ def _scenario(name: str, beside: str = "") -> Stage:
 
 
 # The cheap ones first; what needs the cluster (or an undisturbed machine) after it is there. What measures times, gaps and
-# retries on the cluster (behaviour, careless, faults, scale, upgrade) has nothing beside it.
+# retries on the cluster (behaviour, careless, faults, scale, upgrade) has nothing of the cluster beside it.
 STAGES = (
     Stage("lint", lint),
     Stage("typing", typing),
@@ -394,13 +403,14 @@ STAGES = (
     Stage("units-newer", lambda log, echo: units(log, echo, "newer"), newer=True),
     Stage("engine", engine),
     Stage("sanity", sanity),
-    Stage("sanity-newer", lambda log, echo: sanity(log, echo, "newer"), newer=True),
     Stage("lab", lab_up, after_lab=True),
     Stage("conformance", conformance, after_lab=True, beside="harness"),
     Stage("modules", modules, after_lab=True),
     Stage("modules-newer", lambda log, echo: modules(log, echo, "newer"), after_lab=True, newer=True),
     Stage("harness", harness, after_lab=True),
     Stage("behaviour", behaviour, after_lab=True, nodes=True),
+    Stage("sanity-newer", lambda log, echo: sanity(log, echo, "newer"), newer=True, beside="behaviour-nodes"),
+    Stage("behaviour-nodes", lambda log, echo: behaviour(log, echo, alone=True), after_lab=True, nodes=True),
     Stage("careless", careless, after_lab=True, nodes=True),
     Stage("faults", faults, after_lab=True, nodes=True),
     _scenario("scale"),

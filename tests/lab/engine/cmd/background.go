@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"os/signal"
 	"sync"
 	"syscall"
 )
@@ -51,4 +52,23 @@ func readyPipe() func() {
 			w.Close()
 		})
 	}
+}
+
+// reapOrphans takes the exit codes of what others left to the first process of a container: the image's `timeout` leaves a child behind
+// on every call, and a pod that lives long would run out of process ids. The server itself starts no process whose code it wants.
+func reapOrphans() {
+	if os.Getpid() != 1 {
+		return
+	}
+	ended := make(chan os.Signal, 1)
+	signal.Notify(ended, syscall.SIGCHLD)
+	go func() {
+		for range ended {
+			for {
+				if pid, err := syscall.Wait4(-1, nil, syscall.WNOHANG, nil); pid <= 0 && err != syscall.EINTR {
+					break
+				}
+			}
+		}
+	}()
 }

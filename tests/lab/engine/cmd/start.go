@@ -347,6 +347,7 @@ func (o *startOptions) serve(cfg node.Config) error {
 	if newSQLServer != nil {
 		cfg.NewSQL = func(store kv.Store) node.SQLServer { return newSQLServer(store, cfg) }
 	}
+	reapOrphans()
 	signals := make(chan os.Signal, 4)
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGQUIT)
 	if o.pidFile != "" {
