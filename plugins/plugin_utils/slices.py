@@ -108,10 +108,15 @@ def merge(total: dict[str, t.Any], answer: dict[str, t.Any]) -> dict[str, t.Any]
     """The result of all slices so far: the newest answer, the first plan and diff, and everything done."""
     if not total:
         return dict(answer)
+    before, after = list(total.get("steps", ())), list(answer.get("steps", ()))
+    if (
+        before and after and before[-1] == after[0]
+    ):  # a slice that failed after it finds it done, as one that ended in its middle does
+        del after[0]
     merged = {
         **answer,
         "changed": bool(total.get("changed") or answer.get("changed")),
-        "steps": [*total.get("steps", ()), *answer.get("steps", ())],
+        "steps": [*before, *after],
         "progress": [*total.get("progress", ()), *answer.get("progress", ())],
     }
     for key in ("plan", "plan_lines", "diff", "remaining"):

@@ -94,6 +94,7 @@ class Run:
         """One slice of it."""
         ctx = self._context()
         plan = self.plan(ctx)
+        self._count_ended(ctx, plan)
         if self.check or not plan.steps:
             return self._result(ctx, plan, plan, finished=True)
         if not plan.writes:
@@ -116,6 +117,15 @@ class Run:
         if self.state == "absent" and not result["in_progress"] and not self.volumes_only:
             self.client.delete("Lease", ctx.names.lock, ctx.names.namespace)
         return result
+
+    def _count_ended(self, ctx: Context, plan: Plan) -> None:
+        """The step in whose middle this run's slice before ended is done, too, when it has come to its end since."""
+        at = ctx.seen.journal.operation.get("at_step") or {}
+        if at.get("run") == self.run_id and at["id"] not in {step.id for step in (*plan.steps, *plan.remaining)}:
+            self.done.append(at["id"])
+            self.times.append(
+                {"step": at["id"], "at": utc(at["since"]), "seconds": round(max(0.0, time.time() - at["since"]), 1)}
+            )
 
     def _context(self) -> Context:
         """Look once, then lay what was asked over what is remembered."""

@@ -44,7 +44,7 @@ def test_the_same_without_its_guards(row: Control, tmp_path: Path) -> None:
         row.asks(stage)
         guarded = "; ".join(stage.seen)
         assert guarded in row.expected, stage.sent
-        assert stage.search() == (0, []), "rows were lost with the guards on"
+        assert row.silent or stage.search() == (0, []), "rows were lost with the guards on"
         if row.again:
             stage.place.good("kw", **stage.base)
         stage.seen.clear()

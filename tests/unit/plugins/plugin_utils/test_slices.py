@@ -71,6 +71,12 @@ def test_a_failure_in_a_later_slice_keeps_its_own_words_and_what_was_done() -> N
     )
 
 
+def test_what_was_done_before_a_slice_failed_is_told_once() -> None:
+    """The slice after it finds it done, as it does with what a slice ended in the middle of."""
+    total = merge(FIRST, {**SECOND, "steps": ["volume/kw-3", "scale_out/kw-3"]})
+    assert total["steps"] == ["volume/kw-3", "scale_out/kw-3"]
+
+
 def test_nothing_done_so_far_leaves_the_words_of_the_newest() -> None:
     waiting = {**FIRST, "steps": [], "changed": False}
     assert merge(waiting, SECOND)["msg"] == "kw: scale_out ×2" and merge(waiting, SECOND)["changed"] is False

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from typing import Any
 
@@ -236,6 +237,26 @@ def test_steps_with_their_times_reach_the_journal_with_the_next_one() -> None:
     found = noted(run, ctx, replace(STEP, id="upgrade/kw-1", pod="kw-1"))
     assert found["steps"] == [{"step": "upgrade/kw-2", "at": "10:00", "seconds": 4.0}] and run.times == []
     assert found["at_step"]["id"] == "upgrade/kw-1" and found["at_step"]["run"] == "r1"
+
+
+@pytest.mark.parametrize(
+    ("run_id", "planned", "done"),
+    [
+        ("r1", (), ["upgrade/kw-2"]),
+        ("r1", ("upgrade/kw-1",), ["upgrade/kw-2"]),
+        ("r1", ("upgrade/kw-2", "upgrade/kw-1"), []),
+        ("r2", (), []),
+    ],
+)
+def test_what_a_slice_ended_in_the_middle_of_is_done_when_the_next_finds_it_so(
+    run_id: str, planned: tuple[str, ...], done: list[str]
+) -> None:
+    """By the next slice of the same run; another run did nothing of it."""
+    at = {"id": "upgrade/kw-2", "run": "r1", "since": time.time() - 9}
+    run, ctx, _client = run_on(live(journal=during("upgrade", "upgrade/kw-2", at_step=at)), run_id=run_id)
+    run._count_ended(ctx, Plan("kw", tuple(Step(name, "x", "upgrade") for name in planned)))
+    assert run.done == done and [item["step"] for item in run.times] == done
+    assert all(item["seconds"] >= 9 for item in run.times)
 
 
 def test_who_is_told_to_leave_is_noted_before() -> None:
