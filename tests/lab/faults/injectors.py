@@ -119,8 +119,8 @@ def behind(bed: Bed, operation: Operation, running: Running) -> str:
 
 def stick(bed: Bed, operation: Operation, running: Running) -> str:
     """A decommission stands still from here on, so that the next run finds the figures of this one."""
-    under_way(bed, operation, running)
     if operation.name == "scale_in":
+        under_way(bed, operation, running)
         bed.place.sql(NAME, "SET CLUSTER SETTING lab.decommission.stuck = 'true'")
     return "the run's machine is 10 minutes behind"
 
