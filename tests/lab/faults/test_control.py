@@ -54,6 +54,8 @@ def test_the_same_without_its_guards(row: Control, tmp_path: Path) -> None:
         except AssertionError as error:
             stage.note(str(error).splitlines()[0])
         bare_outcome = "; ".join(stage.seen)
+        if row.silent:
+            stage.mends()  # what is unreadable now is what the run did
         found, lost = verdict(stage, row, bare_outcome)
     finally:
         stage.close()
