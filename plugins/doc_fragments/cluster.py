@@ -128,8 +128,8 @@ options:
   volumes:
     description:
       - What becomes of a volume when its node leaves the cluster, or the cluster is removed.
-      - V(retain) keeps volume and data; V(archive) keeps the data under another directory name; V(delete) deletes
-        the API objects only; V(wipe) erases the data too.
+      - V(retain) keeps volume and data; V(archive) keeps the data under another directory name (in the directory
+        itself where that is a mount point); V(delete) deletes the API objects only; V(wipe) erases the data too.
       - V(wipe) goes through the claim, in a pod that proves that nothing is left.
       - With C(storage=dynamic) V(retain) keeps the claim; V(archive) deletes it and keeps its volume aside (reclaim
         policy C(Retain)); V(delete) deletes it, and the storage class decides about the data; V(wipe) erases the
@@ -473,8 +473,8 @@ options:
   volumes:
     description:
       - What becomes of a volume when its node leaves the cluster, or the cluster is removed.
-      - V(retain) keeps volume and data; V(archive) keeps the data under another directory name; V(delete) deletes
-        the API objects only; V(wipe) erases the data too.
+      - V(retain) keeps volume and data; V(archive) keeps the data under another directory name (in the directory
+        itself where that is a mount point); V(delete) deletes the API objects only; V(wipe) erases the data too.
       - V(wipe) goes through the claim, in a pod that proves that nothing is left.
       - With C(storage=dynamic) V(retain) keeps the claim; V(archive) deletes it and keeps its volume aside (reclaim
         policy C(Retain)); V(delete) deletes it, and the storage class decides about the data; V(wipe) erases the

@@ -51,7 +51,7 @@ DEEDS: t.Mapping[str, Deed] = {
     "reclaim": Deed(volumes.reclaim, volumes.before),
     "stamp": Deed(lambda ctx, _step: stamp.stamp(ctx)),
     "template": Deed(grow.template),
-    "expand": Deed(together=grow.expand),
+    "expand": Deed(grow.expand),
     "rebind": Deed(grow.rebind, volumes.before),
     "renew": Deed(grow.renew, grow.before_renew),
     "initialize": Deed(initialize.initialize, initialize.before),

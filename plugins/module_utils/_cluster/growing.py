@@ -35,6 +35,12 @@ def requested(claim: Object | None) -> str | None:
     return str(found["storage"]) if "storage" in found else None
 
 
+def capacity(claim: Object | None) -> str | None:
+    """What it has; None before it is bound."""
+    found = ((claim or {}).get("status") or {}).get("capacity") or {}
+    return str(found["storage"]) if "storage" in found else None
+
+
 def less(size: str | None, wanted: str) -> bool:
     """Whether a size that is known is below what is wanted."""
     return size is not None and quantity.parse(size) < quantity.parse(wanted)
@@ -67,30 +73,28 @@ def _unfinished(claim: Object | None, wanted: str) -> bool:
         item["type"] == "FileSystemResizePending" and item.get("status") == "True"
         for item in status.get("conditions") or ()
     )
-    return less((status.get("capacity") or {}).get("storage"), wanted) and not pending
+    return less(capacity(claim), wanted) and not pending
 
 
 def claims(spec: Spec, seen: Observed, expands: bool, changes: Changes) -> list[Step]:
     """How the claims follow. expands: whether the storage class expands volumes."""
-    steps = []
+    steps, sizes, unfinished, local = [], [], 0, spec.storage == "local"
+    asked = "storage_size" in spec.asked
     for ordinal in reversed(range(min(seen.replicas, spec.replicas))):
         pod, claim = seen.names.pod(ordinal), seen.claims.get(seen.names.claim(ordinal))
-        was, local = requested(claim), spec.storage == "local"
-        if claim is None or not less(was, spec.storage_size):
-            if not local and _unfinished(claim, spec.storage_size):
-                facts = {"ordinal": ordinal, "local": False}
-                steps.append(
-                    Step(f"expand/{pod}", "is being expanded by its storage class", "reconfigure", facts=facts)
-                )
+        was = requested(claim)
+        if claim is None or was is None or not less(was, spec.storage_size):
+            unfinished += not local and _unfinished(claim, spec.storage_size)
             continue
         if local and claim["metadata"].get("deletionTimestamp"):
             continue  # its successor is on the way: step reclaim
         changes[f"PersistentVolumeClaim/{claim['metadata']['name']} storage"] = (was, spec.storage_size)
+        if expands and not local:
+            sizes.append(was)
+            continue
         verb, how = (
             ("rebind", "by a new claim on the same volume and data")
             if local
-            else ("expand", "expanded by its storage class")
-            if expands
             else ("renew", "by a fresh volume, its node leaves and comes back empty")
         )
         steps.append(
@@ -98,11 +102,17 @@ def claims(spec: Spec, seen: Observed, expands: bool, changes: Changes) -> list[
                 f"{verb}/{pod}",
                 f"{was} → {spec.storage_size}, {how}",
                 "reconfigure",
-                asked="storage_size" in spec.asked,
+                asked=asked,
                 pod=pod,
                 facts={"ordinal": ordinal, "local": local},
             )
         )
+    if (
+        sizes or unfinished
+    ):  # one step for all: they grow at once, and whenever one of them has grown, what was planned stays the same
+        was = f"{', '.join(sorted(set(sizes), key=quantity.parse))} → {spec.storage_size}, " if sizes else ""
+        title = f"{was}{len(sizes) + unfinished} claims, expanded by their storage class"
+        steps.append(Step(f"expand/{spec.name}", title, "reconfigure", asked=asked and bool(sizes)))
     return steps
 
 
@@ -145,19 +155,27 @@ def expanded(claim: Object | None, wanted: str, pending_for: t.Callable[[bool], 
     """
     status = (claim or {}).get("status") or {}
     name = (claim or {}).get("metadata", {}).get("name", "")
-    if not less((status.get("capacity") or {}).get("storage") or "0", wanted):
+    if not less(capacity(claim) or "0", wanted):
         return DONE
     conditions = {item["type"]: item for item in status.get("conditions") or () if item.get("status") == "True"}
-    for kind in ("ControllerResizeError", "NodeResizeError"):
-        if kind in conditions:
-            return Verdict(
-                False, f"claim {name} cannot be resized: {conditions[kind].get('message', kind)}", "resize_failed", 30.0
-            )
+    told = [item.get("message") or kind for kind, item in conditions.items() if kind.endswith("ResizeError")]
     phase = (status.get("allocatedResourceStatuses") or {}).get("storage", "")
-    if phase.endswith("Infeasible"):
-        return Verdict(False, f"claim {name} cannot be resized: {phase}", "resize_failed", 5.0)
+    if phase.endswith(
+        "Infeasible"
+    ):  # the driver will never do it; why, stands in the condition. A former attempt's verdict goes in a moment
+        why = told[0] if told else "its storage driver gives no reason"
+        return Verdict(False, f"claim {name} can never grow to {wanted} ({phase}): {why}", "resize_failed", 5.0)
+    if told:  # tried again and again
+        return Verdict(False, f"claim {name} cannot be resized: {told[0]}", "resize_failed", 30.0)
     pending = "FileSystemResizePending" in conditions
     if pending_for(pending) >= 30.0:
         return DONE
-    what = "its file system grows when the pod is started again, or soon" if pending else "is being resized"
+    begun = phase or "Resizing" in conditions
+    what = (
+        "its file system grows when the pod is started again, or soon"
+        if pending
+        else "is being resized"
+        if begun
+        else f"the driver of its storage class has not begun to resize it to {wanted}"
+    )
     return Verdict(False, f"claim {name}: {what}")

@@ -8,7 +8,7 @@ import copy
 import json
 import typing as t
 
-from .fingerprint import EMPTY, FILE, MISSING, UNKNOWN
+from .fingerprint import ASIDE, EMPTY, FILE, MISSING, UNKNOWN
 from .names import CLAIM, CLUSTER_ID, COMPONENT, CONTAINER, MADE_FOR, NAMESPACE, NODE, OPTIONS, RESTART, WIPING, Names
 from .spec import Spec
 
@@ -333,37 +333,55 @@ def volume(spec: Spec, ordinal: int, node: str, cluster_id: str | None = None, h
 
 
 # What a preparing pod may do to the one directory it is told. Arguments, never text put into the script: $1 directory, $2 suffix of an archive.
+_EACH = 'for item in "$1"/* "$1"/.[!.]* "$1"/..?*; do '
 _WIPE = (
-    'rm -rf -- "$1"/* "$1"/.[!.]* "$1"/..?*; rest=$(ls -A -- "$1") || exit 4; '
+    f'{_EACH}[ "${{item##*/}}" = {ASIDE} ] || rm -rf -- "$item"; done; '
+    f'rest=$(ls -A -- "$1") || exit 4; rest=$(printf "%s\\n" "$rest" | grep -vxF {ASIDE}); '
     'if [ -n "$rest" ]; then echo "not erased: $rest"; exit 4; fi; '
     'if [ -n "$2" ]; then rmdir -- "$2" 2>/dev/null || :; fi'
 )
-_FULL = '[ -n "$(ls -A -- "$1" 2>/dev/null | grep -vx lost+found)" ]'
+# Nobody's data: what comes with a file system, and what was put aside where the directory is a mount point.
+_INSIDE = f'ls -A -- "$1" 2>/dev/null | grep -vxF -e lost+found -e {ASIDE}'
+_FULL = f'[ -n "$({_INSIDE})" ]'
 # The same order again finds it done; only what came after it must never be put into the archive, nor lost.
-_ARCHIVE = (
+_RENAME = (
     'if [ ! -e "$1.$2" ]; then if {what}; then mv -- "$1" "$1.$2" || exit 1; fi; '
     f'elif {_FULL}; then echo "$1 is not empty, and $1.$2 is there already"; exit 1; fi'
 )
+# A mount point cannot be renamed (EBUSY), so its content goes into a directory in it. Under another name until all of it is there: killed
+# half-way, the same again goes on.
+_WITHIN = (
+    f'to="$1/{ASIDE}/$2"; part="$1/{ASIDE}/.$2"; '
+    f'if {_FULL}; then if [ -e "$to" ]; then echo "$1 is not empty, and $to is there already"; exit 1; fi; '
+    f'mkdir -p -- "$part" || exit 1; {_EACH}case "${{item##*/}}" in lost+found|{ASIDE}) ;; '
+    '*) if [ -e "$item" ] || [ -L "$item" ]; then mv -- "$item" "$part" || exit 1; fi ;; esac; done; fi; '
+    'if [ -e "$part" ]; then mv -- "$part" "$to" || exit 1; fi'
+)
+MOUNTS = "/proc/self/mountinfo"  # the fifth field is the mount point (man 5 proc_pid_mountinfo)
+_ARCHIVE = (
+    f'mounted=; while read -r a b c d at more; do [ "$at" != "$1" ] || mounted=1; done < {MOUNTS}; '
+    f'if [ -n "$mounted" ]; then {_WITHIN}; else {{rename}}; fi'
+)
 SCRIPTS = {
-    # Someone's data is never taken for a fresh directory: say what lies there and fail. (lost+found comes with a file system.)
+    # Someone's data is never taken for a fresh directory: say what lies there and fail.
     "make": (
-        'mkdir -p -- "$1" && if [ -n "$(ls -A -- "$1" | grep -vx lost+found)" ]; then '
-        f'echo "not empty:"; cat -- "$1/{FILE}" 2>/dev/null; ls -la -- "$1"; exit 3; fi'
+        f'mkdir -p -- "$1" && if {_FULL}; then echo "not empty:"; cat -- "$1/{FILE}" 2>/dev/null; ls -la -- "$1"; exit 3; fi'
     ),
     # What lies there, without touching it: into the pod's own status, for which nobody needs the right to read logs.
     "look": (
-        f'{{ if [ ! -e "$1" ]; then echo {MISSING}; elif [ -z "$(ls -A -- "$1" | grep -vx lost+found)" ]; then echo {EMPTY}; '
+        f'{{ if [ ! -e "$1" ]; then echo {MISSING}; elif [ -z "$({_INSIDE})" ]; then echo {EMPTY}; '
         f'elif [ -s "$1/{FILE}" ]; then cat -- "$1/{FILE}"; else echo {UNKNOWN}; fi; }} > /dev/termination-log'
     ),
-    "archive": _ARCHIVE.replace("{what}", '[ -e "$1" ]'),
+    "archive": _ARCHIVE.replace("{rename}", _RENAME.replace("{what}", '[ -e "$1" ]')),
     # Through the claim, mounted at $1, and proven empty; then the empty directory, where it was made by such a pod ($2; a disk's own mount point stays).
     "wipe": _WIPE,
     # The same on the Kubernetes node, of a directory that no claim reaches any more; a second time there may be none.
     "erase": f'if [ -e "$1" ]; then {_WIPE}; fi',
     # Where an administrator has made the directory: it stays, empty, with its owner and mode. Killed half-way, the same again ends there.
-    "archive_content": (
-        _ARCHIVE.replace("{what}", _FULL) + '; mkdir -p -- "$1"; '
-        'if [ -d "$1.$2" ]; then chown "$(stat -c %u:%g -- "$1.$2")" "$1" && chmod "$(stat -c %a -- "$1.$2")" "$1"; fi'
+    "archive_content": _ARCHIVE.replace(
+        "{rename}",
+        _RENAME.replace("{what}", _FULL) + '; mkdir -p -- "$1"; '
+        'if [ -d "$1.$2" ]; then chown "$(stat -c %u:%g -- "$1.$2")" "$1" && chmod "$(stat -c %a -- "$1.$2")" "$1"; fi',
     ),
     "gone": 'if [ -e "$1" ]; then rmdir -- "$1"; fi',
 }

@@ -126,14 +126,14 @@ def _once_more(seen: Observed, again: str, steps: t.Sequence[Step]) -> list[Step
     if not again or again in [step.id for step in steps]:
         return []
     verb, _slash, rest = again.partition("/")
-    made = verb == "create"
+    whole = verb in ("create", "expand")  # of no single pod
     return [
         Step(
             again,
             "was interrupted: see that it is complete",
             str(seen.journal.operation.get("name") or verb),
-            pod="" if made else rest,
-            facts={} if made else {"ordinal": ordinal_of(rest)},
+            pod="" if whole else rest,
+            facts={} if whole else {"ordinal": ordinal_of(rest)},
         )
     ]
 
@@ -240,7 +240,7 @@ def _interrupted(spec: Spec, seen: Observed) -> str:
     """
     step = str(seen.journal.operation.get("step") or "")
     verb, _slash, rest = step.partition("/")
-    if step == "initialize" or (
+    if step in ("initialize", f"expand/{spec.name}") or (
         verb == "create" and seen.statefulset is not None and rest == f"StatefulSet/{spec.name}"
     ):
         return step

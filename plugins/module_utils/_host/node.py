@@ -16,6 +16,7 @@ import tempfile
 import typing as t
 
 from .._cluster.errors import ClusterError
+from .._cluster.fingerprint import ASIDE
 from . import parse
 from .storage import Device, Seen, There, known
 
@@ -54,7 +55,7 @@ class Node:
             real=os.path.realpath(wish.path),
             free=_free(wish.path),
             device=device,
-            children={name: _there(f"{wish.path}/{name}") for name in (*wish.directories, *wish.new)},
+            children={name: _there(f"{wish.path}/{name}", ASIDE) for name in (*wish.directories, *wish.new)},
             sources=sources,
             tools=tuple(name for name in ("mkfs.ext4", "mkfs.xfs") if _tool(name)),
             thp=parse.huge_pages(_read(HUGE_PAGES)),
@@ -220,7 +221,8 @@ def _tool(name: str) -> str | None:
     return shutil.which(name, path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin:/usr/bin:/bin")
 
 
-def _there(path: str) -> There | None:
+def _there(path: str, *aside: str) -> There | None:
+    """What lies there. aside: names in it that do not count."""
     try:
         found = os.lstat(path)
     except (FileNotFoundError, NotADirectoryError):
@@ -229,8 +231,8 @@ def _there(path: str) -> There | None:
         return There("link" if stat.S_ISLNK(found.st_mode) else "file")
     with os.scandir(path) as entries:
         empty = all(
-            entry.name == "lost+found" for entry in entries
-        )  # it comes with a file system, and is nobody's data
+            entry.name in ("lost+found", *aside) for entry in entries
+        )  # the first comes with a file system, and is nobody's data
     return There("directory", found.st_uid, found.st_gid, stat.S_IMODE(found.st_mode), empty)
 
 

@@ -12,13 +12,14 @@ import shutil
 from typing import Any
 
 import pytest
-from kindlab import Place, Result, node_of, on_node
+from kindlab import Place, Result, node_of, on_node, until
 
 NAME = "kw"
 LAST = 3
 RETIRED = "kaiwudb.kubernetes/retired"
 FINGERPRINT = "kaiwudb.kubernetes/fingerprint"
 FILE = "kaiwudb.kubernetes.json"
+ASIDE = "kaiwudb.kubernetes.archive"
 
 pytestmark = pytest.mark.skipif(
     not shutil.which("docker"), reason="looks into the kind nodes through Docker, which is not here"
@@ -167,3 +168,66 @@ def test_where_pods_do_not_make_directories_the_empty_one_stays(four: None, plac
         on_node(node, "stat", "--format=%F", directory(place)).strip() == "directory"
         and listing(node, directory(place)) == []
     )
+
+
+def mount(place: Place, path: str, **how: Any) -> str:
+    """The Kubernetes node that the last ordinal goes to next, with a disk of its own there."""
+    if f"{NAME}-{LAST}" in place.pods(NAME):
+        scale_in(place, volumes="wipe")
+    planned = place.good(NAME, check=True, replicas="4", operations=["scale_out"], **how).data["plan"]["new_volumes"]
+    assert [volume["directory"] for volume in planned] == [directory(place)]
+    node: str = planned[0]["node"]
+    on_node(node, "mkdir", "-p", path)
+    on_node(node, "mount", "-t", "tmpfs", "-o", "mode=0711", "kaiwudb-test", path)
+    return node
+
+
+def unmount(node: str, path: str) -> None:
+    """Whatever still uses it, so that the place can be cleaned."""
+
+    def gone() -> bool:
+        on_node(node, "umount", "--lazy", path, check=False)
+        return f" {path} " not in on_node(node, "cat", "/proc/mounts")
+
+    until(f"{path} is unmounted", gone, 30, 1)
+
+
+@pytest.mark.parametrize("prepare", ["pod", "none"])
+def test_a_mount_point_is_archived_in_itself(four: None, place: Place, prepare: str) -> None:
+    """As where each volume has a disk of its own: it cannot be renamed. Neither the next store nor `wipe` takes what was put aside for its own."""
+    node = mount(place, directory(place), local_pv_prepare=prepare)
+    old, aside = max(int(row["id"]) for row in place.node_rows(NAME)), f"{directory(place)}/{ASIDE}"
+    try:
+        scale_out(place, old, local_pv_prepare=prepare)
+        assert where(place) == node
+        mark, old = json.loads(on_node(node, "cat", f"{directory(place)}/{FILE}")), node_id(place)
+        inside = set(listing(node, directory(place)))
+        before = found_in(place, node)
+        scale_in(place, volumes="archive", local_pv_prepare=prepare)
+        assert place.volume(NAME, LAST) is None
+        assert listing(node, directory(place)) == [ASIDE] and found_in(place, node) == before
+        archives = listing(node, aside)
+        assert len(archives) == 1 and set(listing(node, f"{aside}/{archives[0]}")) & inside
+        assert json.loads(on_node(node, "cat", f"{aside}/{archives[0]}/{FILE}")) == mark, "whose store it was"
+        scale_out(place, old, local_pv_prepare=prepare)
+        assert where(place) == node and set(listing(node, directory(place))) >= {ASIDE, FILE}
+        scale_in(place, volumes="wipe", local_pv_prepare=prepare)
+        assert listing(node, directory(place)) == [ASIDE] and listing(node, aside) == archives
+        assert json.loads(on_node(node, "cat", f"{aside}/{archives[0]}/{FILE}")) == mark
+        assert on_node(node, "stat", "--format=%a", directory(place)).strip() == "711", "as its administrator made it"
+    finally:
+        unmount(node, directory(place))
+
+
+def test_a_disk_mounted_above_keeps_its_archives_by_name(four: None, place: Place) -> None:
+    """As `prepare_nodes` mounts it, at `local_path`: there a volume's directory is none but a directory, and is renamed."""
+    node = mount(place, place.local_path)
+    try:
+        scale_out(place, max(int(row["id"]) for row in place.node_rows(NAME)))
+        assert where(place) == node
+        scale_in(place, volumes="archive")
+        archived = found_in(place, node)
+        assert len(archived) == 1 and archived[0].startswith(f"{directory(place).rsplit('/', 1)[1]}.")
+        assert FILE in listing(node, f"{place.local_path}/{archived[0]}")
+    finally:
+        unmount(node, place.local_path)

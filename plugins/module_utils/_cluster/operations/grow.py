@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import functools
 import typing as t
 from dataclasses import replace
 
@@ -47,36 +48,28 @@ def template(ctx: Context, step: Step) -> None:
     ctx.say(f"new claims are of {ctx.spec.storage_size}; no pod was restarted")
 
 
-def expand(ctx: Context, steps: t.Sequence[Step]) -> None:
-    """All claims at once, by their storage class."""
+def expand(ctx: Context, step: Step) -> None:
+    """All claims at once, by their storage class; whichever of them an earlier slice or run has asked for, or seen grow."""
     wanted = ctx.spec.storage_size
-    names = [ctx.names.claim(step.facts["ordinal"]) for step in steps]
-    for name in names:
+    names = []
+    for ordinal in range(min(ctx.seen.replicas, ctx.spec.replicas)):
+        name = ctx.names.claim(ordinal)
         live = ctx.client.get(PVC, name, ctx.names.namespace)
+        if live is None or not live["spec"].get("volumeName"):
+            continue  # nothing that could grow yet; the API server would refuse it
+        names.append(name)
         if growing.less(growing.requested(live), wanted):
             ctx.client.patch(PVC, name, ctx.names.namespace, {"spec": {"resources": {"requests": {"storage": wanted}}}})
+    seen: dict[str, growing.Object | None] = {}
 
     def judge() -> verdict.Verdict:
-        return verdict.worst(
-            growing.expanded(
-                ctx.client.get(PVC, name, ctx.names.namespace),
-                wanted,
-                lambda holds, name=name: ctx.lasting(name, holds),  # type: ignore[misc]
-            )
-            for name in names
-        )
+        seen.update({name: ctx.client.get(PVC, name, ctx.names.namespace) for name in names})
+        judged = [growing.expanded(seen[name], wanted, functools.partial(ctx.lasting, name)) for name in names]
+        grown = sum(item.done for item in judged)
+        return replace(verdict.worst(judged), progress=f"{grown} of {len(names)} claims have grown")
 
-    ctx.wait(judge, steps[0].id, poll=1.0)
-    waiting = [
-        name
-        for name in names
-        if growing.less(
-            ((ctx.client.get(PVC, name, ctx.names.namespace) or {}).get("status", {}).get("capacity") or {}).get(
-                "storage"
-            ),
-            wanted,
-        )
-    ]
+    ctx.wait(judge, step.id, poll=1.0)
+    waiting = [name for name in names if growing.less(growing.capacity(seen[name]), wanted)]
     if waiting:
         ctx.say(f"{', '.join(waiting)}: the file system grows when the pod is started again (playbook restart)")
     ctx.say(f"{len(names)} claims of {wanted}")

@@ -88,7 +88,9 @@ def test_local_volumes_get_other_claims_one_by_one() -> None:
 
 def test_a_class_that_expands_restarts_nobody() -> None:
     found = grown(cluster(of=DYNAMIC), **GROW)
-    assert ids(found) == ["template/kw", "expand/kw-2", "expand/kw-1", "expand/kw-0"]
+    assert ids(found) == ["template/kw", "expand/kw"]
+    assert found.steps[1].title == "10Gi → 20Gi, 3 claims, expanded by their storage class" and found.steps[1].asked
+    assert found.changes["PersistentVolumeClaim/datadir-kw-1 storage"] == ("10Gi", "20Gi")
     assert not any(step.disruptive for step in found.steps)
 
 
@@ -101,11 +103,19 @@ def test_an_expansion_that_was_begun_is_waited_for_by_the_next_slice() -> None:
         )
 
     small: dict[str, Any] = {"capacity": {"storage": "10Gi"}}
-    assert found(**small) == ["expand/kw-1"] and found() == []
+    assert found(**small) == ["expand/kw"] and found() == []
     assert found(**small, conditions=[{"type": "FileSystemResizePending", "status": "True"}]) == [], (
         "only its pod can end that"
     )
     assert found(capacity={}) == [], "not bound yet"
+
+
+def test_an_expansion_is_seen_through_whatever_has_grown_meanwhile() -> None:
+    """The slice that ended, or the run that was killed, has not said yet which file systems wait for their pods."""
+    grown_all = live(of=spec(**DYNAMIC, **GROW), extra=[sized(number, "20Gi") for number in range(3)])
+    found = grown(replace(grown_all, journal=during("reconfigure", "expand/kw", image=spec().image)))
+    assert ids(found) == ["expand/kw"] and not found.steps[0].pod and not found.steps[0].facts
+    assert ids(grown(replace(grown_all, journal=during("reconfigure", "expand/kw-1", image=spec().image)))) == ["close"]
 
 
 def test_a_class_that_does_not_gives_fresh_volumes_in_turn() -> None:
@@ -350,6 +360,7 @@ def test_a_note_of_nonsense_is_none() -> None:
         ({"conditions": [{"type": "NodeResizeError", "status": "True"}]}, False, "resize_failed"),
         ({"allocatedResourceStatuses": {"storage": "ControllerResizeInfeasible"}}, False, "resize_failed"),
         ({"allocatedResourceStatuses": {"storage": "NodeResizePending"}}, False, ""),
+        ({"allocatedResourceStatuses": {"storage": "NodeResizeInfeasible"}}, False, "resize_failed"),
     ],
 )  # fmt: skip
 def test_when_a_claim_has_grown(status: dict[str, Any], done: bool, never: str) -> None:
@@ -365,7 +376,36 @@ def test_a_file_system_that_waits_for_the_pod_is_not_waited_for_long() -> None:
     assert growing.expanded(made, "20Gi", lambda holds: told.append(holds) or 31.0) == DONE and told == [True]  # type: ignore[func-returns-value]
 
 
-def expanding(**status: Any) -> tuple[Context, Server, list[Step]]:
+def test_why_it_can_never_be_stands_beside_that_it_cannot() -> None:
+    """The resizer says both; what is certain is believed sooner than what is tried again."""
+    failed = {"conditions": [{"type": "ControllerResizeError", "status": "True", "message": "no disk is that large"}]}
+    infeasible = {**failed, "allocatedResourceStatuses": {"storage": "ControllerResizeInfeasible"}}
+    tried, never = (
+        growing.expanded({**sized(0), "status": status}, "20Gi", lambda _holds: 0.0) for status in (failed, infeasible)
+    )
+    assert tried.why == "claim datadir-kw-0 cannot be resized: no disk is that large"
+    assert never.why == "claim datadir-kw-0 can never grow to 20Gi (ControllerResizeInfeasible): no disk is that large"
+    assert never.patience < tried.patience
+
+
+@pytest.mark.parametrize(
+    ("status", "why"),
+    [
+        ({}, "the driver of its storage class has not begun to resize it to 20Gi"),
+        ({"conditions": [{"type": "Resizing", "status": "True"}]}, "is being resized"),
+        ({"allocatedResourceStatuses": {"storage": "ControllerResizeInProgress"}}, "is being resized"),
+        ({"conditions": [{"type": "FileSystemResizePending", "status": "True"}]}, "its file system grows when the pod is started again, or soon"),
+    ],
+)  # fmt: skip
+def test_what_is_waited_for(status: dict[str, Any], why: str) -> None:
+    found = growing.expanded({**sized(0), "status": status}, "20Gi", lambda _holds: 0.0)
+    assert found.why == f"claim datadir-kw-0: {why}"
+
+
+EXPAND = Step("expand/kw", "", "reconfigure")
+
+
+def expanding(**status: Any) -> tuple[Context, Server]:
     client = server(of=DYNAMIC)
 
     def grows() -> None:
@@ -374,24 +414,42 @@ def expanding(**status: Any) -> tuple[Context, Server, list[Step]]:
             item["status"] = status or {"capacity": dict(item["spec"]["resources"]["requests"])}
 
     client.on_watch = grows
-    steps = [Step(f"expand/kw-{number}", "", "reconfigure", facts={"ordinal": number}) for number in (2, 1, 0)]
-    return context(client, **DYNAMIC), client, steps
+    return context(client, **DYNAMIC), client
 
 
 def test_claims_are_expanded_all_at_once() -> None:
-    ctx, client, steps = expanding()
-    grow.expand(ctx, steps)
+    ctx, client = expanding()
+    grow.expand(ctx, EXPAND)
     assert [growing.requested(client.objects[PVC, f"datadir-kw-{number}"]) for number in range(3)] == ["20Gi"] * 3
     assert ctx.lines[-1] == "3 claims of 20Gi"
     client.sent.clear()
-    grow.expand(ctx, steps)
+    grow.expand(ctx, EXPAND)
     assert "patch" not in [verb for verb, _kind, _name in client.sent], "again it writes nothing"
 
 
+def test_a_claim_that_is_not_bound_is_not_waited_for() -> None:
+    """The API server would refuse it; another run, once it is bound, finds it."""
+    ctx, client = expanding()
+    del client.objects[PVC, "datadir-kw-1"]["spec"]["volumeName"]
+    grow.expand(ctx, EXPAND)
+    assert growing.requested(client.objects[PVC, "datadir-kw-1"]) == "10Gi" and ctx.lines[-1] == "2 claims of 20Gi"
+
+
+def test_which_file_systems_wait_for_their_pods_is_said_by_the_slice_that_ends_it() -> None:
+    pending = [{"type": "FileSystemResizePending", "status": "True"}]
+    ctx, client = expanding(capacity={"storage": "10Gi"}, conditions=pending)
+    ctx.carry["lasting"] = {f"datadir-kw-{number}": 0.0 for number in range(3)}  # so an earlier slice has handed on
+    client.on_watch()
+    grow.expand(ctx, EXPAND)
+    assert ctx.lines[-2].startswith("datadir-kw-0, datadir-kw-1, datadir-kw-2: the file system grows when the pod")
+
+
 def test_what_cannot_be_resized_is_said() -> None:
-    ctx, _client, steps = expanding(allocatedResourceStatuses={"storage": "ControllerResizeInfeasible"})
-    with pytest.raises(ClusterError, match="cannot be resized: ControllerResizeInfeasible") as error:
-        grow.expand(ctx, steps)
+    ctx, _client = expanding(allocatedResourceStatuses={"storage": "ControllerResizeInfeasible"})
+    with pytest.raises(
+        ClusterError, match=r"can never grow to 20Gi .*gives no reason.* runs on with the size it has"
+    ) as error:
+        grow.expand(ctx, EXPAND)
     assert error.value.reason == "resize_failed"
 
 

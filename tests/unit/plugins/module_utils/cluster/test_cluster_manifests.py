@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster import manifests
+from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.fingerprint import ASIDE
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.manifests import merged
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.names import Names
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.options import OPTIONS
@@ -570,6 +571,62 @@ def test_what_could_not_be_moved_is_not_archived(tmp_path: Path, action: str) ->
     (directory / "data").write_text("row")
     assert _script(action, directory, before="mv() { return 1; }; ").returncode
     assert (directory / "data").read_text() == "row"
+
+
+def _archive_mounted(action: str, directory: Path, suffix: str, before: str = "") -> subprocess.CompletedProcess[str]:
+    """As where a disk is mounted at the directory itself."""
+    mounts = directory.parent / "mountinfo"
+    mounts.write_text(
+        f"1 0 8:0 / / rw - ext4 /dev/sda rw\n2 1 8:1 {directory} /elsewhere rw\n3 1 8:2 / {directory} rw - ext4 /dev/sdb rw\n"
+    )
+    script = before + manifests.SCRIPTS[action].replace(manifests.MOUNTS, str(mounts))
+    words = ["/bin/sh", "-c", script, "sh", str(directory), suffix]
+    return subprocess.run(words, capture_output=True, text=True, timeout=10, check=False)
+
+
+@pytest.mark.parametrize("action", ["archive", "archive_content"])
+def test_a_mount_point_is_archived_in_itself(tmp_path: Path, action: str) -> None:
+    """It cannot be renamed (EBUSY). What was put aside is no later store's, nor erased with one."""
+    directory = tmp_path / "db.kw-1"
+    for name in ("lost+found", ".store", "..odd", "-x", "a b"):
+        (directory / name).mkdir(parents=True)
+        (directory / name / "data").write_text("row")
+    (directory / "dangling").symlink_to("nowhere")
+    inside = {".store", "..odd", "-x", "a b", "dangling"}
+    for _again in range(2):
+        assert _archive_mounted(action, directory, "1").returncode == 0
+        assert {item.name for item in directory.iterdir()} == {"lost+found", ASIDE}
+        assert [item.name for item in (directory / ASIDE).iterdir()] == ["1"]
+        assert {item.name for item in (directory / ASIDE / "1").iterdir()} == inside
+    assert _script("make", directory).returncode == 0, "as good as a new one"
+    assert _archive_mounted(action, directory, "2").returncode == 0, "nothing in it, so nothing to keep"
+    (directory / "next").write_text("data")
+    refused = _archive_mounted(action, directory, "1")
+    assert refused.returncode == 1 and "is there already" in refused.stdout and (directory / "next").exists()
+    assert _archive_mounted(action, directory, "3").returncode == 0
+    assert sorted(item.name for item in (directory / ASIDE).iterdir()) == ["1", "3"]
+    (directory / "next").write_text("data")
+    assert _script("wipe", directory, suffix="").returncode == 0
+    assert [item.name for item in directory.iterdir()] == [ASIDE] and (
+        directory / ASIDE / "1" / ".store" / "data"
+    ).exists()
+    assert _script("erase", directory, suffix=str(directory)).returncode == 0 and (directory / ASIDE / "3").exists()
+    assert sorted(item.name for item in tmp_path.iterdir()) == ["db.kw-1", "mountinfo"]
+
+
+def test_an_archive_in_itself_is_complete_or_not_there(tmp_path: Path) -> None:
+    """Killed or refused half-way, it has another name, and the same order again ends it."""
+    directory = tmp_path / "x"
+    for name in ("a", "b", "c"):
+        (directory / name).mkdir(parents=True)
+    once = 'mv() { case "$2" in */b) return 1 ;; esac; command mv "$@"; }; '
+    assert _archive_mounted("archive", directory, "1", before=once).returncode == 1
+    assert not (directory / ASIDE / "1").exists() and (directory / "b").exists() and (directory / "c").exists()
+    assert _script("make", directory).returncode == 3, "nobody takes the rest for a fresh directory"
+    assert _archive_mounted("archive", directory, "1").returncode == 0
+    assert sorted(item.name for item in (directory / ASIDE / "1").iterdir()) == ["a", "b", "c"]
+    (directory / ASIDE / "1").rename(directory / ASIDE / ".2")  # all moved, but not named yet
+    assert _archive_mounted("archive", directory, "2").returncode == 0 and (directory / ASIDE / "2" / "a").exists()
 
 
 def test_journal_and_lease() -> None:

@@ -249,6 +249,11 @@ def test_what_lies_at_a_path(tmp_path: Path) -> None:
     (tmp_path / "d" / "lost+found").mkdir()
     there = under_test._there(str(tmp_path / "d"))
     assert there is not None and there.empty, "as mkfs leaves it"
+    (tmp_path / "d" / "kaiwudb.kubernetes.archive").mkdir()
+    there = under_test._there(str(tmp_path / "d"))
+    assert there is not None and not there.empty, "a mount would cover it"
+    there = under_test._there(str(tmp_path / "d"), "kaiwudb.kubernetes.archive")
+    assert there is not None and there.empty, "put aside where a volume is a mount point, and in no store's way"
     (tmp_path / "d" / ".hidden").write_text("")
     there = under_test._there(str(tmp_path / "d"))
     assert there is not None and not there.empty
