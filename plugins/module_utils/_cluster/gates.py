@@ -16,6 +16,7 @@ if t.TYPE_CHECKING:
 
 
 UNKNOWN = "unknown"  # the value of a gate for which there are no figures
+MOST = 85  # per cent of its disk that a node may use when another one has left
 
 
 @dataclass(frozen=True)
@@ -151,7 +152,7 @@ RULES = (
     Rule(
         "space",
         "scale in",
-        "the live nodes that stay can hold the leaving node's bytes and stay below 85 %",
+        "the live nodes that stay can take the leaving nodes' bytes before their disks are 85 % full, whoever fills them",
         figures=True,
     ),
     Rule(
@@ -175,7 +176,7 @@ RULES = (
     Rule(
         "image_pullable",
         "upgrade, after the pre-pull",
-        "the new image ran on every Kubernetes node that needs it (`pre_pull: false` leaves it out)",
+        "the new image ran on every Kubernetes node that needs it and whose pod is ready (`pre_pull: false` leaves it out)",
         "a pod that went down would not come back",
         mends=True,  # by the step before it
     ),
@@ -310,9 +311,10 @@ def claims_kept(seen: Observed) -> Gate:
     )
 
 
-def majority_kept(seen: Observed, deep: Deep, node_id: int) -> Gate:
-    """Before a node is away for long. A range that lacks a replica just now is another gate's, which waits for it."""
-    lacking = {item.id for item in deep.wholeness(seen).underreplicated}
+def majority_kept(seen: Observed, deep: Deep, node_id: int, waive: t.Collection[str] = ()) -> Gate:
+    """Before a node is away for long. A range that lacks a replica just now is another gate's, which waits for it, unless it is waived."""
+    waits = "ranges_underreplicated" not in waive
+    lacking = {item.id for item in deep.wholeness(seen).underreplicated} if waits else ()
     short = [item for item in deep.wholeness(seen, without=node_id).unavailable if item.id not in lacking]
     return _count(
         "majority_kept",
@@ -322,16 +324,16 @@ def majority_kept(seen: Observed, deep: Deep, node_id: int) -> Gate:
     )
 
 
-def _zone_constraints(seen: Observed, deep: Deep, node_id: int | None) -> Gate:
-    """A required constraint that only the leaving node, or too few others, can meet holds its replicas there for ever."""
-    members = [node for node in seen.members() if not node.is_decommissioning or node.id == node_id]
-    subject = next((node for node in members if node.id == node_id), None)
+def _zone_constraints(seen: Observed, deep: Deep, leaving: t.Collection[int]) -> Gate:
+    """A required constraint that only a leaving node, or too few others, can meet holds its replicas there for ever."""
+    members = [node for node in seen.members() if not node.is_decommissioning or node.id in leaving]
+    remain = sum(node.id not in leaving for node in members)
     blocking = []
     for rule in deep.constraints:
         fit = [node for node in members if rule.fits(node.locality)]
-        staying = [node for node in fit if node.id != node_id]
-        count = _ranges.needed(rule.count, len(members) - 1) if rule.every else rule.count
-        if subject in fit and len(staying) < min(count, len(fit)):
+        staying = [node for node in fit if node.id not in leaving]
+        count = _ranges.needed(rule.count, remain) if rule.every else rule.count
+        if len(staying) < min(count, len(fit)):
             blocking.append(f"{rule.target} requires {count} on {rule.text}, {len(staying)} such nodes would remain")
     return Gate(
         "zone_constraints",
@@ -464,14 +466,17 @@ def _space(room: tuple[int, int] | None) -> Gate:
         bytes_text(moved),
         f"≤ {bytes_text(free)}",
         moved <= free,
-        f"{bytes_text(moved)} would move, the other nodes can take {bytes_text(free)} below 85 % use. Free or add space.",
+        f"{bytes_text(moved)} would move, the other nodes can take {bytes_text(free)} before they are {MOST} % full. Free or add space.",
     )
 
 
-def scale_in(seen: Observed, deep: Deep | None, node_id: int | None, pod: str) -> list[Gate]:
+def scale_in(
+    seen: Observed, deep: Deep | None, node_id: int | None, pod: str, later: t.Collection[int] = ()
+) -> list[Gate]:
     """Before the decommission of one node.
 
-    A half-done rollout stands in the way of a node that runs, not of a dead one: that may be what the rollout waits for.
+    later: ids of those that the same run takes away after it: whether enough remains is judged without all of them, for a run that must stop
+    half-way should not begin. A half-done rollout stands in the way of a node that runs, not of a dead one: that may be what the rollout waits for.
     """
     gates = common(seen, deep, node_id, pod)
     if deep is None or seen.nodes is None:
@@ -486,8 +491,9 @@ def scale_in(seen: Observed, deep: Deep | None, node_id: int | None, pod: str) -
             if gate.name != "ranges_steady"
         ]
     # How many stay is counted from the pods too: a node still starting has no row, but it is going to be there.
-    staying = [node for node in seen.members() if node.id != node_id and not node.is_decommissioning]
-    wanted = max((_ranges.needed(item.wanted, len(staying) + 1) for item in deep.ranges), default=3)
+    leaving = {*later, *(() if node_id is None else (node_id,))}
+    staying = [node for node in seen.members() if node.id not in leaving and not node.is_decommissioning]
+    wanted = max((_ranges.needed(item.wanted, len(staying) + len(leaving)) for item in deep.ranges), default=3)
     least = max(3, max((_ranges.needed(item.wanted, len(staying)) for item in deep.ranges), default=3))
     gates.append(
         Gate(
@@ -499,7 +505,7 @@ def scale_in(seen: Observed, deep: Deep | None, node_id: int | None, pod: str) -
             "Lower num_replicas of the zones first (ALTER RANGE default CONFIGURE ZONE …), or keep the nodes; never below 3.",
         )
     )
-    gates.append(_zone_constraints(seen, deep, node_id))
+    gates.append(_zone_constraints(seen, deep, leaving))
     live = [node for node in seen.rows_of(pod) if node.is_live]
     gates.append(
         Gate(
@@ -512,8 +518,8 @@ def scale_in(seen: Observed, deep: Deep | None, node_id: int | None, pod: str) -
     )
     if not dead:
         gates.append(_rollout_idle(seen))
-    if node_id is not None:
-        gates.append(_space(deep.room_without(seen, node_id)))
+    if leaving:
+        gates.append(_space(deep.room_without(seen, leaving, MOST)))
     return gates
 
 

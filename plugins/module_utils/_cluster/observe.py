@@ -28,7 +28,6 @@ if t.TYPE_CHECKING:
 Object = t.Mapping[str, t.Any]
 # Kinds found by the cluster's labels in its namespace; volumes are cluster-scoped and listed apart.
 KINDS = ("StatefulSet", "Service", "PodDisruptionBudget", "ServiceAccount", "ConfigMap", "Pod", "PersistentVolumeClaim")
-FREE_SHARE = 0.8  # of the free space of the nodes that stay, so that they do not end up full
 
 
 @dataclass(frozen=True)
@@ -74,18 +73,23 @@ class Deep:
         live -= {without}
         return _ranges.wholeness(self.ranges, live, len([node for node in members if not node.is_decommissioning]))
 
-    def room_without(self, seen: Observed, node_id: int) -> tuple[int, int] | None:
+    def room_without(self, seen: Observed, leaving: t.Collection[int], most: int) -> tuple[int, int] | None:
         """Bytes that would move and bytes the live nodes that stay can take; None while a store of one of them has not reported yet.
 
-        Stores of nodes that left or died are still listed, with room that nobody can use.
+        leaving: node ids. most: per cent of its disk that each may use, whoever fills it. Stores of nodes that left or died are still
+        listed, with room that nobody can use.
         """
-        staying = {node.id for node in seen.live()} - {node_id}
-        asked = staying | {node.id for node in seen.nodes or () if node.id == node_id and node.is_live}
+        staying = {node.id for node in seen.live()}.difference(leaving)
+        asked = staying | {node.id for node in seen.nodes or () if node.id in leaving and node.is_live}
         reported = {store.node for store in self.stores} - {store.node for store in self.stores if not store.capacity}
         if not staying or not asked <= reported:
             return None
-        moved = sum(store.used for store in self.stores if store.node == node_id)
-        return moved, int(sum(store.available for store in self.stores if store.node in staying) * FREE_SHARE)
+        moved = sum(store.used for store in self.stores if store.node in leaving)
+        # One that is too full already has no room, and takes none from the others.
+        room = [
+            store.available - store.capacity * (100 - most) // 100 for store in self.stores if store.node in staying
+        ]
+        return moved, sum(max(0, one) for one in room)
 
 
 @dataclass(frozen=True)

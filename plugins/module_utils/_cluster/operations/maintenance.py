@@ -104,7 +104,7 @@ def before(ctx: Context, step: Step) -> list[gates.Gate]:
     judged = [*gates.common(ctx.seen, deep, None), gates.claims_kept(ctx.seen)]
     if deep is None or row is None or ctx.spec.single_node:
         return judged
-    return [*judged, gates.majority_kept(ctx.seen, deep, row.id)]
+    return [*judged, gates.majority_kept(ctx.seen, deep, row.id, ctx.spec.waive)]
 
 
 def evict(ctx: Context, step: Step) -> None:

@@ -76,7 +76,14 @@ def before(ctx: Context, step: Step) -> list[gates.Gate]:
     if node_id is None:
         node = ctx.seen.node_of(step.pod)
         node_id = node.id if node else None
-    return gates.scale_in(ctx.seen, ctx.deep(), node_id, step.pod)
+    return _judged(ctx, step, node_id)
+
+
+def _judged(ctx: Context, step: Step, node_id: int | None) -> list[gates.Gate]:
+    """The gates on what was last seen, with those that leave after this one."""
+    others = ctx.seen.expected_pods()[ctx.spec.replicas :] if step.verb == "scale_in" else []
+    later = {node.id for pod in others if pod != step.pod and (node := ctx.seen.node_of(pod)) is not None}
+    return gates.scale_in(ctx.seen, ctx.deep(), node_id, step.pod, later)
 
 
 def scale_in(ctx: Context, step: Step) -> None:
@@ -152,7 +159,7 @@ def decommission(ctx: Context, step: Step, node_id: int) -> None:
     row = next((node for node in ctx.seen.nodes or () if node.id == node_id), None)
     if row is None or not row.is_decommissioning:
         ctx.prove_in_time(
-            lambda: gates.scale_in(ctx.ask_engine(), ctx.deep(), node_id, step.pod),
+            lambda: (ctx.ask_engine(), _judged(ctx, step, node_id))[1],
             step,
             changed=step.facts.get("moved", False),
         )

@@ -228,15 +228,33 @@ def test_one_is_not_ten() -> None:
     assert gate(gates.scale_in(seen, deep(), 2, "kw-1"), "one_node") == ("1", "≤ 1", True)
 
 
-@pytest.mark.parametrize(("used", "holds"), [(216, True), (217, False)])
+@pytest.mark.parametrize(("used", "holds"), [(225, True), (226, False)])
 def test_room_for_what_moves(used: int, holds: bool) -> None:
     stores = [store(number, available=90) for number in range(1, 4)] + [store(4, used=used)]
     found = gates.scale_in(live(4), deep(stores=stores), 4, "kw-3")
-    assert gate(found, "space") == (f"{used} B", "≤ 216 B", holds)
+    assert gate(found, "space") == (f"{used} B", "≤ 225 B", holds)
     assert (
         sentence(found, "space")
-        == f"{used} B would move, the other nodes can take 216 B below 85 % use. Free or add space."
+        == f"{used} B would move, the other nodes can take 225 B before they are 85 % full. Free or add space."
     )
+
+
+@pytest.mark.parametrize(
+    ("available", "room"),
+    [
+        ((20, 20, 20), 15),  # full to 80 %: five more each, however much is still free
+        ((15, 15, 15), 0), ((15, 15, 16), 1),
+        ((3, 45, 45), 60),  # the full one takes nothing, and what it has too much of is not taken from the others
+        ((0, 0, 100), 85),
+    ],
+)  # fmt: skip
+def test_a_disk_is_filled_to_85_per_cent_and_no_further(available: tuple[int, ...], room: int) -> None:
+    """Whoever fills it: the stores themselves hold ten bytes each."""
+    assert f" {gates.MOST} % " in gates.BY_NAME["space"].text, "which is read from the source, and so holds no variable"
+    stores = [store(number, available=free) for number, free in enumerate(available, 1)]
+    for used, holds in ((room, True), (room + 1, False)):
+        found = gates.scale_in(live(4), deep(stores=[*stores, store(4, used=used)]), 4, "kw-3")
+        assert gate(found, "space") == (f"{used} B", f"≤ {room} B", holds)
 
 
 @pytest.mark.parametrize(
@@ -251,7 +269,7 @@ def test_room_for_what_moves(used: int, holds: bool) -> None:
     ],
 )
 def test_room_that_is_not_known_yet_is_waited_for(stores: list[Any]) -> None:
-    assert deep(stores=stores).room_without(live(4), 4) is None
+    assert deep(stores=stores).room_without(live(4), {4}, 85) is None
     found = gates.scale_in(live(4), deep(stores=stores), 4, "kw-3")
     assert gate(found, "space") == ("unknown", "known", False)
     assert next(item for item in found if item.name == "space").waits
@@ -262,17 +280,68 @@ def test_only_live_nodes_that_stay_have_room() -> None:
     rows = [row(1, 0), row(2, 1), row(3, 2), row(4, 3, is_decommissioning=True), row(5, 4), gone(6), gone(7)]
     others = [store(4, available=10**6), store(6, available=10**6), store(7, capacity=0)]
     known = deep(stores=[*[store(number, available=90) for number in (1, 2, 3)], store(5, used=217), *others])
-    assert known.room_without(live(5, nodes=rows), 5) == (217, 216)
+    assert known.room_without(live(5, nodes=rows), {5}, 85) == (217, 225)
 
 
 def test_a_dead_node_need_not_have_reported() -> None:
     rows = [row(1, 0), row(2, 1), row(3, 2), row(4, 3, is_live=False, is_available=False)]
     known = deep(stores=[store(number, available=90) for number in (1, 2, 3)])
-    assert known.room_without(live(4, nodes=rows), 4) == (0, 216)
+    assert known.room_without(live(4, nodes=rows), {4}, 85) == (0, 225)
 
 
 def test_of_a_node_that_is_not_known_nothing_moves() -> None:
     assert "space" not in [item.name for item in gates.scale_in(live(4), deep(), None, "kw-3")]
+
+
+# ---- several that leave in one run
+
+
+def test_nodes_that_leave_together_are_judged_together() -> None:
+    """Alone node 5 could go, but the run would have to stop at node 4."""
+    stores = [*(store(number, available=30) for number in range(1, 4)), store(4, 40, 60), store(5, 20, 80)]
+    known = zoned("'{+region=d: 1}'", stores=stores)
+    seen = placed("region=a", "region=b", "region=c", "region=d", "region=e")
+    alone = gates.scale_in(seen, known, 5, "kw-4")
+    assert gate(alone, "space") == ("20 B", "≤ 90 B", True)
+    assert gate(alone, "nodes_needed")[2] and gate(alone, "zone_constraints")[2]
+    both = gates.scale_in(seen, known, 5, "kw-4", {4})
+    assert gate(both, "space") == ("60 B", "≤ 45 B", False)
+    assert gate(both, "nodes_needed") == ("3", "≥ 3", True)
+    assert gate(both, "zone_constraints") == ("1", "≤ 0", False)
+    assert "requires 1 on +region=d, 0 such nodes would remain" in sentence(both, "zone_constraints")
+    three = gates.scale_in(seen, known, 5, "kw-4", {4, 3})
+    assert gate(three, "nodes_needed") == ("2", "≥ 3", False)
+    wide = gates.scale_in(live(5), deep(ranges(wanted=5)), 5, "kw-4", {4, 3})
+    assert "the ranges need 3 (they keep 5 replicas now)" in sentence(wide, "nodes_needed")
+
+
+def test_of_one_that_never_joined_only_those_after_it_count() -> None:
+    rows = [row(number, number - 1) for number in range(1, 5)]
+    known = deep(stores=[*(store(number) for number in range(1, 4)), store(4, used=226)])
+    found = gates.scale_in(live(5, nodes=rows), known, None, "kw-4", {4})
+    assert gate(found, "space") == ("226 B", "≤ 225 B", False)
+    assert gate(found, "nodes_needed") == ("3", "≥ 3", True)
+
+
+# ---- away for long
+
+
+@pytest.mark.parametrize(
+    ("replicas", "waive", "short"),
+    [
+        ((1, 2, 3), (), "0"),  # lacks one, which another gate waits for
+        ((1, 2, 3), ("nodes_live", "ranges_steady"), "0"),
+        ((1, 2, 3), ("nodes_live", "ranges_steady", "ranges_underreplicated"), "4"),
+        ((1, 2, 4), ("ranges_underreplicated",), "0"),
+        ((2,), (), "4"), ((2,), ("ranges_underreplicated",), "4"),
+    ],
+)  # fmt: skip
+def test_no_waiver_of_others_voids_the_majority(replicas: tuple[int, ...], waive: tuple[str, ...], short: str) -> None:
+    """One of four is dead; node 2 is to be away as well."""
+    rows = [row(1, 0), row(2, 1), row(3, 2, is_live=False, is_available=False), row(4, 3)]
+    found = gates.majority_kept(live(4, nodes=rows), deep(ranges(replicas, wanted=len(replicas))), 2, waive)
+    assert (found.value, found.holds) == (short, short == "0")
+    assert found.name not in gates.WAIVABLE
 
 
 # ---- a claim that goes away under its pod

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -237,9 +238,9 @@ def test_how_long_the_window_may_be() -> None:
 run_ids = itertools.count()
 
 
-def go(world: World, state: str, **how: Any) -> dict[str, Any]:
+def go(world: World, state: str, waive: Sequence[str] = (), **how: Any) -> dict[str, Any]:
     given = {"kubernetes_node": "w3", "window": 10800, **how}
-    asked = {"name": "kw", "namespace": "db"}
+    asked = {"name": "kw", "namespace": "db", **({"waive": list(waive)} if waive else {})}
     return MaintainRun(world, asked, state=state, who="ann", run_id=f"m{next(run_ids)}", **given).go()  # type: ignore[arg-type]
 
 
@@ -419,6 +420,18 @@ def test_what_only_the_node_holds_would_be_away_with_it(world: World) -> None:
         go(world, "drained")
     assert error.value.reason == "majority_kept" and world.writes == []
     assert go(world, "drained", kubernetes_node="w1")["steps"]
+
+
+def test_waiving_what_lacks_a_replica_does_not_give_its_majority_away(world: World) -> None:
+    """One of three is dead: without another one nothing could be read or written for the whole window."""
+    world.node_dies("w1")
+    waive = ["nodes_live", "ranges_steady", "ranges_underreplicated"]
+    with pytest.raises(ClusterError) as error:
+        go(world, "drained", waive=waive)
+    assert error.value.reason == "majority_kept" and world.writes == []
+    with pytest.raises(ClusterError) as error:
+        go(world, "drained", waive=waive[:2])
+    assert error.value.reason == "ranges_underreplicated" and "evict" not in str(world.writes)
 
 
 def test_where_uncordoning_fails_the_node_is_away_as_before(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

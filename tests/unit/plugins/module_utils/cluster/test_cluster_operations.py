@@ -11,7 +11,13 @@ from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import pytest
-from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster import context, lock, manifests, verdict
+from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster import (
+    context,
+    gates,
+    lock,
+    manifests,
+    verdict,
+)
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.context import Context
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.errors import ClusterError
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.journal import Journal
@@ -25,6 +31,7 @@ from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.operat
 )
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.operations.close import close
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.plan import Plan, Step
+from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.ranges import Constraint
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.run import Run
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._engine.profiles import PROFILES
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._kube.errors import KubeError
@@ -39,6 +46,7 @@ from ansible_collections.kaiwudb.kubernetes.tests.unit.plugins.module_utils.clus
     live,
     plan,
     pod,
+    ranges,
     row,
     silent,
     spec,
@@ -336,6 +344,34 @@ def test_whoever_waits_for_a_pod_to_end_says_what_holds_it(
     client.objects.pop(("Pod", "kw-3"))
     remove.pods(ctx, Step("remove/pods", ""))
     assert members._gone(ctx, "kw-3").done and said[1].done
+
+
+# ---- several that leave
+
+ON_KW_3 = Deep(ranges(), (), tuple(store(number) for number in range(1, 6)), (Constraint("TABLE t", ("region=d",), 1),))
+
+
+def regions(count: int = 5) -> Observed:
+    return live(count, nodes=[row(number + 1, number, locality=f"region={'abcde'[number]}") for number in range(count)])
+
+
+@pytest.mark.parametrize(
+    ("replicas", "ordinal", "holds"),
+    [(3, 4, False), (3, 3, False), (4, 4, True)],
+)
+def test_a_run_that_would_stop_half_way_does_not_begin(clock: Clock, replicas: int, ordinal: int, holds: bool) -> None:
+    """Five to three, and a zone needs kw-3: kw-4 stays too; alone it goes."""
+    ctx, client = ground(regions(), clock, replicas=replicas)
+    ctx.known, ctx.engine = replace(ON_KW_3, whole_for=15.0, apart=15.0), Engine()  # type: ignore[assignment]
+    step = Step(f"scale_in/kw-{ordinal}", "", "scale_in", pod=f"kw-{ordinal}", facts={"ordinal": ordinal})
+    refused = [gate.name for gate in gates.failed(members.before(ctx, step))]
+    assert refused == ([] if holds else ["zone_constraints"])
+    if not holds:
+        with pytest.raises(ClusterError) as error:
+            members.scale_in(ctx, step)
+        assert error.value.reason == "zone_constraints" and {verb for verb, *_what in client.sent} <= {"list"}
+    other = Step("decommission/5", "", "scale_in", pod="kw-4", facts={"id": 5})
+    assert gates.failed(members.before(ctx, other)) == [], "it asks for one node, whatever another run was to take away"
 
 
 # ---- nodes that come back
