@@ -76,7 +76,9 @@ jobs:
   type: list
   elements: dict
 journal:
-  description: Cluster id, when it was initialised, the operation under way and the last ones.
+  description: >-
+    Cluster id, when it was initialised, the operation under way, and in C(history) the last ones: C(since), C(until), C(took) in seconds, C(outcome),
+    image and replicas as asked for, and in C(was) those before, and C(steps) with their times.
   returned: success
   type: dict
 plan:

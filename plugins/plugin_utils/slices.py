@@ -9,8 +9,10 @@ import time
 import typing as t
 import uuid
 
+from ansible import constants
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
+from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.progress import took
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.verbs import in_short
 
 # Short at first, so that a line appears soon; then longer, since every slice pays the module's start.
@@ -42,7 +44,8 @@ class SlicedAction(ActionBase):  # type: ignore[misc]  # Ansible ships no types
         limit = _seconds(args.get("max_runtime"))
         total: dict[str, t.Any] = {}
         carry: dict[str, t.Any] = {}
-        name, shown = args.get("name", ""), ""
+        name, shown = str(args.get("name") or ""), ""
+        who = spoken_of(name, task_vars or {})
         hiccups = 0
         slices = REMOVAL if args.get("state") == "absent" else SLICES
         for turn in range(10**9):
@@ -59,18 +62,18 @@ class SlicedAction(ActionBase):  # type: ignore[misc]  # Ansible ships no types
             if hiccup(answer, begun=turn > 0) and hiccups < PATIENCE and not last:
                 hiccups += 1
                 Display().display(
-                    f"{name}    {answer['reason']} at {answer.get('step') or 'a look'}: looks again and goes on"
+                    f"{who}    {answer['reason']} at {answer.get('step') or 'a look'}: looks again and goes on"
                 )
                 answer = {**answer, "failed": False, "in_progress": True, "changed": bool(answer.get("steps"))}
             elif not answer.get("failed"):
                 hiccups = 0
             total = merge(total, answer)
-            if self._task.check_mode:
-                for line in answer.get("plan_lines") or ():
-                    Display().display(line)
+            if self._task.check_mode and answer.get("plan_lines"):
+                # At once: other forks' plans would come between its lines.
+                Display().display(plan_text(answer["plan_lines"], name, who))
             for line in answer.get("progress") or ():
                 if line != shown:  # a slice begins by saying where it stands
-                    Display().display(f"{name}    {line}")
+                    Display().display(f"{who}    {line}")
                 shown = line
             if answer.get("failed") or not answer.get("in_progress") or last:
                 break
@@ -90,18 +93,26 @@ def hiccup(answer: dict[str, t.Any], *, begun: bool) -> bool:
     )
 
 
+def spoken_of(name: str, task_vars: t.Mapping[str, t.Any]) -> str:
+    """What lines about a cluster begin with: its inventory host, as in the table at the end, for two clusters of a fleet may have one name.
+
+    Its own C(name) where the host is only the machine that the play runs on.
+    """
+    host = str(task_vars.get("inventory_hostname") or "")
+    return name if not host or host in constants.LOCALHOST else host
+
+
+def plan_text(lines: t.Sequence[str], name: str, who: str) -> str:
+    """A plan as one text, headed by C(who) instead of the cluster's C(name)."""
+    return "\n".join([f"{who}: {lines[0].removeprefix(f'{name}: ')}", *lines[1:]])
+
+
 def _seconds(value: t.Any) -> float:
     """The run's limit; what is no number is the module's to refuse."""
     try:
         return float(value or 0)
     except (TypeError, ValueError):
         return 0.0
-
-
-def took(seconds: float) -> str:
-    """A duration for a person: C(3 min 12 s)."""
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
 
 def merge(total: dict[str, t.Any], answer: dict[str, t.Any]) -> dict[str, t.Any]:

@@ -470,7 +470,7 @@ def test_another_run_that_renews_its_lock_is_not_disturbed(
         stop.set()
         thread.join()
     assert refused["reason"] == "locked" and refused["holder"] == "awx-job-4711 on awx-7" and waited < 10, refused
-    assert "since 2026-11-23T09:40:00 (create create/StatefulSet/kw)" in refused["msg"]
+    assert "since 2026-11-23T09:40:00 UTC (create create/StatefulSet/kw)" in refused["msg"]
 
 
 # ---- volumes alone

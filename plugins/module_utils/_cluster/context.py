@@ -15,7 +15,7 @@ from .._kube.client import runner
 from . import gates as _gates
 from . import manifests, observe, verdict
 from .errors import ClusterError
-from .journal import Journal
+from .journal import TIME, Journal
 from .names import CONTAINER, Names, ordinal_of, owned
 from .observe import Deep, Observed
 from .progress import EVERY, about
@@ -37,9 +37,8 @@ class Paused(Exception):
 
 
 def utc(moment: float | None = None) -> str:
-    return datetime.fromtimestamp(time.time() if moment is None else moment, timezone.utc).strftime(
-        "%Y-%m-%dT%H:%M:%SZ"
-    )
+    """A time as the journal writes it, now by default."""
+    return datetime.fromtimestamp(time.time() if moment is None else moment, timezone.utc).strftime(TIME)
 
 
 class Context:

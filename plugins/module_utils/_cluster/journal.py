@@ -7,9 +7,11 @@ from __future__ import annotations
 import json
 import typing as t
 from dataclasses import asdict, dataclass, field, replace
+from datetime import datetime
 
 from .names import ordinal_of
 
+TIME = "%Y-%m-%dT%H:%M:%SZ"  # UTC
 KEPT = 20  # finished operations
 STEPS_KEPT = 60  # of one operation
 UNFINISHED = ("held", "interrupted")  # outcomes of what a later run goes on with
@@ -28,7 +30,7 @@ _SHAPES = {
 }
 
 
-_NOTES = ("moving", "from", "undoing", "at_step", "options")  # dictionaries inside an operation
+_NOTES = ("moving", "from", "was", "undoing", "at_step", "options")  # dictionaries inside an operation
 
 
 def _sound(operation: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
@@ -41,6 +43,15 @@ def _sound(operation: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
     return kept
 
 
+def _took(since: t.Any, until: str) -> dict[str, float]:
+    """C(took), seconds between two times of the journal; nothing where one cannot be read. Of another machine's clock, it may be off."""
+    try:
+        began, ended = (datetime.strptime(str(moment), TIME) for moment in (since, until))
+    except ValueError:
+        return {}
+    return {"took": max(0.0, (ended - began).total_seconds())}
+
+
 def _named(operation: t.Any) -> bool:
     return isinstance(operation, dict) and isinstance(operation.get("name"), str)
 
@@ -49,7 +60,8 @@ def _named(operation: t.Any) -> bool:
 class Journal:
     """cluster_id and initialized (who, when) are written after C(init), initializing before it.
 
-    operation: the one under way (name, who, since, step, steps with their times, figures); history: the last ones done.
+    operation: the one under way (name, who, since, what was before it, step, steps with their times, figures); history: the last ones
+    done (until, outcome, and how many seconds they took, whatever runs there were).
     options: those in force, should the StatefulSet lose them.
     pulled: the image that an upgrade has seen run, on which Kubernetes nodes, and the build it said; until that upgrade ends.
     leaving: the pods whose nodes were told to leave, and the size that is left then; until they are gone or put back.
@@ -142,14 +154,15 @@ class Journal:
             self, operation={**self.operation, "steps": [*self.operation.get("steps", ()), *steps][-STEPS_KEPT:]}
         )
 
-    def end(self, now: str, outcome: str, **facts: t.Any) -> Journal:
+    def end(self, now: str, outcome: str) -> Journal:
+        """The operation under way becomes history. now: as C(begin) was given it; how long it took is told where both can be read."""
         if not self.operation:
             return self
         passing = {"moving", "step", "at_step", "from", "undoing", "down"}  # of use while it is under way
         if outcome in UNFINISHED:
             passing.discard("from")  # whoever goes on must still be able to go back
         kept = {key: value for key, value in self.operation.items() if key not in passing}
-        done = {**kept, "until": now, "outcome": outcome, **facts}
+        done = {**kept, "until": now, "outcome": outcome, **_took(kept.get("since"), now)}
         return replace(
             self,
             operation={},

@@ -58,7 +58,7 @@ class Lock:
                 if not self._other(lease):
                     break
                 raise self._refusal(lease, describe())
-        self._swap(lease, self._holder)
+        self._swap(lease, self._holder, describe)
         self._thread = threading.Thread(target=self._renew, daemon=True)
         self._thread.start()
 
@@ -93,7 +93,8 @@ class Lock:
                 raise
             return self._get() or self._create()
 
-    def _swap(self, lease: t.Mapping[str, t.Any], holder: str) -> None:
+    def _swap(self, lease: t.Mapping[str, t.Any], holder: str, describe: t.Callable[[], str] = lambda: "") -> None:
+        """Write C(holder), only if it is still the Lease that was read; ClusterError (locked) when another was faster."""
         stamp = now()
         body = {
             "metadata": {"resourceVersion": lease["metadata"]["resourceVersion"]},
@@ -107,15 +108,15 @@ class Lock:
             self._client.patch("Lease", self._names.lock, self._names.namespace, body)
         except KubeError as error:
             if error.status == 409:
-                raise self._refusal(self._get() or lease, "") from error
+                raise self._refusal(self._get() or lease, describe()) from error
             raise
 
     def _refusal(self, lease: t.Mapping[str, t.Any], work: str) -> ClusterError:
         spec = lease["spec"]
         holder = (spec.get("holderIdentity") or "somebody").split("/")[0]
         return ClusterError(
-            f"another run holds this cluster: {holder}, since {spec.get('acquireTime', '?')[:19]}{f' ({work})' if work else ''}. "
-            f"It renewed its lock at {spec.get('renewTime', '?')[:19]}. Nothing was changed. Wait for it, or cancel it there.",
+            f"another run holds this cluster: {holder}, since {_when(spec, 'acquireTime')}{f' ({work})' if work else ''}. "
+            f"It renewed its lock at {_when(spec, 'renewTime')}. Nothing was changed. Wait for it, or cancel it there.",
             "locked",
             holder=holder,
             resumable=True,
@@ -156,6 +157,11 @@ class Lock:
                 self._swap(lease, self._holder)
             except (KubeError, ClusterError):
                 continue  # an API server that is away for a moment: the duration allows for it
+
+
+def _when(spec: t.Mapping[str, t.Any], field: str) -> str:
+    """A Lease's time for a person, to the second."""
+    return f"{spec[field][:19]} UTC" if spec.get(field) else "?"
 
 
 def locked(run: Run, ctx: Context, work: t.Callable[[], dict[str, t.Any]]) -> dict[str, t.Any]:

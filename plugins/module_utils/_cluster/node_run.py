@@ -45,6 +45,7 @@ class NodeRun(Run):
     def slice(self) -> dict[str, t.Any]:
         ctx = self._context()
         row, plan = self._judged(ctx)
+        self._count_ended(ctx, plan)
         if self.check or not plan.steps:
             return self._answer(ctx, plan, row)
         rights.refuse_missing(self.client, plan, ctx.spec.namespace)
@@ -155,7 +156,7 @@ class NodeRun(Run):
         """The journal at the end. A node that was put back is wanted: the scale in that had sent it away does not go on."""
         journal = ctx.seen.journal
         if journal.operation.get("name") in NODE_OPERATIONS:
-            journal = journal.end(utc(), "done")
+            journal = journal.timed(self.times).end(utc(), "done")
         return journal.stays(step.pod) if self.wanted == "active" else journal
 
     def _holds(self, ctx: Context, row: NodeRow) -> bool:
@@ -169,10 +170,11 @@ class NodeRun(Run):
             ctx.write_journal(self._closed(ctx, step))
             self.done.append(step.id)
             return self._answer(ctx, plan, row)
-        ctx.write_journal(ctx.seen.journal.begin(step.verb, self.who, utc(), step=step.id, node=row.id))
+        at = self._at(ctx, step)
+        ctx.write_journal(ctx.seen.journal.begin(step.verb, self.who, utc(), step=step.id, node=row.id, at_step=at))
         finished = self._try(ctx, step, plan, functools.partial(DEEDS[step.verb].do, ctx, [step]))
         if finished:
-            self.done.append(step.id)
+            self._ended([step.id], at)
             ctx.write_journal(self._closed(ctx, step))
             ctx.ask_engine()
         return self._answer(ctx, plan, row, finished=finished)

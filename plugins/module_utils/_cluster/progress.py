@@ -16,10 +16,17 @@ def about(seconds: float) -> str:
     return f"{round(seconds / 60)} min" if seconds < 5400 else f"{round(seconds / 3600)} h"
 
 
+def took(seconds: float) -> str:
+    """How long something took, for a person: C(3 min 12 s)."""
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
 class Falling:
     """A count that work brings down to 0.
 
-    known: what C(kept) gave at the end of an earlier slice; another run's clock is not trusted, so its times begin anew.
+    known: what C(kept) gave at the end of an earlier slice. Another run's clock is not trusted, so its times begin anew; but for how
+    long it saw the count stand still is added, or a job that is started again and again would never find a stall.
     Times are seconds of one clock, given with every reading.
     """
 
@@ -27,7 +34,7 @@ class Falling:
         self.unit, self.run = unit, run
         self._known = dict(known or {})
         if self._known.get("run") != run:
-            self._known = {key: value for key, value in self._known.items() if key in ("first", "left")}
+            self._known = {key: value for key, value in self._known.items() if key in ("first", "left", "still")}
         self._told: float | None = None
 
     def now(self, left: int, clock: float) -> str:
@@ -35,17 +42,19 @@ class Falling:
         known = self._known
         moved = left != known.get("left") or "moved" not in known
         if moved:
+            before = _seconds(known.get("still")) if left == known.get("left") else 0.0  # seen by earlier runs
             known.setdefault("first", left)
             known["first"] = max(known["first"], left)
             known.update(
                 {
                     "run": self.run,
                     "left": left,
-                    "moved": clock,
+                    "moved": clock - before,
                     "since": known.get("since", clock),
                     "from": known.get("from", left),
                 }
             )
+        known["still"] = self.still_for(clock)
         if not moved or (self._told is not None and left and clock - self._told < EVERY):
             return ""
         self._told = clock
@@ -65,8 +74,12 @@ class Falling:
         return max(0.0, float(known["from"] - known["left"]) / max(float(known["moved"] - known["since"]), 1.0))
 
     def still_for(self, clock: float) -> float:
-        """Seconds since the last movement."""
+        """Seconds since the last movement, without the time in which no run looked."""
         return max(0.0, clock - float(self._known["moved"]))
+
+    def begin_anew(self) -> None:
+        """The run that comes next gets the whole time again: it was told of the stall."""
+        self._known["still"] = 0.0
 
     @property
     def figures(self) -> dict[str, t.Any]:
@@ -80,3 +93,8 @@ class Falling:
     def kept(self) -> dict[str, t.Any]:
         """For the journal."""
         return dict(self._known)
+
+
+def _seconds(value: t.Any) -> float:
+    """What an earlier run noted; 0 for what is no duration."""
+    return max(0.0, float(value)) if isinstance(value, (int, float)) else 0.0

@@ -122,10 +122,20 @@ class Run:
         """The step in whose middle this run's slice before ended is done, too, when it has come to its end since."""
         at = ctx.seen.journal.operation.get("at_step") or {}
         if at.get("run") == self.run_id and at["id"] not in {step.id for step in (*plan.steps, *plan.remaining)}:
-            self.done.append(at["id"])
-            self.times.append(
-                {"step": at["id"], "at": utc(at["since"]), "seconds": round(max(0.0, time.time() - at["since"]), 1)}
-            )
+            self._ended([at["id"]], at)
+
+    def _at(self, ctx: Context, step: Step) -> dict[str, t.Any]:
+        """The step and since when this run is at it: noted in the journal by an earlier slice, or now."""
+        known = ctx.seen.journal.operation.get("at_step") or {}
+        if (known.get("id"), known.get("run")) == (step.id, self.run_id):
+            return dict(known)
+        return {"id": step.id, "run": self.run_id, "since": time.time()}
+
+    def _ended(self, steps: t.Sequence[str], at: t.Mapping[str, t.Any]) -> None:
+        """These were done together, begun as C(at) says."""
+        self.done += steps
+        seconds = round(max(0.0, time.time() - at["since"]), 1)
+        self.times += [{"step": step, "at": utc(at["since"]), "seconds": seconds} for step in steps]
 
     def _context(self) -> Context:
         """Look once, then lay what was asked over what is remembered."""
@@ -309,11 +319,10 @@ class Run:
         if operation and self.state == "present" and not self.volumes_only:
             back = any(step.verb == "recommission" for step in plan.steps)
             outcome = "rolled back" if undoing else "held" if plan.held else "undone" if back else "done"
-            took = round(time.monotonic() - self.started, 1)
             journal = ordered(ctx).timed(self.times)
             if operation == "replace_node":
                 journal = journal.replaced(str(journal.operation.get("pod")))
-            ctx.write_journal(journal.end(utc(), outcome, took=took))
+            ctx.write_journal(journal.end(utc(), outcome))
         if self.state == "present":
             ctx.look()
             deep = ctx.deep() if ctx.seen.nodes else None
@@ -346,18 +355,14 @@ class Run:
 
     def _do(self, ctx: Context, plan: Plan, batch: t.Sequence[Step]) -> None:
         """One step, or all volumes at once."""
-        step, began = batch[0], time.time()
+        step = batch[0]
         self._note(ctx, plan, step)
-        known = ctx.seen.journal.operation.get("at_step") or {}
-        if known.get("id") == step.id and known.get("run") == self.run_id:
-            began = float(known["since"])  # in an earlier slice
+        at = self._at(ctx, step)
         DEEDS[step.verb].do(ctx, batch)
-        self.done += [item.id for item in batch]
+        self._ended([item.id for item in batch], at)
         if step.verb in ("scale_in", "recommission"):
             journal = ctx.seen.journal
             ctx.write_journal(journal.left(step.pod) if step.verb == "scale_in" else journal.stays(step.pod))
-        seconds = round(max(0.0, time.time() - began), 1)
-        self.times += [{"step": item.id, "at": utc(began), "seconds": seconds} for item in batch]
         if step.known.look:
             ctx.look()
 
@@ -407,9 +412,7 @@ class Run:
             pods = {item.pod for item in plan.steps if item.verb == "scale_in"} | set(journal.leaving_pods)
             journal = replace(journal, leaving={"pods": sorted(pods), "replicas": ctx.spec.replicas})
         self.times = []
-        known = journal.operation.get("at_step") or {}
-        if (known.get("id"), known.get("run")) != (step.id, self.run_id):
-            facts["at_step"] = {"id": step.id, "run": self.run_id, "since": time.time()}
+        facts["at_step"] = self._at(ctx, step)
         facts.update(step.facts.get("remember", {}))
         if "lost" in step.facts:
             journal = journal.replaces(step.facts["lost"].kept(), self.who, utc())
@@ -421,10 +424,12 @@ class Run:
             journal = journal.end(utc(), "interrupted" if goes_on else "done")
         if (journal.operation.get("undoing") or {}).get("run") not in (None, self.run_id):
             facts["undoing"] = {}  # of a run that went back and was killed; this one goes where it was asked to
-        if name in ("upgrade", "reconfigure") and (
-            "from" not in journal.operation or journal.operation.get("name") != name
-        ):
+        begins = journal.operation.get("name") != name
+        if name in ("upgrade", "reconfigure") and (begins or "from" not in journal.operation):
             facts["from"] = undo.origin(ctx.seen, name)
+        if begins:
+            origin = facts.get("from") or {"image": ctx.seen.image}
+            facts["was"] = {"image": origin.get("image"), "replicas": ctx.seen.replicas}
         ctx.write_journal(journal.begin(name, self.who, utc(), **facts))
 
     def _result(

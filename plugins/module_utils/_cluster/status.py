@@ -16,6 +16,7 @@ from .context import Context
 from .errors import ClusterError
 from .names import RETIRED, Names, ordinal_of
 from .placement import node_of, zones_of
+from .progress import took
 from .run import Run
 from .spec import Spec, resolve
 
@@ -241,7 +242,7 @@ def status_lines(
     under_way = seen.journal.operation
     lines.append(
         "  last     "
-        + (f"{last['name']} {last.get('outcome')}, {last.get('until')}, {last.get('who')}" if last else "nothing")
+        + (_in_brief(last) if last else "nothing")
         + "     running  "
         + (
             f"{under_way['name']} at {under_way.get('step')} since {under_way.get('since')}, {under_way.get('who')}"
@@ -268,12 +269,36 @@ def status_lines(
         f"  replace  {pod} since {lost.get('since')}, {lost.get('who')}: not complete, run replace_node again"
         for pod, lost in sorted(seen.journal.replacing.items())
     ]
+    ready = next((node["pod"] for node in nodes if node["ready"]), seen.names.pod(0))
     server = f"--context {ctx.client.context} " if ctx.client.context else ""
     lines.append(
-        f"  SQL      kubectl {server}-n {spec.namespace} exec -it {seen.names.pod(0)} -- {spec.binary or ctx.profile.binary} sql --insecure"
+        f"  SQL      kubectl {server}-n {spec.namespace} exec -it {ready} -- {spec.binary or ctx.profile.binary} sql --insecure"
     )
     lines.append("  HTTP     " + _http(ctx))
     return lines
+
+
+def _in_brief(last: t.Mapping[str, t.Any]) -> str:
+    """An operation of the journal's history: C(upgrade 3.2.1 → 3.2.2 done, 41 s, 2026-11-23T09:12:00Z, ann), as far as is known."""
+    seconds = last.get("took")
+    parts = [
+        " ".join(str(part) for part in (last["name"], _from_to(last), last.get("outcome")) if part),
+        took(seconds) if isinstance(seconds, (int, float)) else "",
+        str(last.get("until")),
+        str(last.get("who")),
+    ]
+    return ", ".join(part for part in parts if part)
+
+
+def _from_to(last: t.Mapping[str, t.Any]) -> str:
+    """What an operation led from and to; empty where that is not known, not what it is about, or the same."""
+    kind = {"upgrade": "image", "scale_in": "replicas", "scale_out": "replicas"}.get(last["name"], "")
+    was = last.get("was")
+    before, after = (str(where.get(kind) or "") for where in (was if isinstance(was, dict) else {}, last))
+    if not before or not after or before == after:
+        return ""
+    old, new = before.rpartition(":")[2], after.rpartition(":")[2]
+    return f"{old} → {new}" if old != new and "@" not in before + after else f"{before} → {after}"
 
 
 def _cell(value: t.Any) -> str:

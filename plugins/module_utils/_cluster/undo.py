@@ -33,7 +33,7 @@ def origin(seen: Observed, name: str) -> t.Mapping[str, t.Any]:
     """What an operation that begins leads back to: what is in force, or where the one began that was held or interrupted half-way."""
     last = next((item for item in reversed(seen.journal.history) if item["name"] == name), None)
     begun = last.get("from") if last and last.get("outcome") in UNFINISHED else None
-    return begun or {"image": seen.image, "options": seen.noted}
+    return begun if begun and isinstance(begun, dict) else {"image": seen.image, "options": seen.noted}
 
 
 def begins(ctx: Context, step: Step, error: ClusterError) -> bool:

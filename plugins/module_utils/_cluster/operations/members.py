@@ -182,6 +182,7 @@ def decommission(ctx: Context, step: Step, node_id: int) -> None:
                 return
             still = falling.still_for(time.time())
             if still > limit:
+                falling.begin_anew()
                 raise _stalled(ctx, step, node_id, report.replicas, limit)
             if still > quiet:
                 ctx.say(f"{who}   {falling.text}   no change for {about(still)} (normal below {about(limit)})")

@@ -15,25 +15,7 @@ from ansible_collections.kaiwudb.kubernetes.plugins.plugin_utils.slices import (
     PATIENCE,
     SlicedAction,
     merge,
-    took,
 )
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [
-        (0, "0 s"),
-        (0.4, "0 s"),
-        (59.4, "59 s"),
-        (59.6, "1 min 0 s"),
-        (60, "1 min 0 s"),
-        (192, "3 min 12 s"),
-        (3725, "62 min 5 s"),
-    ],
-)
-def test_a_duration_for_a_person(seconds: float, text: str) -> None:
-    assert took(seconds) == text
-
 
 FIRST = {
     "changed": True, "in_progress": True, "steps": ["volume/kw-3"], "progress": ["a"], "plan": {"headline": "first"}, "plan_lines": ["first"],
@@ -257,7 +239,23 @@ def test_a_limit_that_is_none_is_the_modules_to_refuse(clock: Any, lines: list[s
 
 def test_check_mode_shows_the_plan(clock: Any, lines: list[str]) -> None:
     Action({"name": "kw"}, [{**DONE, "plan_lines": ["kw: upgrade", "  1 upgrade/kw-2"]}], clock, check=True).run()
-    assert lines == ["kw: upgrade", "  1 upgrade/kw-2"]
+    assert lines == ["kw: upgrade\n  1 upgrade/kw-2"], "at once, or other hosts' plans come between"
+
+
+@pytest.mark.parametrize(
+    ("host", "who"),
+    [("orders-eu", "orders-eu"), ("localhost", "kw"), ("127.0.0.1", "kw"), ("::1", "kw"), ("", "kw"), (None, "kw")],
+)
+def test_lines_are_told_by_the_inventory_host(clock: Any, lines: list[str], host: str | None, who: str) -> None:
+    """As the table at the end: two clusters of a fleet may have one name."""
+    task_vars = {} if host is None else {"inventory_hostname": host}
+    Action({"name": "kw"}, [going(progress=["kw-2 waits"]), hiccup(), dict(DONE)], clock).run(task_vars=task_vars)
+    assert lines == [f"{who}    kw-2 waits", f"{who}    api_connectionfailed at upgrade/kw-2: looks again and goes on"]
+    lines.clear()
+    Action({"name": "kw"}, [{**DONE, "plan_lines": ["kw: upgrade", "  1 kw: x"]}], clock, check=True).run(
+        task_vars=task_vars
+    )
+    assert lines == [f"{who}: upgrade\n  1 kw: x"]
 
 
 def test_a_removal_is_one_slice(clock: Any, lines: list[str]) -> None:

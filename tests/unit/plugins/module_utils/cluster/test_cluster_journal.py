@@ -66,17 +66,26 @@ def test_an_operation_that_ends_becomes_history_and_only_the_last_are_kept() -> 
     journal = Journal(cluster_id="id")
     assert journal.end("10:00", "done") is journal
     for number in range(KEPT + 3):
-        journal = journal.begin(f"op{number}", "ann", "10:00").end("10:05", "done", took=5.0)
+        journal = journal.begin(f"op{number}", "ann", "2026-11-23T23:59:30Z").end("2026-11-24T00:04:30Z", "done")
     assert journal.operation == {} and journal.cluster_id == "id" and len(journal.history) == KEPT == 20
     assert journal.history[0]["name"] == "op3"
     assert journal.history[-1] == {
         "name": "op22",
         "who": "ann",
-        "since": "10:00",
-        "until": "10:05",
+        "since": "2026-11-23T23:59:30Z",
+        "until": "2026-11-24T00:04:30Z",
         "outcome": "done",
-        "took": 5.0,
+        "took": 300.0,
     }
+
+
+def test_how_long_an_operation_took_is_over_all_its_runs_and_never_negative() -> None:
+    since, later = "2026-11-23T10:00:00Z", "2026-11-23T09:00:00Z"
+    journal = Journal().begin("upgrade", "ann", since).begin("upgrade", "bob", "2026-11-23T10:30:00Z")
+    assert journal.end("2026-11-23T11:00:00Z", "done").history[-1]["took"] == 3600.0
+    assert journal.end(later, "done").history[-1]["took"] == 0.0, "another machine's clock"
+    for nonsense in ("10:00", 5, None, []):
+        assert "took" not in Journal(operation={"name": "upgrade", "since": nonsense}).end(since, "done").history[-1]
 
 
 @pytest.mark.parametrize("nonsense", ["x", 5, 1.5, True, [], [1], None, [["image", "x"]]])
@@ -88,7 +97,7 @@ def test_nonsense_in_what_is_kept_is_nothing(name: str, nonsense: Any) -> None:
 
 
 @pytest.mark.parametrize("nonsense", ["x", 5, True, [], [1], None])
-@pytest.mark.parametrize("name", ["moving", "from", "undoing", "at_step"])
+@pytest.mark.parametrize("name", ["moving", "from", "was", "undoing", "at_step"])
 def test_nonsense_inside_an_operation_is_nothing(name: str, nonsense: Any) -> None:
     found = read(operation={"name": "upgrade", "step": "upgrade/kw-2", name: nonsense})
     assert (found.operation.get(name) or {}) == {} and found.operation["step"] == "upgrade/kw-2"

@@ -104,8 +104,8 @@ def test_a_run_that_renews_refuses_another_and_is_named(client: Client, clock: C
     with pytest.raises(ClusterError) as error:
         take(make("ann/1"))
     assert error.value.msg == (
-        "another run holds this cluster: bob on awx, since 2026-11-23T09:41:00 (scale_in kw-3). It renewed its lock at "
-        "2026-11-23T09:45:00. Nothing was changed. Wait for it, or cancel it there."
+        "another run holds this cluster: bob on awx, since 2026-11-23T09:41:00 UTC (scale_in kw-3). It renewed its lock at "
+        "2026-11-23T09:45:00 UTC. Nothing was changed. Wait for it, or cancel it there."
     )
     assert (error.value.reason, error.value.facts) == ("locked", {"holder": "bob on awx", "resumable": True})
     assert clock.now == 1002.0 and ("patch", "Lease", "kw-lock") not in client.sent
@@ -175,7 +175,9 @@ def test_two_at_once_and_only_one_wins(client: Client, make: Make, monkeypatch: 
         return patch(*args, **how)
 
     monkeypatch.setattr(client, "patch", late)
-    with pytest.raises(ClusterError, match="another run holds this cluster: eve") as error:
+    with pytest.raises(
+        ClusterError, match=r"another run holds this cluster: eve, since .* UTC \(scale_in kw-3\)"
+    ) as error:
         take(make("ann/1"))
     assert error.value.reason == "locked" and lease(client)["holderIdentity"] == "eve/9"
 

@@ -644,6 +644,33 @@ def test_status_in_ten_seconds() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("last", "told"),
+    [
+        ({"name": "upgrade", "was": {"image": OLD, "replicas": 3}, "image": NEW, "replicas": 3, "took": 41.0}, "upgrade 3.2.1 → 3.2.2 done, 41 s, "),
+        ({"name": "scale_in", "was": {"image": OLD, "replicas": 5}, "image": OLD, "replicas": 3, "took": 192}, "scale_in 5 → 3 done, 3 min 12 s, "),
+        ({"name": "scale_out", "was": {"replicas": 3}, "replicas": 5}, "scale_out 3 → 5 done, "),
+        ({"name": "upgrade", "was": {"image": "a/kwdb:1"}, "image": "b/kwdb:1"}, "upgrade a/kwdb:1 → b/kwdb:1 done, "),
+        ({"name": "upgrade", "was": {"image": "a@sha256:1"}, "image": "a:2"}, "upgrade a@sha256:1 → a:2 done, "),
+        ({"name": "upgrade", "was": {"image": OLD}, "image": OLD}, "upgrade done, "),
+        ({"name": "reconfigure", "was": {"image": OLD, "replicas": 3}, "image": OLD, "replicas": 3}, "reconfigure done, "),
+        ({"name": "upgrade", "was": "x", "image": NEW, "took": "x"}, "upgrade done, "),
+        ({"name": "upgrade", "was": {"image": None}, "image": NEW}, "upgrade done, "),
+    ],
+)  # fmt: skip
+def test_the_last_operation_says_from_what_to_what_and_how_long(last: dict[str, Any], told: str) -> None:
+    ended = {**last, "outcome": "done", "until": "2026-11-23T09:12:00Z", "who": "ann"}
+    line = shown(live(journal=replace(JOURNAL, history=(ended,))))[-3]
+    assert line == f"  last     {told}2026-11-23T09:12:00Z, ann     running  nothing     drift  none"
+
+
+def test_sql_is_spoken_with_the_first_pod_that_is_ready() -> None:
+    away = live(pods=[pod(0, ready=False), pod(1), pod(2)])
+    assert "exec -it kw-1 --" in shown(away)[-2]
+    nobody = live(pods=[pod(number, ready=False) for number in range(3)])
+    assert "exec -it kw-0 --" in shown(nobody)[-2]
+
+
 def test_status_of_what_does_not_answer() -> None:
     assert " · no node answers: cannot dial server · " in shown(silent(live()))[0]
     fresh = silent(live(pods=[pod(number, ready=False) for number in range(3)], journal=Journal()))

@@ -18,6 +18,7 @@ from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster import
     manifests,
     verdict,
 )
+from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster import run as run_module
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.context import Context
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.errors import ClusterError
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.journal import Journal
@@ -541,3 +542,68 @@ def test_a_cluster_that_was_paused_before_the_lock_is_left_alone(clock: Clock, m
         run("kw-3", "active")
     assert error.value.reason == "paused"
     assert not [sent for sent in client.sent if sent[0] in ("apply", "patch", "create")]
+
+
+# ---- one node, in slices
+
+
+def test_a_node_that_leaves_in_slices_has_one_time_in_the_history(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each slice looks anew; the last one finds that the step is over, and only has to close."""
+    for module in (run_module, members, lock):
+        monkeypatch.setattr(module, "time", clock)
+    monkeypatch.setattr(members, "_stall_limit", lambda _ctx: 300.0)
+    ctx, client = ground(live(4, nodes=[*THREE, row(4, 3, is_decommissioning=True)]), clock)
+    ctx.engine, ctx.known = Engine(left=5), deep()  # type: ignore[assignment]
+    ctx.deadline = clock.now + 20
+    doer = node_run(client, "kw-3", "decommissioned")
+    monkeypatch.setattr(doer, "_context", lambda: ctx)
+    assert doer.slice()["in_progress"]
+    ctx.rows = [*THREE, row(4, 3, is_decommissioning=True, gossiped_replicas=0)]
+    ctx.look()
+    clock.now += 10
+    last = node_run(client, "kw-3", "decommissioned")
+    monkeypatch.setattr(last, "_context", lambda: ctx)
+    found = last.slice()
+    assert found["steps"] == ["decommission/4", "close"] and not found["in_progress"]
+    (ended,) = Journal.read(client.objects["ConfigMap", "kw-journal"]).history
+    (step,) = ended["steps"]
+    assert step["step"] == "decommission/4" and 30 <= step["seconds"] <= 32
+    assert ended["outcome"] == "done" and 30 <= ended["took"] <= 32 and "at_step" not in ended
+
+
+def test_a_node_that_is_put_back_has_its_time_in_the_history(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run_module, "time", clock)
+    marked = [*THREE, row(4, 3, is_decommissioning=True)]
+    client, run = meanwhile(clock, monkeypatch, live(4, nodes=marked), marked)
+    run("kw-3", "active")
+    (ended,) = Journal.read(client.objects["ConfigMap", "kw-journal"]).history
+    assert [item["step"] for item in ended["steps"]] == ["recommission/4"]
+
+
+def test_a_job_relaunched_for_ever_finds_the_stall(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each looks for less than the limit; what it saw stand still is in the journal. Who runs again after that has the whole time."""
+    monkeypatch.setattr(members, "time", clock)
+    monkeypatch.setattr(members, "_stall_limit", lambda _ctx: 300.0)
+    seen = five()
+    step = Step("scale_in/kw-4", "", "scale_in", pod="kw-4")
+
+    def relaunched(number: int, seen: Observed) -> tuple[str, Observed]:
+        ctx, _client = ground(seen, clock)
+        ctx.run_id, ctx.deadline = f"r{number}", clock.now + 90
+        ctx.engine, ctx.known = Engine(), deep()  # type: ignore[assignment]
+        try:
+            members.decommission(ctx, step, 5)
+        except context.Paused:
+            return "paused", ctx.seen
+        except ClusterError as error:
+            return error.reason, ctx.seen
+        raise AssertionError("it ended")
+
+    told = []
+    for number in range(6):
+        reason, seen = relaunched(number, seen)
+        told.append(reason)
+        clock.now += 1e5  # nobody looks meanwhile
+    assert told == ["paused", "paused", "paused", "stalled", "paused", "paused"]

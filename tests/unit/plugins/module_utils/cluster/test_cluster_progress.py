@@ -8,7 +8,7 @@ import json
 from typing import Any
 
 import pytest
-from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.progress import EVERY, Falling, about
+from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.progress import EVERY, Falling, about, took
 
 THEN = 1.7e9
 
@@ -22,6 +22,22 @@ THEN = 1.7e9
 )  # fmt: skip
 def test_a_duration_as_one_would_say_it(seconds: float, text: str) -> None:
     assert about(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "0 s"),
+        (0.4, "0 s"),
+        (59.4, "59 s"),
+        (59.6, "1 min 0 s"),
+        (60, "1 min 0 s"),
+        (192, "3 min 12 s"),
+        (3725, "62 min 5 s"),
+    ],
+)
+def test_a_duration_for_a_person(seconds: float, text: str) -> None:
+    assert took(seconds) == text
 
 
 def over(readings: list[tuple[int, float]], run: str = "r1", known: Any = None) -> tuple[Falling, list[str]]:
@@ -120,6 +136,33 @@ def test_what_another_run_left_is_not_taken_for_this_ones_rate() -> None:
     second = Falling("replicas", "r2", first.kept())
     second.now(31, THEN + 1000)
     assert second.rate == 0.0 and second.text == "31 of 341 replicas left"
+
+
+def test_a_job_that_is_started_again_and_again_finds_a_stall() -> None:
+    """Each run looks for a minute, on a machine whose clock is another one, with a night between; the count stands still."""
+    known: dict[str, Any] = {}
+    for run, began in (("r1", 0.0), ("r2", -5e6), ("r3", 4e4), ("r4", 9e4), ("r5", 10.0)):
+        falling, _said = over([(7, began), (7, began + 60)], run=run, known=known)
+        assert falling.rate == 0.0
+        known = json.loads(json.dumps(falling.kept()))
+    assert falling.still_for(THEN + 70) == 300.0
+    later, _said = over([(7, 0), (6, 1)], run="r6", known=known)
+    assert later.still_for(THEN + 1) == 0.0, "what moves is no stall"
+    moved, _said = over([(6, 0)], run="r6", known=known)
+    assert moved.still_for(THEN) == 0.0, "nor what moved between two runs"
+
+
+def test_after_a_stall_was_told_the_next_run_has_the_whole_time() -> None:
+    first, _said = over([(7, 0), (7, 300)])
+    first.begin_anew()
+    second, _said = over([(7, 0)], run="r2", known=first.kept())
+    assert second.still_for(THEN) == 0.0
+
+
+@pytest.mark.parametrize("nonsense", ["x", None, [], -5.0, float("nan")])
+def test_a_standstill_that_nobody_can_read_is_none(nonsense: Any) -> None:
+    falling, _said = over([(7, 0)], known={"run": "r0", "left": 7, "first": 7, "still": nonsense})
+    assert falling.still_for(THEN) == 0.0
 
 
 def test_a_clock_that_is_set_back_is_no_negative_time() -> None:

@@ -219,6 +219,29 @@ def test_growing_comes_from_nowhere() -> None:
     assert "from" not in noted(run, ctx, Step("scale_out/kw-3", "x", "scale_out", pod="kw-3"))
 
 
+def test_what_was_before_is_told_when_an_operation_begins_and_goes_into_its_history() -> None:
+    run, ctx, _client = run_on(live(5, of=spec(replicas=5)), replicas=3)
+    first = Step("scale_in/kw-4", "x", "scale_in", pod="kw-4")
+    assert noted(run, ctx, first)["was"] == {"image": OLD, "replicas": 5}
+    ctx.seen = replace(live(4, of=spec(replicas=4)), journal=ctx.seen.journal)  # one has left since
+    assert noted(run, ctx, replace(first, id="scale_in/kw-3", pod="kw-3"))["was"]["replicas"] == 5
+    done = ctx.seen.journal.end("10:00", "done").history[-1]
+    assert (done["was"]["replicas"], done["replicas"]) == (5, 3)
+
+
+def test_a_canary_that_goes_on_was_what_it_began_with() -> None:
+    held = undoing().end("10:00", "held")
+    run, ctx, _client = run_on(live(of=spec(image=NEW), journal=held))
+    assert noted(run, ctx)["was"]["image"] == OLD
+
+
+@pytest.mark.parametrize("nonsense", ["x", [1], 5])
+def test_an_origin_that_nobody_can_read_is_none(nonsense: Any) -> None:
+    held = {"name": "upgrade", "outcome": "held", "from": nonsense}
+    run, ctx, _client = run_on(live(of=WAS, journal=replace(JOURNAL, history=(held,))))
+    assert noted(run, ctx)["from"] == ORIGIN
+
+
 @pytest.mark.parametrize(("run_id", "still"), [("r1", True), ("r2", False)])
 def test_a_later_run_goes_where_it_was_asked_to(run_id: str, still: bool) -> None:
     """One that went back was killed; the next one is no rollback, and may be rolled back itself."""
