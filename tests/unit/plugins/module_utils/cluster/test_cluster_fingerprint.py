@@ -142,11 +142,32 @@ def test_looking_says_what_lies_there_and_touches_nothing(tmp_path: Path) -> Non
     (place / FILE).write_text(MINE.text() + "\n")
     assert scripted("look", place) == (0, MINE.text())
     assert sorted(item.name for item in place.iterdir()) == [".hidden", FILE]
+    (place / FILE).unlink()
+    (place / ".hidden").rename(place / "lost+found")
+    assert scripted("look", place) == (0, EMPTY), "as mkfs leaves it"
+
+
+def test_what_cannot_be_looked_into_is_neither_empty_nor_missing(tmp_path: Path) -> None:
+    """A directory whose listing fails, and a link that leads out of what the pod sees."""
+    place = tmp_path / "db.kw-0"
+    place.symlink_to(tmp_path / "elsewhere")
+    code, said = scripted("look", place)
+    assert code == 1 and str(place) in said and "local_pv_prepare" in said
+    (tmp_path / "elsewhere").mkdir()
+    assert scripted("look", place) == (0, EMPTY)
+    for action in ("look", "make"):
+        words = [
+            "/bin/sh",
+            "-c",
+            "ls() { return 2; }; " + SCRIPTS[action].replace("/dev/termination-log", "/dev/stdout"),
+        ]
+        failed = subprocess.run([*words, "sh", str(place)], capture_output=True, text=True, check=False)
+        assert (failed.returncode, failed.stdout) == (1, "")
 
 
 def test_making_refuses_what_is_not_empty_and_says_whose_it_is(tmp_path: Path) -> None:
     place = tmp_path / "new" / "db.kw-0"
-    assert scripted("make", place) == (0, "") and place.is_dir()
+    place.mkdir(parents=True)
     assert scripted("make", place) == (0, "")
     (place / FILE).write_text(MINE.text() + "\n")
     code, said = scripted("make", place)
