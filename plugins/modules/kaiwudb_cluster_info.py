@@ -55,10 +55,83 @@ nodes:
   type: list
   elements: dict
 volumes:
-  description: The local volumes, with the Kubernetes node and the cluster and store they belong to.
+  description: The local volumes, with the Kubernetes node and the cluster and store they belong to; also those that outlived their pod or the cluster.
   returned: success
   type: list
   elements: dict
+  contains:
+    name:
+      description: Name of the PersistentVolume.
+      type: str
+    ordinal:
+      description: The pod's number.
+      type: int
+    kubernetes_node:
+      description: Kubernetes node on which the directory lies.
+      type: str
+    size:
+      description: Capacity as the PersistentVolume says it.
+      type: str
+    path:
+      description: The directory on the Kubernetes node.
+      type: str
+    claim:
+      description: The PersistentVolumeClaim that the volume is for.
+      type: str
+    phase:
+      description: The PersistentVolume's phase as Kubernetes tells it, such as V(Available), V(Bound) or V(Released).
+      type: str
+    cluster_id:
+      description: The engine's id of the cluster that the volume belongs to; none before it is noted.
+      type: str
+    store:
+      description: C(node) and the id of the engine node whose store lies there; none before it is noted.
+      type: str
+    fingerprint:
+      description:
+        - What annotation C(kaiwudb.kubernetes/fingerprint) says; none when nothing is noted.
+        - RV(volumes[].fingerprint.node_id) and RV(volumes[].fingerprint.store_id) are none where only the cluster is known.
+      type: dict
+      contains:
+        cluster_id:
+          description: The engine's id of the cluster.
+          type: str
+        node_id:
+          description: Id of the engine node whose store it is.
+          type: int
+        store_id:
+          description: The engine's id of the store.
+          type: int
+        ordinal:
+          description: The pod's number.
+          type: int
+        cluster:
+          description: Namespace and name of the cluster.
+          type: str
+        since:
+          description: When this store was first noted on the volume (UTC).
+          type: str
+    retired:
+      description: When the volume was given up, because its node left or it is being erased (UTC); none for one in use.
+      type: str
+  sample:
+    - name: orders.orders-3
+      ordinal: 3
+      kubernetes_node: w4
+      size: 500Gi
+      path: /var/lib/kaiwudb/orders.orders-3
+      claim: datadir-orders-3
+      phase: Released
+      cluster_id: 0d8b4f4c-4c5a-4b8e-9d4e-2f6a3f1f7c11
+      store: node 4
+      fingerprint:
+        cluster_id: 0d8b4f4c-4c5a-4b8e-9d4e-2f6a3f1f7c11
+        node_id: 4
+        store_id: 4
+        ordinal: 3
+        cluster: orders/orders
+        since: "2026-11-23T09:00:00Z"
+      retired: "2026-11-24T10:00:00Z"
 placement:
   description: Which Kubernetes node holds which ordinal's volume, with zone, directory and size; zones are none where Kubernetes nodes may not be listed.
   returned: success

@@ -268,7 +268,9 @@ class Context:
             for event in self.client.events(self.spec.namespace, found.pod)
             if event.get("reason") == "FailedMount" and (event.get("involvedObject") or {}).get("uid") in (None, uid)
         ]
-        missing = [text for text in told if "does not exist" in text or "no such file" in text]
+        # The last is a directory's that a short-lived pod mounts, where a file has its name.
+        hopeless = ("does not exist", "no such file", "not a directory")
+        missing = [text for text in told if any(words in text for words in hopeless)]
         return (
             replace(
                 found, why=f"pod {found.pod} cannot mount its volume: {missing[-1]}", never="volume_mount", patience=2.0

@@ -341,8 +341,10 @@ _WIPE = (
     'if [ -n "$2" ]; then rmdir -- "$2" 2>/dev/null || :; fi'
 )
 # Nobody's data: what comes with a file system, and what was put aside where the directory is a mount point.
-_INSIDE = f'ls -A -- "$1" 2>/dev/null | grep -vxF -e lost+found -e {ASIDE}'
-_FULL = f'[ -n "$({_INSIDE})" ]'
+_OTHERS = f"grep -vxF -e lost+found -e {ASIDE}"
+# $there, without these. Read first: what cannot be read is not empty.
+_THERE = f'$(printf "%s\\n" "$there" | {_OTHERS})'
+_FULL = f'[ -n "$(ls -A -- "$1" 2>/dev/null | {_OTHERS})" ]'
 # The same order again finds it done; only what came after it must never be put into the archive, nor lost.
 _RENAME = (
     'if [ ! -e "$1.$2" ]; then if {what}; then mv -- "$1" "$1.$2" || exit 1; fi; '
@@ -363,13 +365,16 @@ _ARCHIVE = (
     f'if [ -n "$mounted" ]; then {_WITHIN}; else {{rename}}; fi'
 )
 SCRIPTS = {
-    # Someone's data is never taken for a fresh directory: say what lies there and fail.
+    # Someone's data is never taken for a fresh directory: say what lies there and fail. The kubelet has made it, for it is what is mounted.
     "make": (
-        f'mkdir -p -- "$1" && if {_FULL}; then echo "not empty:"; cat -- "$1/{FILE}" 2>/dev/null; ls -la -- "$1"; exit 3; fi'
+        f'there=$(ls -A -- "$1") || exit 1; if [ -n "{_THERE}" ]; then '
+        f'echo "not empty:"; cat -- "$1/{FILE}" 2>/dev/null; ls -la -- "$1"; exit 3; fi'
     ),
     # What lies there, without touching it: into the pod's own status, for which nobody needs the right to read logs.
     "look": (
-        f'{{ if [ ! -e "$1" ]; then echo {MISSING}; elif [ -z "$({_INSIDE})" ]; then echo {EMPTY}; '
+        '{ if [ -L "$1" ] && [ ! -e "$1" ]; then echo "$1 is a link to what lies outside of its parent, so nobody can look into it. Nothing in it '
+        'was touched. Put the directory itself there, or set local_pv_prepare to none."; exit 1; '
+        f'elif [ ! -e "$1" ]; then echo {MISSING}; elif ! there=$(ls -A -- "$1"); then exit 1; elif [ -z "{_THERE}" ]; then echo {EMPTY}; '
         f'elif [ -s "$1/{FILE}" ]; then cat -- "$1/{FILE}"; else echo {UNKNOWN}; fi; }} > /dev/termination-log'
     ),
     "archive": _ARCHIVE.replace("{rename}", _RENAME.replace("{what}", '[ -e "$1" ]')),
@@ -420,8 +425,12 @@ def _short_lived(
 
 
 def preparer(spec: Spec, ordinal: int, node: str, path: str, action: str, suffix: str = "") -> Manifest:
-    """The pod that makes one volume's directory on one node, looks into it, puts it aside or erases it; from the cluster's own image."""
-    parent = path.rsplit("/", 1)[0]
+    """The pod that makes one volume's directory on one node, looks into it, puts it aside or erases it; from the cluster's own image.
+
+    What it makes is mounted itself. The parent, where other volumes lie, is mounted read-only to say whether a directory is there at all, and
+    writable only where the directory's own entry may be renamed or removed.
+    """
+    mounted = path if action == "make" else path.rsplit("/", 1)[0]
     own = spec.local_pv_prepare == "pod"  # an administrator's directory stays, empty
     script = "archive_content" if action == "archive" and not own else action
     more = (path if own else "") if action == "erase" else suffix
@@ -429,9 +438,9 @@ def preparer(spec: Spec, ordinal: int, node: str, path: str, action: str, suffix
         "name": "volume",
         "command": ["/bin/sh", "-c", SCRIPTS[script], "sh", path, more],
         "securityContext": {"runAsUser": 0},
-        "volumeMounts": [{"name": "host", "mountPath": parent}],
+        "volumeMounts": [{"name": "host", "mountPath": mounted, **({"readOnly": True} if action == "look" else {})}],
     }
-    host = {"name": "host", "hostPath": {"path": parent, "type": "DirectoryOrCreate"}}
+    host = {"name": "host", "hostPath": {"path": mounted, "type": "DirectoryOrCreate"}}
     return _short_lived(spec, names_of(spec).preparer(ordinal), node, container, volumes=[host])
 
 

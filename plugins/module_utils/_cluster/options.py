@@ -187,7 +187,7 @@ OPTIONS: tuple[Option, ...] = (
         "local_pv_prepare",
         "str",
         (
-            "Who makes the directories: V(pod), a short-lived pod on each node (it mounts O(local_path) from the host);",
+            "Who makes the directories: V(pod), a short-lived pod on each node (it mounts that directory of the host);",
             "V(ssh), playbook C(prepare_nodes), over SSH and before the volumes are made; V(none), they exist already.",
             "With V(ssh) and V(none) a directory is its administrator's: what O(volumes) says is done to what is in it, by a short-lived pod "
             "too, and it stays, empty, with its owner and mode.",

@@ -57,7 +57,8 @@ def present(
         steps += moving
         # After the objects: what it waits for may need a Service that somebody deleted meanwhile.
         steps = [*mended, *_once_more(seen, again, [*mended, *steps]), *steps]
-        steps += _settling(spec, seen, steps)
+        settling = _settling(spec, seen, steps)
+        steps += [*settling, *(volumes.stamp_when_settled(spec, seen) if settling else ())]
         steps += _ending(spec, seen, profile, steps, held)
     else:
         steps = [*mended, *steps]

@@ -9,7 +9,7 @@ import typing as t
 from . import compare, fingerprint, growing, manifests, placement
 from .errors import ClusterError
 from .names import RETIRED, WIPING, ordinal_of
-from .observe import Observed
+from .observe import Observed, ready
 from .placement import node_of
 from .plan import Changes, Step
 from .spec import Spec
@@ -248,20 +248,40 @@ def _refusal(obj: Object, pod: str, ways: str, foreign: bool) -> ClusterError:
 
 
 def restamp(spec: Spec, seen: Observed) -> list[Step]:
-    """Volumes on which another store lies than is noted: somebody emptied one, and its pod joined anew."""
+    """Volumes on which another store lies than is noted: somebody emptied one, and its pod joined anew; or none is, for somebody else added the pod."""
     wrong = []
-    for ordinal, pod in enumerate(seen.expected_pods()):
-        node = seen.node_of(pod)
-        noted = (
-            seen.volumes.get(seen.names.volume(ordinal))
-            if spec.storage == "local"
-            else seen.claims.get(seen.names.claim(ordinal))
-        )
-        mark = fingerprint.read(noted)
-        if node is None or not node.is_live or mark is None or mark.node_id in (None, node.id):
+    for ordinal, pod in enumerate(seen.expected_pods() if seen.cluster_id else ()):
+        node, store = seen.node_of(pod), _store_of(spec, seen, ordinal)
+        if node is None or not node.is_live or store is None or retired(store) or pod in seen.journal.replacing:
+            continue  # a replacement notes it itself
+        # One that is not ready may be on a fresh volume, not joined yet, while its address still tells of the node before.
+        if not (pod in seen.pods and ready(seen.pods[pod])):
             continue
-        wrong.append(f"{pod} has the store of node {node.id}, noted is node {mark.node_id}")
-    return [Step("stamp", "; ".join(wrong), "reconfigure", facts={"local": spec.storage == "local"})] if wrong else []
+        mark = fingerprint.read(store)
+        noted = mark.node_id if mark else None
+        if noted != node.id:
+            what = "nothing is noted" if noted is None else f"noted is node {noted}"
+            wrong.append(f"{pod} has the store of node {node.id}, {what}")
+    return _stamp(spec, wrong)
+
+
+def stamp_when_settled(spec: Spec, seen: Observed) -> list[Step]:
+    """Of pods that somebody else added and that are waited for: whose store it is, once they have joined."""
+    stores = {pod: _store_of(spec, seen, ordinal) for ordinal, pod in enumerate(seen.expected_pods())}
+    kept = {pod: fingerprint.read(store) for pod, store in stores.items() if store is not None and not retired(store)}
+    joining = [pod for pod in stores if (mark := kept.get(pod)) is None or mark.node_id is None]
+    return _stamp(spec, [f"once {', '.join(joining)} joined"] if joining and seen.cluster_id else [])
+
+
+def _store_of(spec: Spec, seen: Observed, ordinal: int) -> Object | None:
+    """The object that says whose store the pod has."""
+    if spec.storage == "local":
+        return seen.volumes.get(seen.names.volume(ordinal))
+    return seen.claims.get(seen.names.claim(ordinal))
+
+
+def _stamp(spec: Spec, why: t.Sequence[str]) -> list[Step]:
+    return [Step("stamp", "; ".join(why), "reconfigure", facts={"local": spec.storage == "local"})] if why else []
 
 
 def _too_small(spec: Spec, volume: Object) -> bool:

@@ -10,7 +10,7 @@ from kindlab import IMAGE, Place, node_of, on_node, until, worker_nodes
 from .stage import KWBASE, NAME, Shape, Stage, has_docker, misoperation
 
 THREE = Shape(3)
-MEBIBYTES = 96  # of each node's own little file system in the row about room
+MEBIBYTES = 192  # of each node's own little file system in the row about room
 
 
 def wipe(stage: Stage, ordinal: int) -> None:

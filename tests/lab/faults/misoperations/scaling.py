@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import json
+
 from kindlab import UPGRADE_IMAGE, until
 
 from .stage import NAME, SHAPES, Shape, Stage, misoperation
@@ -259,13 +261,22 @@ def grown_by_kubectl(stage: Stage) -> None:
     stage.notes_state()
 
 
-@misoperation("done; 6 nodes of 3.2.1", stage="scaling")
+@misoperation("done; whose store it is, is noted; nothing to do; 6 nodes of 3.2.1", stage="scaling")
 def grown_by_kubectl_and_wanted(stage: Stage) -> None:
     """`kubectl scale` to six, and six it shall be."""
     stage.hand("scale", "statefulset", NAME, "--replicas=6")
     until("the sixth pod exists", lambda: f"{NAME}-5" in stage.place.pods(NAME))
     stage.asks(replicas="6")
+    stage.sees("whose store it is, is noted", lambda: _noted(stage, 5) == stage.node(5).get("id"))
+    stage.asks(replicas="6")
     stage.notes_state()
+
+
+def _noted(stage: Stage, ordinal: int) -> str:
+    """Id of the engine node whose store the volume says it holds; empty when it says none."""
+    volume = stage.place.volume(NAME, ordinal) or {"metadata": {}}
+    noted = volume["metadata"].get("annotations", {}).get("kaiwudb.kubernetes/fingerprint", "{}")
+    return str(json.loads(noted).get("node_id", ""))
 
 
 def _shrink(stage: Stage, replicas: int) -> None:

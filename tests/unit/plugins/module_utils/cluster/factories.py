@@ -13,8 +13,9 @@ from dataclasses import replace
 from typing import Any
 
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster import manifests
+from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.fingerprint import Fingerprint
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.journal import Journal
-from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.names import Names
+from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.names import FINGERPRINT, Names
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.observe import (
     KINDS,
     Deep,
@@ -184,6 +185,14 @@ def observed(
     )
 
 
+def stamped(ordinal: int, rows: Sequence[NodeRow] = ()) -> dict[str, str]:
+    """The note of the store that the pod has: of the node that serves there, of these rows, or of the pod's first; none before it joined."""
+    address = row(0, ordinal).address
+    here = [item for item in rows or [row(ordinal + 1, ordinal)] if item.address == address]
+    node = max(here, key=lambda item: (bool(item.is_live), item.id), default=None)
+    return {FINGERPRINT: Fingerprint(ID, node.id, node.id).text()} if node else {}
+
+
 JOURNAL = Journal(cluster_id=ID, initialized={"at": "2026-11-23T09:00:00Z", "who": "dba"})
 
 
@@ -206,10 +215,11 @@ def live(
     made = of or spec(replicas=replicas)
     objects: list[Object] = [*copy.deepcopy(manifests.objects(made, PROFILES[made.engine])), sts or statefulset(made)]
     objects += list(pods) if pods is not None else [pod(ordinal, image=made.image) for ordinal in range(replicas)]
-    objects += [claim(ordinal) for ordinal in range(replicas)]
-    objects += [volume(ordinal, uid=f"claim-{ordinal}") for ordinal in range(replicas)]
-    chosen = {f"{item['kind']}/{item['metadata']['name']}": item for item in [*objects, *extra]}
     rows = nodes if nodes is not None else [row(ordinal + 1, ordinal) for ordinal in range(replicas)]
+    for ordinal in range(replicas):
+        notes = stamped(ordinal, rows) if journal.cluster_id else {}
+        objects += [claim(ordinal, **notes), volume(ordinal, uid=f"claim-{ordinal}", **notes)]
+    chosen = {f"{item['kind']}/{item['metadata']['name']}": item for item in [*objects, *extra]}
     return observed(
         *(item for name, item in chosen.items() if name not in without), journal=journal, nodes=rows, **more
     )

@@ -6,11 +6,13 @@ from __future__ import annotations
 
 import json
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster import fingerprint
+from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster import volumes as volumes_planned
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.context import Context
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.errors import ClusterError
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.fingerprint import (
@@ -27,11 +29,13 @@ from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.journa
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.manifests import SCRIPTS
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.operations import stamp, volumes
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.plan import Step
+from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.run import Run
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._engine.errors import EngineError
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._engine.profiles import PROFILES
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._kube.errors import ExecResult, KubeError
 from ansible_collections.kaiwudb.kubernetes.tests.unit.plugins.module_utils.cluster.factories import (
     ID,
+    JOURNAL,
     RETIRED,
     claim,
     gone,
@@ -41,12 +45,14 @@ from ansible_collections.kaiwudb.kubernetes.tests.unit.plugins.module_utils.clus
     observed,
     plan,
     plan_of,
+    pod,
     row,
     spec,
     statefulset,
     volume,
 )
 from ansible_collections.kaiwudb.kubernetes.tests.unit.plugins.module_utils.cluster.fakes import Client, Clock
+from ansible_collections.kaiwudb.kubernetes.tests.unit.plugins.module_utils.cluster.world import World, stop_clocks
 
 KEY = "kaiwudb.kubernetes/fingerprint"
 OTHER = "a2f83b2b-0cd3-403f-b4cf-eee9dd8ca59a"
@@ -136,11 +142,32 @@ def test_looking_says_what_lies_there_and_touches_nothing(tmp_path: Path) -> Non
     (place / FILE).write_text(MINE.text() + "\n")
     assert scripted("look", place) == (0, MINE.text())
     assert sorted(item.name for item in place.iterdir()) == [".hidden", FILE]
+    (place / FILE).unlink()
+    (place / ".hidden").rename(place / "lost+found")
+    assert scripted("look", place) == (0, EMPTY), "as mkfs leaves it"
+
+
+def test_what_cannot_be_looked_into_is_neither_empty_nor_missing(tmp_path: Path) -> None:
+    """A directory whose listing fails, and a link that leads out of what the pod sees."""
+    place = tmp_path / "db.kw-0"
+    place.symlink_to(tmp_path / "elsewhere")
+    code, said = scripted("look", place)
+    assert code == 1 and str(place) in said and "local_pv_prepare" in said
+    (tmp_path / "elsewhere").mkdir()
+    assert scripted("look", place) == (0, EMPTY)
+    for action in ("look", "make"):
+        words = [
+            "/bin/sh",
+            "-c",
+            "ls() { return 2; }; " + SCRIPTS[action].replace("/dev/termination-log", "/dev/stdout"),
+        ]
+        failed = subprocess.run([*words, "sh", str(place)], capture_output=True, text=True, check=False)
+        assert (failed.returncode, failed.stdout) == (1, "")
 
 
 def test_making_refuses_what_is_not_empty_and_says_whose_it_is(tmp_path: Path) -> None:
     place = tmp_path / "new" / "db.kw-0"
-    assert scripted("make", place) == (0, "") and place.is_dir()
+    place.mkdir(parents=True)
     assert scripted("make", place) == (0, "")
     (place / FILE).write_text(MINE.text() + "\n")
     code, said = scripted("make", place)
@@ -226,7 +253,54 @@ def test_an_emptied_volume_is_noted_anew() -> None:
     assert "stamp" not in ids(plan(dead)), "only one that lives"
     dynamic = live(of=spec(storage="dynamic"), extra=[claim(2, **marked(2, node=9))])
     assert ids(plan(dynamic)) == ["stamp"]
-    assert ids(plan(live(extra=[volume(2, uid="claim-2", **marked(2, node=None))]))) == []
+
+
+@pytest.mark.parametrize("notes", [{}, marked(2, node=None), {"kaiwudb.kubernetes/cluster-id": ID}])
+def test_what_nobody_has_noted_is_noted(notes: dict[str, str]) -> None:
+    """Of a pod that `kubectl scale` made, say; whoever provisioned its volume."""
+    local, dynamic = volume(2, uid="claim-2", **notes), claim(2, **notes)
+    for seen in (live(extra=[local]), live(of=spec(storage="dynamic"), extra=[dynamic])):
+        found = plan(seen)
+        assert ids(found) == ["stamp"] and found.steps[0].title == "kw-2 has the store of node 3, nothing is noted"
+    assert ids(plan(live(extra=[volume(2, uid="claim-2", **RETIRED, **notes)]))) == [], "never one that was given up"
+    replaced = replace(JOURNAL, replacing={"kw-2": {}})
+    assert volumes_planned.restamp(spec(), live(extra=[local], journal=replaced)) == [], "its replacement does it"
+
+
+def test_a_node_that_is_not_known_yet_is_only_waited_for() -> None:
+    """Its address may still tell of the node before; so a settled cluster stays without a write, and the wait ends with the note."""
+    fresh, two = volume(2, uid="claim-2", **marked(2, node=None)), [pod(0), pod(1)]
+    waiting = live(extra=[fresh], pods=[*two, pod(2, ready=False)])
+    assert volumes_planned.restamp(spec(), waiting) == [] and ids(plan(waiting)) == ["settle", "stamp"]
+    assert plan(waiting).steps[1].title == "once kw-2 joined"
+    assert ids(plan(live(pods=[*two, pod(2, ready=False)]))) == ["settle"], "what is noted stays"
+    unknown = live(extra=[fresh], nodes=[row(1, 0), row(2, 1)])
+    assert volumes_planned.restamp(spec(), unknown) == [] and ids(plan(unknown)) == ["settle", "stamp"]
+
+
+@pytest.mark.parametrize("waits", [False, True])
+def test_a_pod_that_somebody_else_added_is_noted_once(monkeypatch: pytest.MonkeyPatch, waits: bool) -> None:
+    """Its volume is made, or was by a run that was killed; one run later nothing is written."""
+    world = World(stop_clocks(monkeypatch), replicas=4, workers=5, ranges=0)
+    for kind in ("PersistentVolumeClaim/datadir-kw-3", "PersistentVolume/db.kw-3"):
+        world[kind]["metadata"].pop("annotations")
+    if waits:
+        del world.objects["PersistentVolume", "db.kw-3"], world.objects["Pod", "kw-3"]
+        del world.engine[world.stores.pop("w4:/var/lib/kaiwudb/db.kw-3")]
+        world["PersistentVolumeClaim/datadir-kw-3"]["status"] = {"phase": "Pending"}
+        world.settle()
+
+    def run() -> list[str]:
+        asked = {"name": "kw", "namespace": "db"}
+        return list(Run(world, asked, who="ann", run_id=f"r{world.version}").go()["steps"])  # type: ignore[arg-type]
+
+    assert run() == (["volume/kw-3", "settle", "stamp"] if waits else ["stamp"])
+    for kind in ("PersistentVolumeClaim/datadir-kw-3", "PersistentVolume/db.kw-3"):
+        mark = read(world[kind])
+        assert mark is not None and mark.node_id == world.lives(3)
+        assert world.beside["w4:/var/lib/kaiwudb/db.kw-3"] == mark.text()
+    world.writes.clear()
+    assert run() == [] and world.writes == []
 
 
 # ---- doing it

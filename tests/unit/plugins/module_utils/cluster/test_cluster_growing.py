@@ -38,6 +38,7 @@ from ansible_collections.kaiwudb.kubernetes.tests.unit.plugins.module_utils.clus
     row,
     spec,
     spec_over,
+    stamped,
     statefulset,
     volume,
 )
@@ -49,7 +50,7 @@ GROW = {"storage_size": "20Gi"}
 
 
 def sized(ordinal: int, size: str = "10Gi", *, going: bool = False, **status: Any) -> Any:
-    made = claim(ordinal)
+    made = claim(ordinal, **stamped(ordinal))
     made["metadata"]["uid"] = f"claim-{ordinal}"
     made["spec"] = {
         "resources": {"requests": {"storage": size}},

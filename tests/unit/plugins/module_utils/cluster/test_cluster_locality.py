@@ -36,6 +36,7 @@ from ansible_collections.kaiwudb.kubernetes.tests.unit.plugins.module_utils.clus
     plan_of,
     spec,
     spec_over,
+    stamped,
     statefulset,
     volume,
 )
@@ -150,7 +151,7 @@ def zoned(replicas: int = 3, **more: Any) -> Any:
     made = decided(spec(replicas=replicas), ZONED)
     places = ["a1", "b1", "c1", "a2"]
     told = {f"kw-{number}": f"zone={places[number][0]}" for number in range(replicas)}
-    volumes = [volume(number, places[number], uid=f"claim-{number}") for number in range(replicas)]
+    volumes = [volume(number, places[number], uid=f"claim-{number}", **stamped(number)) for number in range(replicas)]
     return live(replicas, of=made, extra=[manifests.topology(made, told), *volumes], **more)
 
 
@@ -191,7 +192,7 @@ def test_a_cluster_of_an_earlier_version_is_left_as_it_is() -> None:
 
 
 def test_turned_on_later_it_is_a_change_of_options_behind_the_gates() -> None:
-    seen = live(extra=[volume(0, "a1"), volume(1, "b1"), volume(2, "c1")])
+    seen = live(extra=[volume(number, node, **stamped(number)) for number, node in enumerate(("a1", "b1", "c1"))])
     found = present(spec_over(seen, locality="zone"), seen, PROFILES["kwdb"], kube_nodes=ZONED)
     assert ids(found) == ["create/ConfigMap/kw-topology", "reconfigure/kw-2", "reconfigure/kw-1", "reconfigure/kw-0"]
     assert found.steps[0].operation == "reconfigure" and found.steps[1].disruptive

@@ -350,7 +350,10 @@ def test_the_pod_that_prepares_a_directory(action: str) -> None:
     )
     assert made["spec"]["imagePullSecrets"] == [{"name": "s"}]
     container = made["spec"]["containers"][0]
-    assert container["image"] == OLD and container["volumeMounts"] == [{"name": "host", "mountPath": "/data"}]
+    mounted = "/data/db.kw-1" if action == "make" else "/data"
+    read_only = {"readOnly": True} if action == "look" else {}
+    assert container["image"] == OLD
+    assert container["volumeMounts"] == [{"name": "host", "mountPath": mounted, **read_only}]
     assert container["command"] == [
         "/bin/sh",
         "-c",
@@ -359,7 +362,7 @@ def test_the_pod_that_prepares_a_directory(action: str) -> None:
         "/data/db.kw-1",
         "20261123-100000",
     ]
-    assert made["spec"]["volumes"] == [{"name": "host", "hostPath": {"path": "/data", "type": "DirectoryOrCreate"}}]
+    assert made["spec"]["volumes"] == [{"name": "host", "hostPath": {"path": mounted, "type": "DirectoryOrCreate"}}]
     assert not all(made["metadata"]["labels"].get(key) == value for key, value in POD_LABELS.items()), (
         "a Service would route to it"
     )
@@ -414,8 +417,15 @@ def _script(action: str, directory: Path, suffix: str = "s", before: str = "") -
 def test_scripts_do_what_they_say(tmp_path: Path) -> None:
     directory = tmp_path / "-odd name; touch x"
     assert _script("archive", directory).returncode == 0 and _script("gone", directory).returncode == 0
-    assert _script("make", directory).returncode == 0 and directory.is_dir()
-    assert _script("make", directory).returncode == 0, "an empty directory is as good as a new one"
+    unreadable = _script("make", directory)
+    assert unreadable.returncode not in (0, 3) and not directory.exists(), "the kubelet makes it"
+    directory.mkdir()
+    for _again in range(2):
+        assert _script("make", directory).returncode == 0
+    for name in ("-n", "\\c"):  # which echo would swallow
+        (directory / name).write_text("data")
+        assert _script("make", directory).returncode == 3
+        (directory / name).unlink()
     (directory / ".store").write_text("data")
     refused = _script("make", directory)
     assert refused.returncode == 3 and refused.stdout.startswith("not empty:") and ".store" in refused.stdout

@@ -8,7 +8,8 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster import status
+import yaml
+from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster import fingerprint, manifests, names, status
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.context import Context
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.journal import Journal
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.manifests import configmap
@@ -25,6 +26,7 @@ from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.ranges
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._engine.errors import EngineError
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._engine.profiles import PROFILES
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._kube.errors import KubeError
+from ansible_collections.kaiwudb.kubernetes.plugins.modules import kaiwudb_cluster_info
 from ansible_collections.kaiwudb.kubernetes.tests.unit.plugins.module_utils.cluster.factories import (
     ID,
     JOURNAL,
@@ -713,3 +715,17 @@ def test_nodes_as_data() -> None:
         ("kw-1", NEW, True),
         ("kw-2", None, False),
     ]
+
+
+def test_the_documented_volume_is_what_the_module_returns() -> None:
+    """Field by field, the sample and its names; made from a volume whose annotations a run wrote."""
+    documented = yaml.safe_load(kaiwudb_cluster_info.RETURN)["volumes"]
+    (sample,) = documented["sample"]
+    of = spec(name="orders", namespace="orders", storage_size="500Gi")
+    noted = fingerprint.Fingerprint(ID, 4, 4, 3, "orders/orders", "2026-11-23T09:00:00Z")
+    made = manifests.volume(of, 3, "w4")
+    made["metadata"]["annotations"] = {names.FINGERPRINT: noted.text(), names.RETIRED: sample["retired"]}
+    made["status"] = {"phase": "Released"}
+    returned = status._volume(made, None)
+    assert returned == sample and list(returned) == list(documented["contains"])
+    assert list(returned["fingerprint"]) == list(documented["contains"]["fingerprint"]["contains"])

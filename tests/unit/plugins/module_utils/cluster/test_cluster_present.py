@@ -36,6 +36,7 @@ from ansible_collections.kaiwudb.kubernetes.tests.unit.plugins.module_utils.clus
     silent,
     spec,
     spec_over,
+    stamped,
     statefulset,
     volume,
 )
@@ -568,7 +569,7 @@ def test_a_volume_that_still_names_the_claim_before(uid: str | None, planned: li
 def test_what_is_not_reclaimed() -> None:
     dynamic = live(of=spec(storage="dynamic"), without=["PersistentVolumeClaim/datadir-kw-1"])
     assert ids(plan(dynamic)) == [], "its class makes another volume"
-    assert ids(plan(reclaiming(extra=[volume(1)]))) == [], "the volume belongs to nobody"
+    assert ids(plan(reclaiming(extra=[volume(1, **stamped(1))]))) == [], "the volume belongs to nobody"
     assert ids(plan(live(without=["PersistentVolumeClaim/datadir-kw-1", "PersistentVolume/db.kw-1"]))) == [], (
         "there is none"
     )
@@ -619,8 +620,8 @@ def test_a_pod_that_was_added_by_kubectl_gets_its_volume(old: Any) -> None:
         4, pods=pods, extra=[waiting, *([old] if old else [])], without=[] if old else ["PersistentVolume/db.kw-3"]
     )
     found = plan(seen, replicas=4, volumes="wipe")
-    assert ids(found) == [*(["reuse/kw-3"] if old else []), "volume/kw-3", "settle"]
-    assert found.steps[-2].operation == "reconfigure"
+    assert ids(found) == [*(["reuse/kw-3"] if old else []), "volume/kw-3", "settle", "stamp"]
+    assert found.steps[-3].operation == "reconfigure"
     bound = claim(3)
     bound["status"] = {"phase": "Bound"}
     assert "volume/kw-3" not in ids(plan(live(4, extra=[bound], without=["PersistentVolume/db.kw-3"]), replicas=4))

@@ -168,6 +168,19 @@ def test_a_short_lived_pod_s_volume_too(clock: Clock) -> None:
     assert error.value.reason == "volume_mount"
 
 
+@pytest.mark.parametrize(
+    "message",
+    [
+        'MountVolume.SetUp failed for volume "host" : hostPath type check failed: /data/db.kw-2 is not a directory',
+        'MountVolume.SetUp failed for volume "host" : mkdir /data: not a directory',
+    ],
+)
+def test_a_file_where_a_directory_should_be_is_no_use_either(clock: Clock, message: str) -> None:
+    with pytest.raises(ClusterError) as error:
+        mounting(clock, message=message).wait(judge(LATER), "volume/kw-2")
+    assert error.value.reason == "volume_mount" and message in error.value.msg
+
+
 def test_where_no_pod_is_waited_for_no_events_are_read(clock: Clock) -> None:
     ctx, client = context(clock)
     ctx.wait(judge(*[Verdict(False, "3 pods are ending")] * 12, DONE), "remove/pods")

@@ -35,6 +35,7 @@ from ansible_collections.kaiwudb.kubernetes.tests.unit.plugins.module_utils.clus
     NAMES,
     kube_node,
     live,
+    stamped,
 )
 from ansible_collections.kaiwudb.kubernetes.tests.unit.plugins.module_utils.cluster.fakes import Clock
 
@@ -100,6 +101,8 @@ class World:
             claim = self.objects["PersistentVolumeClaim", NAMES.claim(ordinal)]
             volume = self.objects["PersistentVolume", NAMES.volume(ordinal)]
             volume["spec"]["claimRef"]["uid"] = claim["metadata"]["uid"]
+            for item in (claim, volume):
+                item["metadata"].setdefault("annotations", {}).update(stamped(ordinal))
             self.stores[self._directory(volume)] = ordinal + 1
             self.engine[ordinal + 1] = {"ordinal": ordinal, "leaving": False, "live": True}
         spread = [[(start + step) % replicas + 1 for step in range(3)] for start in range(ranges)]
