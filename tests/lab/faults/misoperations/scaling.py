@@ -10,9 +10,7 @@ from kindlab import UPGRADE_IMAGE, until
 
 from .stage import NAME, SHAPES, Shape, Stage, misoperation
 
-SHAPES["scaling"] = Shape(
-    5, {"locality": "none"}
-)  # each node is a region of its own, so that a zone can need a single one
+SHAPES["scaling"] = Shape(5, {"locality": "none"})  # each node is a region of its own: a zone can need a single one
 IN_A_MOMENT = "15"  # seconds after which a run is told to end where it is
 
 
