@@ -120,9 +120,8 @@ def merge(total: dict[str, t.Any], answer: dict[str, t.Any]) -> dict[str, t.Any]
     if not total:
         return dict(answer)
     before, after = list(total.get("steps", ())), list(answer.get("steps", ()))
-    if (
-        before and after and before[-1] == after[0]
-    ):  # a slice that failed after it finds it done, as one that ended in its middle does
+    # A slice that failed after a step was done: the next one counts it as what was ended in the middle of.
+    if before and after and before[-1] == after[0]:
         del after[0]
     merged = {
         **answer,

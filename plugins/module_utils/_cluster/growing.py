@@ -107,9 +107,8 @@ def claims(spec: Spec, seen: Observed, expands: bool, changes: Changes) -> list[
                 facts={"ordinal": ordinal, "local": local},
             )
         )
-    if (
-        sizes or unfinished
-    ):  # one step for all: they grow at once, and whenever one of them has grown, what was planned stays the same
+    # One step for all: they grow at once, and when one of them has grown, what was planned is still the same.
+    if sizes or unfinished:
         was = f"{', '.join(sorted(set(sizes), key=quantity.parse))} → {spec.storage_size}, " if sizes else ""
         title = f"{was}{len(sizes) + unfinished} claims, expanded by their storage class"
         steps.append(Step(f"expand/{spec.name}", title, "reconfigure", asked=asked and bool(sizes)))
@@ -160,9 +159,8 @@ def expanded(claim: Object | None, wanted: str, pending_for: t.Callable[[bool], 
     conditions = {item["type"]: item for item in status.get("conditions") or () if item.get("status") == "True"}
     told = [item.get("message") or kind for kind, item in conditions.items() if kind.endswith("ResizeError")]
     phase = (status.get("allocatedResourceStatuses") or {}).get("storage", "")
-    if phase.endswith(
-        "Infeasible"
-    ):  # the driver will never do it; why, stands in the condition. A former attempt's verdict goes in a moment
+    # The driver will never do it; why, stands in the condition. A former attempt's verdict goes in a moment.
+    if phase.endswith("Infeasible"):
         why = told[0] if told else "its storage driver gives no reason"
         return Verdict(False, f"claim {name} can never grow to {wanted} ({phase}): {why}", "resize_failed", 5.0)
     if told:  # tried again and again

@@ -73,9 +73,8 @@ class Lock:
         self.hold()
         lease = self._get()
         if lease and lease["spec"].get("holderIdentity") == self._holder:
-            with contextlib.suppress(
-                ClusterError, KubeError
-            ):  # taken over in this moment, or deleted with its namespace
+            # Taken over in this moment, or deleted with its namespace.
+            with contextlib.suppress(ClusterError, KubeError):
                 self._swap(lease, "")
 
     def _other(self, lease: t.Mapping[str, t.Any]) -> str:

@@ -338,9 +338,8 @@ def ask_engine(engine: Engine, seen: Observed) -> Observed:
     ids = {}
     for pod in serving:
         if len(found.rows_of(pod)) > 1:
-            with contextlib.suppress(
-                EngineError
-            ):  # then only this pod's own word is missing, and the live row or the newest counts
+            # Else only this pod's own word is missing, and the live row or the newest counts.
+            with contextlib.suppress(EngineError):
                 ids[pod] = engine.node_id(pod)
     return replace(found, ids=ids)
 

@@ -261,9 +261,8 @@ def _settling(spec: Spec, seen: Observed, steps: t.Sequence[Step]) -> list[Step]
     waits = any(step.known.waits for step in steps)
     if seen.statefulset is None or not seen.initialized or settled(spec, seen):
         return []
-    if not waits or any(
-        step.verb == "scale_out" for step in steps
-    ):  # which waits for every pod too, and would have begun by then
+    # Growing waits for every pod too, and would have begun by then.
+    if not waits or any(step.verb == "scale_out" for step in steps):
         _refuse_what_others_end(seen)
     return [] if waits else [Step("settle", "wait until every pod is ready and live")]
 

@@ -79,9 +79,8 @@ class Run:
         try:
             return self.slice()
         finally:
-            if (
-                self.kept
-            ):  # this slice ended before it came so far as to take the lock again: refused, or nothing left to do
+            # This slice ended before it came so far as to take the lock again: refused, or nothing left to do.
+            if self.kept:
                 with contextlib.suppress(KubeError):
                     lock.Lock(self.client, Names(self.asked["name"], self.asked["namespace"]), self.holder).release()
 

@@ -76,9 +76,8 @@ def detach(ctx: Context, step: Step) -> None:
     ctx.wait(lambda: _released(ctx, step, claim), step.id, poll=1.0)
     ctx.disturbed()
     waiting = ctx.seen.pods.get(step.pod)
-    if waiting is not None and not waiting["spec"].get(
-        "nodeName"
-    ):  # it waits for the claim that has gone; its successor is tried at once
+    # It waits for the claim that has gone; its successor is tried at once.
+    if waiting is not None and not waiting["spec"].get("nodeName"):
         _delete(ctx, "Pod", step.pod, ctx.names.namespace, waiting["metadata"]["uid"])
     said = f"pod {step.pod} and claim {claim} gone"
     if volume is not None:

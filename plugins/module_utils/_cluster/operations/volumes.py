@@ -63,9 +63,8 @@ def make(ctx: Context, steps: t.Sequence[Step]) -> None:
             ctx.seen,
             objects={**ctx.seen.objects, "PersistentVolume": {**ctx.seen.volumes, made["metadata"]["name"]: made}},
         )
-    if ctx.seen.initialized and any(
-        step.operation == "reconfigure" for step in steps
-    ):  # for pods that are there and wait
+    # For pods that are there and wait.
+    if ctx.seen.initialized and any(step.operation == "reconfigure" for step in steps):
         ctx.wait(lambda: _bound_in_a_moment(create.all_serving(ctx)), steps[0].id)
 
 
