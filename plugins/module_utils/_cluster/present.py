@@ -57,6 +57,8 @@ def present(
         steps += moving
         # After the objects: what it waits for may need a Service that somebody deleted meanwhile.
         steps = [*mended, *_once_more(seen, again, [*mended, *steps]), *steps]
+        if any(step.verb == "scale_out" for step in steps):  # whoever joins is noted with all others
+            steps = [step for step in steps if step.verb != "stamp"]
         settling = _settling(spec, seen, steps)
         steps += [*settling, *(volumes.stamp_when_settled(spec, seen) if settling else ())]
         steps += _ending(spec, seen, profile, steps, held)

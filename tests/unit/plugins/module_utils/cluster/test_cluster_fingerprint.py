@@ -38,6 +38,7 @@ from ansible_collections.kaiwudb.kubernetes.tests.unit.plugins.module_utils.clus
     JOURNAL,
     RETIRED,
     claim,
+    during,
     gone,
     ids,
     kube_node,
@@ -265,6 +266,16 @@ def test_what_nobody_has_noted_is_noted(notes: dict[str, str]) -> None:
     assert ids(plan(live(extra=[volume(2, uid="claim-2", **RETIRED, **notes)]))) == [], "never one that was given up"
     replaced = replace(JOURNAL, replacing={"kw-2": {}})
     assert volumes_planned.restamp(spec(), live(extra=[local], journal=replaced)) == [], "its replacement does it"
+
+
+def test_what_joined_before_a_run_was_killed_is_noted_by_the_step_that_goes_on() -> None:
+    """It is complete only then, and notes all stores; no step of its own, which the run may not be allowed to make."""
+    seen = live(
+        extra=[volume(2, uid="claim-2", **marked(2, node=None))],
+        journal=during("scale_out", "scale_out/kw-2"),
+    )
+    assert ids(plan(seen)) == ["scale_out/kw-2"]
+    assert ids(plan(seen, replicas=4)) == ["scale_out/kw-2", "volume/kw-3", "scale_out/kw-3"]
 
 
 def test_a_node_that_is_not_known_yet_is_only_waited_for() -> None:
