@@ -54,6 +54,7 @@ class NodeRun(Run):
             """Another run may have ended just before this one got the lock: what it left is looked at, and its journal written on."""
             ctx.look()
             row, plan = self._judged(ctx)
+            self._count_ended(ctx, plan)
             return self._act(ctx, plan, row) if plan.steps else self._answer(ctx, plan, row)
 
         return locked(self, ctx, work)

@@ -108,7 +108,9 @@ class Run:
                 ctx.look()
             else:
                 ctx.look_at_objects()
-            return self._work(ctx, self.plan(ctx, look=False), plan)
+            now = self.plan(ctx, look=False)
+            self._count_ended(ctx, now)  # perhaps while the lock was taken
+            return self._work(ctx, now, plan)
 
         if ctx.seen.namespace is None:
             return work()  # volumes of a cluster whose namespace is gone: there is nothing left to hold a lock in
@@ -120,7 +122,8 @@ class Run:
     def _count_ended(self, ctx: Context, plan: Plan) -> None:
         """The step in whose middle this run's slice before ended is done, too, when it has come to its end since."""
         at = ctx.seen.journal.operation.get("at_step") or {}
-        if at.get("run") == self.run_id and at["id"] not in {step.id for step in (*plan.steps, *plan.remaining)}:
+        still = {step.id for step in (*plan.steps, *plan.remaining)}.union(self.done)
+        if at.get("run") == self.run_id and at["id"] not in still:
             self._ended([at["id"]], at)
 
     def _at(self, ctx: Context, step: Step) -> dict[str, t.Any]:

@@ -39,6 +39,11 @@ def drain(place: Place, worker: str, **how: Any) -> Result:
     return place.good(NAME, module=MAINTENANCE, kubernetes_node=worker, state="drained", **{**QUICK, **how})
 
 
+def did(result: Result) -> list[str]:
+    """The steps of a drain. Where the pod has gone when a slice looks again, its look at the ranges is a step of its own."""
+    return [step for step in result.steps if not step.startswith("kept/")]
+
+
 def take_back(place: Place, worker: str) -> Result:
     return place.good(NAME, module=MAINTENANCE, kubernetes_node=worker, state="ready")
 
@@ -74,7 +79,7 @@ def test_a_node_out_and_back(three: None, place: Place) -> None:
     planned = place.run(NAME, module=MAINTENANCE, kubernetes_node=worker, state="drained", check=True, **QUICK)
     assert planned.writes == [] and planned.steps == [f"extend/{worker}", f"cordon/{worker}", f"evict/{NAME}-2"]
     result = drain(place, worker, window="90m")
-    assert result.steps == planned.steps and any("eviction" in write for write in result.writes)
+    assert did(result) == planned.steps and any("eviction" in write for write in result.writes)
     assert cordoned(worker) and pods_on(place, worker) == [] and setting(place) == "01:30:00"
     assert place.journal(NAME)["window"]["was"] == "00:30:00"
     assert drain(place, worker, window="90m").writes == [], "the second run finds it drained"
@@ -140,7 +145,7 @@ def test_the_budget_is_waited_for(three: None, place: Place) -> None:
 def test_what_somebody_else_has_cordoned_stays_so(three: None, place: Place) -> None:
     worker = pinned_to(place, 2)
     kubectl("cordon", worker)
-    assert drain(place, worker).steps == [f"extend/{worker}", f"evict/{NAME}-2"]
+    assert did(drain(place, worker)) == [f"extend/{worker}", f"evict/{NAME}-2"]
     told = place.refused(NAME, "cordoned_by_others", module=MAINTENANCE, kubernetes_node=worker, state="ready")
     assert told.writes == [] and cordoned(worker)
     kubectl("uncordon", worker)

@@ -277,7 +277,9 @@ def test_what_a_slice_ended_in_the_middle_of_is_done_when_the_next_finds_it_so(
     """By the next slice of the same run; another run did nothing of it."""
     at = {"id": "upgrade/kw-2", "run": "r1", "since": time.time() - 9}
     run, ctx, _client = run_on(live(journal=during("upgrade", "upgrade/kw-2", at_step=at)), run_id=run_id)
-    run._count_ended(ctx, Plan("kw", tuple(Step(name, "x", "upgrade") for name in planned)))
+    found = Plan("kw", tuple(Step(name, "x", "upgrade") for name in planned))
+    run._count_ended(ctx, found)
+    run._count_ended(ctx, found)  # looked at again under the lock: counted once
     assert run.done == done and [item["step"] for item in run.times] == done
     assert all(item["seconds"] >= 9 for item in run.times)
 
