@@ -11,7 +11,7 @@ plugins/doc_fragments/connection.py, how to reach it. From the two come:
 - the task files that pass variables to a module (see TASKS).
 
 The role for Kubernetes nodes repeats the documentation of its module, plugins/modules/kaiwudb_host_storage.py. And from
-plugins/module_utils/_cluster/gates.py the table of gates in docs/gates.md.
+plugins/module_utils/_cluster/rules.py the table of gates in docs/gates.md.
 """
 
 from __future__ import annotations
@@ -547,7 +547,7 @@ def between(current: str, lines: list[str], begin: str, end: str) -> str:
 
 def gates(current: str) -> str:
     """docs/gates.md with a fresh table of the gates, read from the source: importing them would need the whole collection."""
-    tree = ast.parse((ROOT / "plugins/module_utils/_cluster/gates.py").read_text(encoding="utf-8"))
+    tree = ast.parse((ROOT / "plugins/module_utils/_cluster/rules.py").read_text(encoding="utf-8"))
     (rules,) = (
         node.value
         for node in tree.body

@@ -19,6 +19,7 @@ from .journal import TIME, Journal
 from .names import CONTAINER, Names, ordinal_of, owned
 from .observe import Deep, Observed
 from .progress import EVERY, about
+from .rules import BY_NAME
 from .spec import Spec
 
 if t.TYPE_CHECKING:
@@ -380,7 +381,7 @@ class Context:
                 step=step.id,
                 node=step.pod,
                 gates=[item.result() for item in judged],
-                resumable=_gates.BY_NAME[gate.name].mends or gate.name not in _NOT_AGAIN,
+                resumable=BY_NAME[gate.name].mends or gate.name not in _NOT_AGAIN,
             )
 
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 
 from . import quantity
 from .errors import InputError
-from .gates import WAIVABLE
 from .options import BY_NAME, OPERATIONS, OPTIONS, Option
+from .rules import WAIVABLE
 
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 # Reference grammar of distribution/reference, without the parts no registry uses.

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster import gates
+from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster import gates, rules
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.gates import Gate
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.journal import Journal
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.observe import Deep, Job, Observed
@@ -250,7 +250,7 @@ def test_room_for_what_moves(used: int, holds: bool) -> None:
 )  # fmt: skip
 def test_a_disk_is_filled_to_85_per_cent_and_no_further(available: tuple[int, ...], room: int) -> None:
     """Whoever fills it: the stores themselves hold ten bytes each."""
-    assert f" {gates.MOST} % " in gates.BY_NAME["space"].text, "which is read from the source, and so holds no variable"
+    assert f" {gates.MOST} % " in rules.BY_NAME["space"].text, "which is read from the source, and so holds no variable"
     stores = [store(number, available=free) for number, free in enumerate(available, 1)]
     for used, holds in ((room, True), (room + 1, False)):
         found = gates.scale_in(live(4), deep(stores=[*stores, store(4, used=used)]), 4, "kw-3")
@@ -341,7 +341,7 @@ def test_no_waiver_of_others_voids_the_majority(replicas: tuple[int, ...], waive
     rows = [row(1, 0), row(2, 1), row(3, 2, is_live=False, is_available=False), row(4, 3)]
     found = gates.majority_kept(live(4, nodes=rows), deep(ranges(replicas, wanted=len(replicas))), 2, waive)
     assert (found.value, found.holds) == (short, short == "0")
-    assert found.name not in gates.WAIVABLE
+    assert found.name not in rules.WAIVABLE
 
 
 # ---- a claim that goes away under its pod
@@ -637,10 +637,10 @@ def test_tables_protect_their_cluster(tables: list[str] | None, value: str, hold
 
 
 def test_waiving_by_name_and_only_what_may_be() -> None:
-    found = [Gate(rule.name, "0", "1", False, "no") for rule in gates.RULES]
-    judged = gates.judge(found, [rule.name for rule in gates.RULES])
-    assert [item.name for item in judged if item.waived] == list(gates.WAIVABLE)
-    assert [item.name for item in gates.failed(judged)] == [rule.name for rule in gates.RULES if rule.why_not]
+    found = [Gate(rule.name, "0", "1", False, "no") for rule in rules.RULES]
+    judged = gates.judge(found, [rule.name for rule in rules.RULES])
+    assert [item.name for item in judged if item.waived] == list(rules.WAIVABLE)
+    assert [item.name for item in gates.failed(judged)] == [rule.name for rule in rules.RULES if rule.why_not]
     one = gates.judge(found, ["space"])
     assert [item.name for item in one if item.waived] == ["space"] and "space" not in [
         item.name for item in gates.failed(one)
@@ -671,14 +671,14 @@ def test_a_gate_in_one_line_and_as_data() -> None:
     assert Gate("jobs_running", "1", "≤ 0", False).result()["waits"] is True
 
 
-@pytest.mark.parametrize("rule", gates.RULES, ids=lambda rule: rule.name)
-def test_only_what_mends_itself_and_fails_is_waited_for(rule: gates.Rule) -> None:
+@pytest.mark.parametrize("rule", rules.RULES, ids=lambda rule: rule.name)
+def test_only_what_mends_itself_and_fails_is_waited_for(rule: rules.Rule) -> None:
     assert Gate(rule.name, "", "", False).waits is rule.mends
     assert not Gate(rule.name, "", "", True).waits and not Gate(rule.name, "", "", False, waived=True).waits
 
 
 def test_what_mends_itself() -> None:
-    assert tuple(rule.name for rule in gates.RULES if rule.mends) == (
+    assert tuple(rule.name for rule in rules.RULES if rule.mends) == (
         "nodes_settled",
         "ranges_underreplicated",
         "ranges_steady",
@@ -688,8 +688,8 @@ def test_what_mends_itself() -> None:
     )
 
 
-@pytest.mark.parametrize("rule", gates.RULES, ids=lambda rule: rule.name)
-def test_only_room_is_waited_for_because_it_is_unknown(rule: gates.Rule) -> None:
+@pytest.mark.parametrize("rule", rules.RULES, ids=lambda rule: rule.name)
+def test_only_room_is_waited_for_because_it_is_unknown(rule: rules.Rule) -> None:
     """Whether a cluster holds tables may be unknown, too; nobody waits for that."""
     assert Gate(rule.name, "unknown", "", False).waits is (rule.mends or rule.name in ("space", "node_dead"))
 
@@ -707,12 +707,12 @@ def test_the_table_names_every_gate_there_is() -> None:
         gates.protected([], wanted=True),
     ]
     elsewhere = {"version_path", "image_pullable", "template_expected"}  # they ask the API server or the engine
-    assert {item.name for item in found} | elsewhere == set(gates.BY_NAME)
-    assert len(gates.BY_NAME) == len(gates.RULES), "each once"
+    assert {item.name for item in found} | elsewhere == set(rules.BY_NAME)
+    assert len(rules.BY_NAME) == len(rules.RULES), "each once"
 
 
 def test_every_rule_says_when_and_what() -> None:
-    for rule in gates.RULES:
+    for rule in rules.RULES:
         assert rule.before and rule.text and not rule.text.endswith("."), rule.name
         assert rule.name.replace("_", "").isalpha(), rule.name
 

@@ -16,6 +16,7 @@ from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster import
     manifests,
     replacing,
     rights,
+    rules,
 )
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.context import Context
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.errors import ClusterError, InputError
@@ -403,7 +404,7 @@ def test_what_may_come_back_needs_a_word(kind: str) -> None:
     found = judged(seen_with(), kind=kind)["process_ended"]
     assert not found.holds and not found.waits and found.sentence.startswith("Kubernetes node w3 does not answer.")
     assert judged(seen_with(), kind=kind, given_up=True)["process_ended"].holds
-    assert "process_ended" not in gates.WAIVABLE and "node_dead" not in gates.WAIVABLE
+    assert "process_ended" not in rules.WAIVABLE and "node_dead" not in rules.WAIVABLE
 
 
 def test_a_silent_engine_proves_nothing() -> None:

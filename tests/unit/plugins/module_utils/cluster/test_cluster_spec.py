@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.errors import InputError
-from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.gates import RULES, WAIVABLE
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.options import (
     BY_NAME,
     OPERATIONS,
@@ -17,6 +16,7 @@ from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.option
     VOLUME_OPTIONS,
     argument_spec,
 )
+from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.rules import RULES, WAIVABLE
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.spec import COERCE, parse_asked, resolve
 from ansible_collections.kaiwudb.kubernetes.tests.unit.plugins.module_utils.cluster.factories import (
     DEFAULT,

@@ -14,9 +14,10 @@ from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster import
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster import rights
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.context import Context, Paused, utc
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.errors import ClusterError
-from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.gates import RULES, Gate, Rule
+from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.gates import Gate
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.journal import Journal
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.plan import Plan, Step
+from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.rules import RULES, Rule
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.verbs import VERBS
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.verdict import DONE, Verdict
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._engine.errors import EngineError
