@@ -79,8 +79,6 @@ class Bed:
     def __init__(self, home: Path) -> None:
         self.home = home
         self.place = Place(home, {"service_type": "NodePort", "pre_stop_seconds": "2", "volumes": "wipe"})
-        if runner.knows(self.place, "ranges_steady"):
-            self.place.defaults["waive"] = ["ranges_steady"]
         self.broken = False
         self.replicas, self.image = 0, IMAGE
         self.cluster_id = ""

@@ -176,12 +176,6 @@ def token(kubeconfig: Path) -> str:
     return found
 
 
-def knows(place: Place, gate: str) -> bool:
-    """Whether the collection under test has a gate of that name: an unknown one in ``waive`` is refused."""
-    source = place.collections / "ansible_collections/kaiwudb/kubernetes/plugins/module_utils/_cluster/gates.py"
-    return f'"{gate}"' in source.read_text(encoding="utf-8")
-
-
 class ModuleRun:
     """The module in a session of its own, without Ansible around it."""
 

@@ -87,8 +87,6 @@ class Chain:
     def living(self) -> Iterator[None]:
         """A namespace of its own; the search for every acknowledged row; everything taken away."""
         self.place = Place(self.home, {"service_type": "NodePort", **self.defaults})
-        if runner.knows(self.place, "ranges_steady"):
-            self.place.defaults["waive"] = ["ranges_steady"]
         self.cluster_id = ""
         try:
             yield

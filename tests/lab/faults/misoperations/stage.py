@@ -86,12 +86,6 @@ def misoperation(
     return enter
 
 
-def knows(collections: Path, text: str) -> bool:
-    """Whether the collection under test has a word in its table of options or gates."""
-    core = collections / "ansible_collections" / "kaiwudb" / "kubernetes" / "plugins" / "module_utils" / "_cluster"
-    return any(text in (core / name).read_text(encoding="utf-8") for name in ("options.py", "gates.py"))
-
-
 def free_port() -> int:
     """A node port that no Service has."""
     services = json.loads(kubectl("get", "services", "--all-namespaces", "--output=json"))["items"]
@@ -192,8 +186,6 @@ class Stage:
         })  # fmt: skip
         if self.collections:
             self.place.collections = self.collections
-        if knows(self.place.collections, "ranges_steady"):
-            self.place.defaults["waive"] = ["ranges_steady"]
         if self.shape.prepare:
             self.shape.prepare(self.place)
         self.place.good(NAME, **self.base)
@@ -294,8 +286,7 @@ class Stage:
 
     def decommission(self, node: str, **options: Any) -> Result:
         """`kaiwudb_node_decommission`."""
-        if "waive" in self.place.defaults:
-            options = {"waive": self.place.defaults["waive"], **options}
+        options = {"waive": self.place.defaults["waive"], **options}
         return self.asks(module="kaiwudb.kubernetes.kaiwudb_node_decommission", node=node, **options)
 
     def begins(self, **options: Any) -> Process:
