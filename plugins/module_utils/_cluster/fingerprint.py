@@ -13,9 +13,8 @@ from .names import CLUSTER_ID, FINGERPRINT, STORE
 
 Object = t.Mapping[str, t.Any]
 FILE = "kaiwudb.kubernetes.json"  # in the volume, beside the engine's own files, which never have such a name
-ASIDE = (
-    "kaiwudb.kubernetes.archive"  # in a volume that is a mount point and cannot be renamed: what was put aside, by date
-)
+# In a volume that is a mount point and cannot be renamed: what was put aside, by date.
+ASIDE = "kaiwudb.kubernetes.archive"
 # What a pod that looks into a directory says when there is no such file.
 MISSING, EMPTY, UNKNOWN = "missing", "empty", "unknown"
 

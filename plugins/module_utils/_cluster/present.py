@@ -57,7 +57,8 @@ def present(
         steps += moving
         # After the objects: what it waits for may need a Service that somebody deleted meanwhile.
         steps = [*mended, *_once_more(seen, again, [*mended, *steps]), *steps]
-        if any(step.verb == "scale_out" for step in steps):  # whoever joins is noted with all others
+        # Whoever joins is noted with all others at its end: no step of its own, of an operation that may not be allowed.
+        if any(step.verb == "scale_out" for step in steps):
             steps = [step for step in steps if step.verb != "stamp"]
         settling = _settling(spec, seen, steps)
         steps += [*settling, *(volumes.stamp_when_settled(spec, seen) if settling else ())]

@@ -230,9 +230,8 @@ def _there(path: str, *aside: str) -> There | None:
     if not stat.S_ISDIR(found.st_mode):
         return There("link" if stat.S_ISLNK(found.st_mode) else "file")
     with os.scandir(path) as entries:
-        empty = all(
-            entry.name in ("lost+found", *aside) for entry in entries
-        )  # the first comes with a file system, and is nobody's data
+        # lost+found comes with a file system, and is nobody's data.
+        empty = all(entry.name in ("lost+found", *aside) for entry in entries)
     return There("directory", found.st_uid, found.st_gid, stat.S_IMODE(found.st_mode), empty)
 
 

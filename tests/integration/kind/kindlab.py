@@ -36,6 +36,7 @@ KUBECONFIG = Path(os.environ.get("KUBECONFIG") or LAB / "kubeconfig")
 AUDIT_LOG = Path(os.environ.get("KAIWUDB_AUDIT_LOG") or LAB / "audit" / "audit.log")
 IMAGE = os.environ.get("KAIWUDB_IMAGE") or "kwdb-standin:3.2.1"
 UPGRADE_IMAGE = os.environ.get("KAIWUDB_UPGRADE_IMAGE") or "kwdb-standin:3.2.2"
+FINGERPRINT = "kaiwudb.kubernetes/fingerprint"  # the annotation that says whose store it is
 CRASH_IMAGE = "kwdb-standin:3.2.3-crash"
 NEXT_IMAGE = "kwdb-standin:3.3.0"  # brings another cluster version; no such release of the product exists yet
 STANDIN = "standin" in IMAGE
@@ -452,6 +453,19 @@ def start_worker(node: str) -> None:
     script = REPO / "tests" / "lab" / "kind" / "start-worker"
     done = subprocess.run([script, node], capture_output=True, text=True, timeout=240, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def default_class() -> Object | None:
+    """The storage class that a claim without one gets."""
+    default = "storageclass.kubernetes.io/is-default-class"
+    classes = json.loads(kubectl("get", "storageclasses", "--output=json"))["items"]
+    return next((item for item in classes if (item["metadata"].get("annotations") or {}).get(default) == "true"), None)
+
+
+def store_of(obj: Object) -> Object:
+    """Whose store a claim or volume says it holds; empty when it says nothing."""
+    noted: Object = json.loads(obj["metadata"].get("annotations", {}).get(FINGERPRINT, "{}"))
+    return noted
 
 
 def node_of(volume: Object) -> str:

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from kindlab import Place, kubectl, node_of, on_node, until
+from kindlab import Place, default_class, kubectl, node_of, on_node, store_of, until
 
 NAME = "kw"
 REPLACE = "kaiwudb.kubernetes.kaiwudb_node_replace"
@@ -31,9 +31,7 @@ pytestmark = pytest.mark.skipif(
 @pytest.fixture(scope="module")
 def cluster(place: Place) -> Iterator[None]:
     """A cluster of four nodes on the cluster's default storage class, with rows."""
-    classes = json.loads(kubectl("get", "storageclasses", "--output=json"))["items"]
-    default = "storageclass.kubernetes.io/is-default-class"
-    if not any((item["metadata"].get("annotations") or {}).get(default) == "true" for item in classes):
+    if default_class() is None:
         pytest.skip("this Kubernetes cluster has no default storage class")
     place.defaults["storage"] = "dynamic"
     del place.defaults["local_path"]
@@ -127,8 +125,7 @@ def test_a_lost_disk_is_replaced_by_a_fresh_volume(cluster: None, place: Place) 
     assert done == [f"{verb}/{NAME}-2" for verb in ("leave", "detach", "empty")]
     assert result.data["loss"]["kind"] == "store" and result.data["loss"]["kubernetes_node"] == node
     assert claim(place, 2)["spec"]["volumeName"] != name and newest_id(place, 2) > before
-    mark = json.loads(claim(place, 2)["metadata"]["annotations"]["kaiwudb.kubernetes/fingerprint"])
-    assert mark["node_id"] == newest_id(place, 2)
+    assert store_of(claim(place, 2))["node_id"] == newest_id(place, 2)
     gone([name])
     assert place.run(NAME, module=REPLACE, node="2").writes == [] and place.good(NAME, replicas="3").writes == []
     rows_are_there(place)
@@ -156,10 +153,9 @@ def test_a_removal_leaves_what_its_policy_says(cluster: None, place: Place, poli
         assert place.get("persistentvolumeclaims") == []
         if policy == "archive":
             for volume in map(persistent_volume, volumes):
-                notes = volume["metadata"]["annotations"]
                 assert volume["spec"]["persistentVolumeReclaimPolicy"] == "Retain"
-                assert notes["kaiwudb.kubernetes/archived"]
-                assert json.loads(notes["kaiwudb.kubernetes/fingerprint"])["cluster_id"] == cluster_id
+                assert volume["metadata"]["annotations"]["kaiwudb.kubernetes/archived"]
+                assert store_of(volume)["cluster_id"] == cluster_id
             assert all(on_node(node, "ls", "-A", path) for node, path in volumes.values())
         else:
             gone(volumes)

@@ -8,7 +8,7 @@ import json
 from typing import Any
 
 import pytest
-from kindlab import Place, Result, kubectl
+from kindlab import Place, Result, default_class, kubectl, store_of
 
 NAME = "kw"
 CLAIM = f"datadir-{NAME}-3"
@@ -18,11 +18,7 @@ RETIRED = "kaiwudb.kubernetes/retired"
 @pytest.fixture(scope="module")
 def four(place: Place) -> None:
     """A cluster of four nodes on the cluster's default storage class."""
-    classes = json.loads(kubectl("get", "storageclasses", "--output=json"))["items"]
-    if not any(
-        (item["metadata"].get("annotations") or {}).get("storageclass.kubernetes.io/is-default-class") == "true"
-        for item in classes
-    ):
+    if default_class() is None:
         pytest.skip("this Kubernetes cluster has no default storage class")
     place.defaults["storage"] = "dynamic"
     del place.defaults["local_path"]
@@ -51,7 +47,7 @@ def test_retain_keeps_the_claim_and_refuses_its_return(four: None, place: Place)
     scale_in(place, volumes="retain")
     claim = place.get("persistentvolumeclaim", CLAIM)
     assert claim["metadata"]["annotations"][RETIRED]
-    assert json.loads(claim["metadata"]["annotations"]["kaiwudb.kubernetes/fingerprint"])["node_id"] == node_id(place)
+    assert store_of(claim)["node_id"] == node_id(place)
     refused = place.refused(NAME, "store_retired", replicas="4", operations=["scale_out"])
     assert refused.writes == []
 
@@ -78,7 +74,7 @@ def test_archive_keeps_the_volume_aside(four: None, place: Place) -> None:
         assert place.get("persistentvolumeclaim", CLAIM) is None
         kept = json.loads(kubectl("get", "persistentvolume", volume, "--output=json"))
         assert kept["spec"]["persistentVolumeReclaimPolicy"] == "Retain"
-        assert json.loads(kept["metadata"]["annotations"]["kaiwudb.kubernetes/fingerprint"])["node_id"] == old
+        assert store_of(kept)["node_id"] == old
         assert kept["metadata"]["annotations"]["kaiwudb.kubernetes/archived"]
         place.good(NAME, replicas="4", operations=["scale_out"])
         assert place.get("persistentvolumeclaim", CLAIM)["spec"]["volumeName"] != volume and node_id(place) > old

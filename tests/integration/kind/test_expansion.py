@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from kindlab import Place, kubectl
+from kindlab import Place, default_class, kubectl
 
 NAME = "kw"
 CLAIMS = [f"datadir-{NAME}-{ordinal}" for ordinal in range(3)]
@@ -27,9 +27,7 @@ NO_ROOM = "rpc error: code = OutOfRange desc = no disk is that large"
 @pytest.fixture(scope="module")
 def three(place: Place) -> Iterator[None]:
     """A cluster of three nodes on a storage class of the test's own."""
-    classes = json.loads(kubectl("get", "storageclasses", "--output=json"))["items"]
-    default = "storageclass.kubernetes.io/is-default-class"
-    found = next((item for item in classes if (item["metadata"].get("annotations") or {}).get(default) == "true"), None)
+    found = default_class()
     if found is None:
         pytest.skip("this Kubernetes cluster has no default storage class")
     mine = {**found, "metadata": {"name": f"{place.namespace}-expands"}, "allowVolumeExpansion": True}

@@ -7,14 +7,12 @@ One walk: a cluster is removed with its volumes kept, comes back, and meets dire
 
 from __future__ import annotations
 
-import json
 import shutil
 
 import pytest
-from kindlab import Place, kubectl, node_of, on_node
+from kindlab import FINGERPRINT, Place, kubectl, node_of, on_node, store_of
 
 NAME = "kw"
-FINGERPRINT = "kaiwudb.kubernetes/fingerprint"
 FILE = "kaiwudb.kubernetes.json"
 OTHER = "00000000-0000-4000-8000-000000000000"
 
@@ -46,10 +44,7 @@ def known(place: Place) -> str:
     remove(place, volumes="retain")
     for ordinal in range(3):
         volume = place.volume(NAME, ordinal)
-        assert (
-            volume is not None
-            and json.loads(volume["metadata"]["annotations"][FINGERPRINT])["cluster_id"] == cluster_id
-        )
+        assert volume is not None and store_of(volume)["cluster_id"] == cluster_id
     return cluster_id
 
 

@@ -12,12 +12,11 @@ import shutil
 from typing import Any
 
 import pytest
-from kindlab import Place, Result, node_of, on_node, until
+from kindlab import Place, Result, node_of, on_node, store_of, until
 
 NAME = "kw"
 LAST = 3
 RETIRED = "kaiwudb.kubernetes/retired"
-FINGERPRINT = "kaiwudb.kubernetes/fingerprint"
 FILE = "kaiwudb.kubernetes.json"
 ASIDE = "kaiwudb.kubernetes.archive"
 
@@ -89,7 +88,7 @@ def test_retain_keeps_volume_and_data_and_refuses_their_return(four: None, place
     scale_in(place, volumes="retain")
     volume = place.volume(NAME, LAST)
     assert volume is not None and volume["metadata"]["annotations"][RETIRED]
-    mark = json.loads(volume["metadata"]["annotations"][FINGERPRINT])
+    mark = store_of(volume)
     assert (mark["cluster_id"], mark["node_id"], mark["ordinal"]) == (place.journal(NAME)["cluster_id"], old, LAST)
     assert (mark["store_id"], mark["cluster"]) == (old, f"{place.namespace}/{NAME}")
     assert json.loads(on_node(node, "cat", f"{directory(place)}/{FILE}")) == mark, "the same beside the store"

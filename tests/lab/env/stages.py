@@ -233,15 +233,8 @@ def conformance(log: Path, echo: bool) -> list[Check]:
     lab = ws.REPO / "tests" / "lab"
     report = f"--conformance-report={log.with_suffix('.md')}"
     return _pytest(
-        log,
-        echo,
-        [lab / "conformance"],
-        environment=first(),
-        cwd=ws.REPO,
-        path=[ws.REPO, lab],
-        options=[report],
-        seconds=1500,
-    )
+        log, echo, [lab / "conformance"], environment=first(), cwd=ws.REPO, path=[ws.REPO, lab], options=[report], seconds=1500,
+    )  # fmt: skip
 
 
 def careless(log: Path, echo: bool) -> list[Check]:
@@ -249,16 +242,8 @@ def careless(log: Path, echo: bool) -> list[Check]:
     lab = ws.REPO / "tests" / "lab"
     env = {**ws.cluster_env(), "KAIWUDB_CARELESS_IMAGE": os.environ.get("KAIWUDB_IMAGE") or IMAGES[0]}
     return _pytest(
-        log,
-        echo,
-        [lab / "careless"],
-        environment=first(),
-        cwd=ws.REPO,
-        path=[ws.REPO, lab],
-        env=env,
-        options=["-n", "2"],
-        seconds=1500,
-    )
+        log, echo, [lab / "careless"], environment=first(), cwd=ws.REPO, path=[ws.REPO, lab], options=["-n", "2"], env=env, seconds=1500,
+    )  # fmt: skip
 
 
 def modules(log: Path, echo: bool, which: str = "first") -> list[Check]:

@@ -4,9 +4,7 @@
 
 from __future__ import annotations
 
-import json
-
-from kindlab import UPGRADE_IMAGE, until
+from kindlab import UPGRADE_IMAGE, store_of, until
 
 from .stage import NAME, SHAPES, Shape, Stage, misoperation
 
@@ -267,16 +265,11 @@ def grown_by_kubectl_and_wanted(stage: Stage) -> None:
     stage.hand("scale", "statefulset", NAME, "--replicas=6")
     until("the sixth pod exists", lambda: f"{NAME}-5" in stage.place.pods(NAME))
     stage.asks(replicas="6")
-    stage.sees("whose store it is, is noted", lambda: _noted(stage, 5) == stage.node(5).get("id"))
+    volume = stage.place.volume(NAME, 5)
+    assert volume is not None
+    stage.sees("whose store it is, is noted", lambda: str(store_of(volume).get("node_id")) == stage.node(5)["id"])
     stage.asks(replicas="6")
     stage.notes_state()
-
-
-def _noted(stage: Stage, ordinal: int) -> str:
-    """Id of the engine node whose store the volume says it holds; empty when it says none."""
-    volume = stage.place.volume(NAME, ordinal) or {"metadata": {}}
-    noted = volume["metadata"].get("annotations", {}).get("kaiwudb.kubernetes/fingerprint", "{}")
-    return str(json.loads(noted).get("node_id", ""))
 
 
 def _shrink(stage: Stage, replicas: int) -> None:
