@@ -352,9 +352,10 @@ class Context:
     def prove_in_time(
         self, found: t.Callable[[], t.Sequence[_gates.Gate]], step: Step, *, changed: bool = False
     ) -> None:
-        """Like C(prove), but what mends itself is waited for."""
+        """Like C(prove), but what mends itself is waited for. C(found) judges what was seen, which is fresh each time."""
 
         def judge() -> verdict.Verdict:
+            self.ask_engine()
             judged = _gates.judge(found(), self.spec.waive)
             self.prove([gate for gate in judged if not gate.mends], step, changed=changed)
             refusing = _gates.failed(judged)
@@ -367,6 +368,7 @@ class Context:
         except ClusterError as error:
             if error.reason != "timeout":
                 raise
+            self.ask_engine()
             self.prove(found(), step, changed=changed)
 
     def prove(self, found: t.Sequence[_gates.Gate], step: Step, *, changed: bool = False) -> None:

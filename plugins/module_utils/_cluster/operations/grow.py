@@ -88,7 +88,7 @@ def rebind(ctx: Context, step: Step) -> None:
     if _behind(ctx, step):
         pod = ctx.seen.pods.get(step.pod)
         if pod is not None and ready(pod):
-            ctx.prove_in_time(lambda: gates.common(ctx.ask_engine(), ctx.deep(), None), step)
+            ctx.prove_in_time(lambda: gates.common(ctx.seen, ctx.deep(), None), step)
         ctx.client.patch("PersistentVolume", volume, None, {"spec": {"capacity": {"storage": ctx.spec.storage_size}}})
         claim = ctx.client.get(PVC, name, ctx.names.namespace)
         if claim is not None and growing.less(growing.requested(claim), ctx.spec.storage_size):

@@ -36,7 +36,7 @@ def before(ctx: Context, step: Step) -> list[gates.Gate]:
 
 
 def _prove(ctx: Context, step: Step) -> None:
-    ctx.prove_in_time(lambda: (ctx.ask_engine(), before(ctx, step))[1], step)
+    ctx.prove_in_time(lambda: before(ctx, step), step)
 
 
 def leave(ctx: Context, step: Step) -> None:

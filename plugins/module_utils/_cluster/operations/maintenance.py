@@ -30,7 +30,7 @@ def extend(ctx: Context, step: Step) -> None:
     node, wanted = step.facts["node"], float(step.facts["seconds"])
     for pod in step.facts["pods"]:  # what refuses it refuses it before anything is changed
         first = replace(step, pod=pod)
-        ctx.prove_in_time(lambda one=first: (ctx.ask_engine(), before(ctx, one))[1], step)  # type: ignore[misc]
+        ctx.prove_in_time(lambda one=first: before(ctx, one), step)  # type: ignore[misc]
     now = ctx.engine.setting(STORE_DEAD)
     window = ctx.seen.journal.window
     was = str(window.get("was") or now)
@@ -109,7 +109,7 @@ def before(ctx: Context, step: Step) -> list[gates.Gate]:
 
 def evict(ctx: Context, step: Step) -> None:
     """One pod leaves, when gates and budget let it; afterwards every range still has its majority."""
-    ctx.prove_in_time(lambda: (ctx.ask_engine(), before(ctx, step))[1], step, changed=True)
+    ctx.prove_in_time(lambda: before(ctx, step), step, changed=True)
     ctx.disturbed()
     ctx.wait(lambda: _evicted(ctx, step), step.id)
     ctx.say(f"pod {step.pod} has left {step.facts['node']}")

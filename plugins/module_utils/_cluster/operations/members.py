@@ -112,7 +112,7 @@ def scale_in(ctx: Context, step: Step) -> None:
         decommission(ctx, step, row.id)
     elif ctx.seen.initialized:
         # After a full restart the engine no longer knows the address of one that left: then the ranges must be whole without it.
-        ctx.prove_in_time(lambda: gates.common(ctx.ask_engine(), ctx.deep(), None), step)
+        ctx.prove_in_time(lambda: gates.common(ctx.seen, ctx.deep(), None), step)
     ctx.wait(lambda: _gone(ctx, pod), step.id, poll=5.0)
     ctx.say(f"pod {pod} gone   {volumes.retire(ctx, ordinal, step.id)}")
 
@@ -131,7 +131,7 @@ def _prove_never_joined(ctx: Context, step: Step) -> None:
         return not stamped and ctx.seen.node_of(pod) is None and not (there and observe.ready(there))
 
     if unborn():
-        ctx.prove_in_time(lambda: gates.common(ctx.ask_engine(), ctx.deep(), None, pod), step)
+        ctx.prove_in_time(lambda: gates.common(ctx.seen, ctx.deep(), None, pod), step)
     if not unborn():  # or it has joined meanwhile
         raise ClusterError(
             f"no node has the address of {pod} ({ctx.names.address(ordinal, ctx.spec.sql_port)}); whose replicas would move is not "
@@ -159,7 +159,7 @@ def decommission(ctx: Context, step: Step, node_id: int) -> None:
     row = next((node for node in ctx.seen.nodes or () if node.id == node_id), None)
     if row is None or not row.is_decommissioning:
         ctx.prove_in_time(
-            lambda: (ctx.ask_engine(), _judged(ctx, step, node_id))[1],
+            lambda: _judged(ctx, step, node_id),
             step,
             changed=step.facts.get("moved", False),
         )

@@ -15,7 +15,7 @@ from dataclasses import replace
 from ..._engine import profiles
 from ..._engine.parse import seconds
 from ..._engine.parse import version as build_of
-from .. import compare, gates, manifests, rolling, verdict
+from .. import compare, gates, manifests, rolling, short_lived_pods, verdict
 from ..context import utc
 from ..errors import ClusterError
 from ..names import OPTIONS, ordinal_of
@@ -49,7 +49,8 @@ def prepull(ctx: Context, step: Step) -> None:
     nodes: dict[str, str] = step.facts["nodes"]
     pods = {ctx.names.puller(ordinal_of(pod) or 0): (pod, node) for pod, node in nodes.items()}
     wanted = {
-        name: manifests.puller(ctx.spec, ctx.profile, ordinal_of(pod) or 0, node) for name, (pod, node) in pods.items()
+        name: short_lived_pods.puller(ctx.spec, ctx.profile, ordinal_of(pod) or 0, node)
+        for name, (pod, node) in pods.items()
     }
 
     def builds_said() -> list[str]:
@@ -210,9 +211,7 @@ def roll(ctx: Context, step: Step) -> None:
     ordinal = step.facts["ordinal"]
     _let_the_controller_see(ctx, step)
     if not _new(ctx, step.pod) or _needs_template(ctx, step):
-        ctx.prove_in_time(
-            lambda: (ctx.ask_engine(), before(ctx, step))[1], step, changed=not _needs_template(ctx, step)
-        )
+        ctx.prove_in_time(lambda: before(ctx, step), step, changed=not _needs_template(ctx, step))
     if _needs_template(ctx, step):
         write_template(ctx, step)
     down = _down_before(ctx)
@@ -287,7 +286,7 @@ def revert(ctx: Context, step: Step) -> None:
     """
     _let_the_controller_see(ctx, step)
     if _needs_template(ctx, step):
-        ctx.prove_in_time(lambda: (ctx.ask_engine(), before(ctx, step))[1], step)
+        ctx.prove_in_time(lambda: before(ctx, step), step)
         write_template(ctx, step)
     elif rolling.partition_of(ctx.seen.running_set) <= step.facts["ordinal"]:
         set_partition(ctx, ctx.seen.replicas)
@@ -348,7 +347,7 @@ def finalize(ctx: Context, step: Step) -> None:
     """Let the cluster version rise: from here on there is no way back. After an undo, it only forgets what was held."""
     held = str(ctx.seen.journal.unfinalized.get("version") or "")
     if not step.facts.get("undone"):
-        ctx.prove_in_time(lambda: (ctx.ask_engine(), before_final(ctx, step))[1], step)
+        ctx.prove_in_time(lambda: before_final(ctx, step), step)
     ctx.engine.sql("RESET CLUSTER SETTING cluster.preserve_downgrade_option", repeatable=True)
 
     # The engine asks every node for its release but those it counts as decommissioned, which takes as long as it takes to call one dead.

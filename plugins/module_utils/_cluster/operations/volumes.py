@@ -8,7 +8,7 @@ import re
 import typing as t
 from dataclasses import dataclass, replace
 
-from .. import fingerprint, gates, growing, manifests, verdict
+from .. import fingerprint, gates, growing, manifests, short_lived_pods, verdict
 from ..context import utc
 from ..errors import ClusterError, InputError
 from ..names import ARCHIVED, FINGERPRINT, RETIRED, WIPING
@@ -182,7 +182,7 @@ def wipe(ctx: Context, ordinals: t.Sequence[int], step: str) -> None:
         wanted = {}
         for ordinal in left:
             place = places.get(ordinal)
-            wanted[ctx.names.preparer(ordinal)] = manifests.wiper(
+            wanted[ctx.names.preparer(ordinal)] = short_lived_pods.wiper(
                 ctx.spec, ordinal, place.node if place else None, place.path if place and own else None
             )
         try:
@@ -306,7 +306,7 @@ def reclaim(ctx: Context, step: Step) -> None:
 
     if not successor().done and (found := ctx.seen.pods.get(pod)) is not None:
         if ready(found):
-            ctx.prove_in_time(lambda: gates.common(ctx.ask_engine(), ctx.deep(), None), step)
+            ctx.prove_in_time(lambda: gates.common(ctx.seen, ctx.deep(), None), step)
         ctx.client.delete("Pod", pod, ctx.names.namespace, uid=found["metadata"]["uid"])
         ctx.disturbed()
     ctx.wait(successor, step.id, poll=0.5)
@@ -333,7 +333,7 @@ def run_pods(ctx: Context, places: t.Sequence[Place], action: str, step: str) ->
     image_for(ctx, action)
     pods = {ctx.names.preparer(place.ordinal): place for place in places}
     wanted = {
-        name: manifests.preparer(ctx.spec, place.ordinal, place.node, place.path, action, _suffix(ctx, place))
+        name: short_lived_pods.preparer(ctx.spec, place.ordinal, place.node, place.path, action, _suffix(ctx, place))
         for name, place in pods.items()
     }
     try:

@@ -41,6 +41,12 @@ LABELS = {
     "app.kubernetes.io/instance": "kw",
     "app.kubernetes.io/managed-by": "kaiwudb.kubernetes",
 }
+# What Services and the StatefulSet select.
+POD_LABELS = {
+    "app.kubernetes.io/name": "kaiwudb",
+    "app.kubernetes.io/instance": "kw",
+    "app.kubernetes.io/component": "database",
+}
 REQUIRED = {"name": "kw", "namespace": "db", "image": OLD, "security": "insecure"}
 DEFAULT = {option.name: option.default for option in OPTIONS}
 

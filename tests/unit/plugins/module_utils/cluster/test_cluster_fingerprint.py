@@ -26,10 +26,10 @@ from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.finger
     read,
 )
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.journal import Journal
-from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.manifests import SCRIPTS
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.operations import stamp, volumes
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.plan import Step
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.run import Run
+from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.short_lived_pods import SCRIPTS
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._engine.errors import EngineError
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._engine.profiles import PROFILES
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._kube.errors import ExecResult, KubeError

@@ -16,6 +16,7 @@ from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster import
     gates,
     lock,
     manifests,
+    short_lived_pods,
     verdict,
 )
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster import run as run_module
@@ -143,7 +144,7 @@ def called(name: str, **labels: str) -> dict[str, Any]:
 
 
 def prepare(ctx: Context, done: Callable[[], None] = lambda: None) -> None:
-    wanted = {"kw-volume-0": manifests.preparer(ctx.spec, 0, "w1", "/var/lib/kaiwudb/db.kw-0", "make")}
+    wanted = {"kw-volume-0": short_lived_pods.preparer(ctx.spec, 0, "w1", "/var/lib/kaiwudb/db.kw-0", "make")}
     short_lived.run(ctx, wanted, lambda *_pod: verdict.DONE, "volume/kw-0", done)
 
 

@@ -17,6 +17,7 @@ from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster import
     replacing,
     rights,
     rules,
+    short_lived_pods,
 )
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.context import Context
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.errors import ClusterError, InputError
@@ -643,7 +644,7 @@ def test_an_archive_has_one_name_however_often_it_is_begun(world: World, at: int
 
     def named(obj: Any) -> Any:
         command = obj["spec"]["containers"][0]["command"] if obj["kind"] == "Pod" else []
-        if command and command[2] in (manifests.SCRIPTS["archive"], manifests.SCRIPTS["archive_content"]):
+        if command and command[2] in (short_lived_pods.SCRIPTS["archive"], short_lived_pods.SCRIPTS["archive_content"]):
             names.append((obj["spec"]["nodeName"], command[5]))
         return create(obj)
 

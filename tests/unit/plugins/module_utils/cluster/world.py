@@ -23,6 +23,7 @@ from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster import
     manifests,
     node_run,
     run,
+    short_lived_pods,
 )
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.fingerprint import MISSING, UNKNOWN
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.journal import Journal
@@ -350,13 +351,13 @@ class World:
 
     def _prepare(self, on: str, command: Sequence[str]) -> str:
         place = f"{on}:{command[4]}"
-        if command[2] == manifests.SCRIPTS["look"]:
+        if command[2] == short_lived_pods.SCRIPTS["look"]:
             there = place in self.stores or place in self.crashing
             return self.beside.get(place, UNKNOWN) if there else MISSING
-        if command[2] == manifests.SCRIPTS["make"]:
+        if command[2] == short_lived_pods.SCRIPTS["make"]:
             assert place not in self.stores, f"{place} is not empty"
         elif self._answers(on):
-            if command[2] != manifests.SCRIPTS["erase"] and place in self.stores.keys() | self.crashing:
+            if command[2] != short_lived_pods.SCRIPTS["erase"] and place in self.stores.keys() | self.crashing:
                 self.archived.add((place, command[5]))
             self.stores.pop(place, None)
             self.beside.pop(place, None)
