@@ -153,6 +153,7 @@ class PlainApi:
         self.url = ""
         self._token = ""
         self._processes: list[subprocess.Popen[bytes]] = []
+        self._held: list[socket.socket] = []
 
     @property
     def kubeconfig(self) -> Path:
@@ -163,25 +164,22 @@ class PlainApi:
         return AuditLog(self.directory / "audit.log", self.kubeconfig, self.ask)
 
     def __enter__(self) -> PlainApi:
-        for attempt in (1, 2, 3):  # another process may take a free port between our look and the server's bind
-            self.directory = Path(tempfile.mkdtemp(prefix="kaiwudb-api-"))
-            try:
-                self._start()
-                return self
-            except PlainApiError as error:
-                self.__exit__()
-                if attempt == 3 or "address already in use" not in str(error):
-                    raise
-            except BaseException:
-                self.__exit__()
-                raise
-        raise AssertionError("not reached")
+        self.directory = Path(tempfile.mkdtemp(prefix="kaiwudb-api-"))
+        try:
+            self._start()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
 
     def __exit__(self, *_exc: object) -> None:
         for process in reversed(self._processes):
             process.kill()  # nothing in it is worth a shutdown
             process.wait()
         self._processes.clear()
+        for held in self._held:
+            held.close()
+        self._held.clear()
         shutil.rmtree(self.directory, ignore_errors=True)
 
     def ask(self, uri: str, body: Any = None) -> Any:
@@ -209,7 +207,8 @@ class PlainApi:
         return make_user(self.kubeconfig, self.directory, name, namespace, rules, cluster_rules)
 
     def _start(self) -> None:
-        etcd, peer, port = _free_ports(3)
+        self._held = _hold_ports(3)
+        etcd, peer, port = (held.getsockname()[1] for held in self._held)
         here = self.directory
         self.url = f"https://127.0.0.1:{port}"
         self._token = secrets.token_hex(16)
@@ -277,14 +276,13 @@ def _die_with_parent() -> None:
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-def _free_ports(count: int) -> list[int]:
+def _hold_ports(count: int) -> list[socket.socket]:
+    """Sockets bound to ports that nobody else is given while they are open; a Go program (SO_REUSEADDR) may listen there."""
     sockets = [socket.socket() for _ in range(count)]
     for each in sockets:
         each.bind(("127.0.0.1", 0))
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports
+        each.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    return sockets
 
 
 try:

@@ -21,7 +21,7 @@ import yaml
 from conformance import actions, checks
 from conformance.normalise import normalise, placement
 from conformance.transcript import Block
-from local.cluster import Cluster, ClusterError, die_with_parent, free_ports
+from local.cluster import Cluster, ClusterError, die_with_parent
 
 HERE = Path(__file__).resolve().parent
 # A recorded hang (exit code 124) was cut after 8-300 s; that the command still hangs is shown in less.
@@ -82,7 +82,7 @@ class Walk:
         for number in range(1, 6):
             self.cluster.declare(number)
         others = sorted({match[0] for match in PORT.finditer(texts)} - set(self.ports))
-        self.free = dict(zip(others, free_ports(len(others), self.cluster.ports), strict=True))
+        self.free = {recorded: self.cluster.port() for recorded in others}
 
     @property
     def ports(self) -> dict[str, str]:

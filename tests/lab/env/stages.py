@@ -220,10 +220,10 @@ def engine(log: Path, echo: bool) -> list[Check]:
 
 
 def harness(log: Path, echo: bool) -> list[Check]:
-    """The lab's own tests: API server, counter, summary, workload, and the stand-in's honesty about data."""
+    """The lab's own tests: API server, counter, summary, workload, local clusters, and the stand-in's honesty about data."""
     lab = ws.REPO / "tests" / "lab"
     return _pytest(
-        log, echo, [lab / name for name in ("apiserver", "env", "workload", "honesty")], environment=first(), cwd=ws.REPO,
+        log, echo, [lab / name for name in ("apiserver", "env", "workload", "local", "honesty")], environment=first(), cwd=ws.REPO,
         path=[ws.REPO, lab, lab / "apiserver", lab / "env"], options=["-n", "2", "-p", "plain_api", "--import-mode=importlib"],
     )  # fmt: skip
 

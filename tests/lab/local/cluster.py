@@ -18,7 +18,7 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -33,21 +33,22 @@ class ClusterError(RuntimeError):
     """A node did not do what the test needs; the message holds what was seen last."""
 
 
-def free_ports(count: int, taken: Collection[int] = ()) -> list[int]:
-    """`count` distinct TCP ports of 127.0.0.1, none of them `taken`, on which nothing listens now."""
-    found: list[int] = []
+def reserve_port() -> socket.socket:
+    """A socket bound to a TCP port of 127.0.0.1 that nobody has, and that nobody else is given while it is open.
+
+    It does not listen, and Linux lets a server with SO_REUSEADDR (any Go program) listen at such a port all the same; who
+    looks for a port binds without that option and is refused. Chosen and let go, a port could be chosen twice.
+    """
     for port in random.sample(PORT_RANGE, len(PORT_RANGE)):
-        if len(found) == count:
-            return found
-        if port in taken:
+        held = socket.socket()
+        try:
+            held.bind(("127.0.0.1", port))
+        except OSError:
+            held.close()
             continue
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-        found.append(port)
-    raise ClusterError(f"fewer than {count} free ports in {PORT_RANGE}")
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        return held
+    raise ClusterError(f"no free port in {PORT_RANGE}")
 
 
 def build_binary(target: Path) -> Path:
@@ -104,6 +105,7 @@ class Cluster:
     join: tuple[int, ...] = (1, 2, 3)
     env: dict[str, str] = field(default_factory=dict)
     nodes: dict[int, Node] = field(default_factory=dict)
+    held: dict[int, socket.socket] = field(default_factory=dict)
 
     def __enter__(self) -> Cluster:
         self.root.mkdir(parents=True, exist_ok=True)
@@ -114,16 +116,20 @@ class Cluster:
             if node.process is not None and node.process.poll() is None:
                 node.process.kill()
                 node.process.wait()
+        for held in self.held.values():
+            held.close()
 
-    @property
-    def ports(self) -> set[int]:
-        """Ports of all nodes declared so far."""
-        return {int(a.rpartition(":")[2]) for node in self.nodes.values() for a in (node.sql, node.http, node.brpc)}
+    def port(self) -> int:
+        """A port that is this cluster's until it ends, listened at or not."""
+        held = reserve_port()
+        number: int = held.getsockname()[1]
+        self.held[number] = held
+        return number
 
     def declare(self, number: int) -> Node:
-        """The node of this number; made, with free ports of its own, on first use."""
+        """The node of this number; made, with ports of its own, on first use."""
         if number not in self.nodes:
-            sql, http, brpc = (f"127.0.0.1:{port}" for port in free_ports(3, self.ports))
+            sql, http, brpc = (f"127.0.0.1:{self.port()}" for _ in range(3))
             self.nodes[number] = Node(number, sql, http, brpc, self.root / f"node{number}")
         return self.nodes[number]
 
@@ -186,8 +192,22 @@ class Cluster:
             return 0, ""
 
     def await_http(self, number: int, path: str, status: int = 200, seconds: float = 30) -> None:
-        """Waits until GET `path` answers `status`."""
-        wait_until(f"node {number} {path} answers {status}", seconds, lambda: self.get(number, path)[0] == status)
+        """Waits until GET `path` answers `status`; what it answered last and how its log ends is told when it does not."""
+        try:
+            wait_until(f"node {number} {path} answers {status}", seconds, lambda: self.get(number, path)[0] == status)
+        except ClusterError as error:
+            raise ClusterError(f"{error}; {self.told(number)}") from None
+
+    def told(self, number: int) -> str:
+        """How a node stands, for the message of whoever waited for it in vain."""
+        node = self.declare(number)
+        state = (
+            "runs" if node.running else f"ended with {node.process.returncode}" if node.process else "was never started"
+        )
+        answered, body = self.get(number, "/health?ready=1")
+        logs = (node.store / "logs").glob("*.log")
+        ends = [path.read_text(errors="replace")[-500:] for path in (node.log("stderr"), *logs) if path.exists()]
+        return f"it {state}, readiness {answered} {body.strip()}, logs: {' / '.join(ends)}"
 
     def await_ready(self, *numbers: int, seconds: float = 30) -> None:
         """Waits until /health?ready=1 answers 200 at each of them."""
@@ -223,7 +243,9 @@ class Cluster:
         done = self.cli("init", at=numbers[0])
         if done.returncode:
             raise ClusterError(f"init: {done.stderr.strip()}")
-        self.await_ready(*numbers)
+        self.await_ready(
+            *numbers, seconds=60
+        )  # a new cluster's nodes join one after the other, on machines that do much else
         self.renumber()
 
     def renumber(self) -> None:
