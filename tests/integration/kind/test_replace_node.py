@@ -92,6 +92,17 @@ def stopped(worker: str) -> Iterator[None]:
         start_worker(worker)
 
 
+@contextmanager
+def renamed(worker: str) -> Iterator[None]:
+    """The worker has another hostname label, as one that was set up anew: it runs pods, but none that a volume ties to the old one."""
+    label = "kubernetes.io/hostname"
+    kubectl("label", "node", worker, f"{label}={worker}-anew", "--overwrite")
+    try:
+        yield
+    finally:
+        kubectl("label", "node", worker, f"{label}={worker}", "--overwrite")
+
+
 def is_new(place: Place, ordinal: int, before: int) -> None:
     """It serves under an id it never had, the old one has left, and neither run finds anything to do."""
     row = place.row_of(NAME, ordinal)
@@ -162,6 +173,18 @@ def test_a_stopped_worker_needs_a_word_and_then_another_one_takes_over(three: No
         assert result.data["loss"]["kind"] == "node_silent" and pinned_to(place, 2) != where
         rows_are_there(place)
     on_node(where, "rm", "-rf", directory(place, 2))  # it came back with the disk that was said to be lost
+    is_new(place, 2, before)
+
+
+def test_a_pod_that_its_volume_lets_run_nowhere(three: None, place: Place) -> None:
+    before, where, pod = node_id(place, 2), pinned_to(place, 2), f"{NAME}-2"
+    with renamed(where):
+        kubectl("--namespace", place.namespace, "delete", "pod", pod, "--grace-period=1")
+        until(f"the engine sees that {pod} is dead", lambda: is_live(place, 2) == "false", 60)
+        assert not place.pods(NAME)[pod]["spec"].get("nodeName")
+        result = replace(place, 2)
+        assert result.data["loss"]["kind"] == "unschedulable" and "affinity" in result.data["loss"]["text"]
+        assert pinned_to(place, 2) != where
     is_new(place, 2, before)
 
 
