@@ -41,21 +41,37 @@ def extend(ctx: Context, step: Step) -> None:
             "setting_unknown",
             step=step.id,
         )
-    raised = max(known, wanted)
-    window = {"node": node, "was": was, "raised": f"{raised:.0f}s", "since": utc(), "who": ctx.who, "set": False}
+    shown = seconds_of(now)
+    # A longer one that a run has told it already stays, as ours: it must be known when it is restored.
+    told = (shown or 0.0) if _ours(window, shown) else 0.0
+    raised = max(known, wanted, told)
+    window = {
+        "node": node,
+        "was": was,
+        "raised": f"{raised:.0f}s",
+        "told": f"{told:.0f}s",
+        "since": utc(),
+        "who": ctx.who,
+        "set": False,
+    }
     ctx.write_journal(replace(ctx.seen.journal, window=window))
-    if (seconds_of(now) or 0.0) < raised:
+    if (shown or 0.0) < raised:
         ctx.engine.sql(f"SET CLUSTER SETTING {STORE_DEAD} = '{raised:.0f}s'", repeatable=True)
         ctx.say(f"{STORE_DEAD} is {raised:.0f} s until {node} is back, was {was}")
     ctx.write_journal(replace(ctx.seen.journal, window={**window, "set": True}))
+
+
+def _ours(window: t.Mapping[str, t.Any], shown: float | None) -> bool:
+    """Whether that is what a run has told the engine: the last one, or the one before where the last was killed before it did."""
+    return shown is not None and shown in [seconds_of(str(window.get(key) or "")) for key in ("raised", "told")]
 
 
 def restore(ctx: Context, step: Step | None = None) -> None:
     """Tell the engine again what it was told before the window; what somebody else has told it meanwhile stands."""
     window = ctx.seen.journal.window
     shown = ctx.engine.setting(STORE_DEAD)
-    was, raised, now = (seconds_of(str(text or "")) for text in (window.get("was"), window.get("raised"), shown))
-    if was is not None and now == raised != was:
+    was, now = (seconds_of(str(text or "")) for text in (window.get("was"), shown))
+    if was is not None and _ours(window, now) and now != was:
         ctx.engine.sql(f"SET CLUSTER SETTING {STORE_DEAD} = '{was:.0f}s'", repeatable=True)
         ctx.say(f"{STORE_DEAD} is {window.get('was')} again")
     elif now != was:

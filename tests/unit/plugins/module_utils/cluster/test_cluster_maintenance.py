@@ -467,6 +467,35 @@ def test_it_is_never_told_less(world: World) -> None:
     assert world.settings[STORE_DEAD] == "05:00:00" and world.journal.window == {}
 
 
+@pytest.mark.parametrize("before", [True, False], ids=["before", "after"])
+@pytest.mark.parametrize("at", range(1, 8))
+def test_a_shorter_window_than_that_of_a_killed_run_ends_too(world: World, at: int, before: bool) -> None:
+    world.deadly, world.deadly_before = at, before
+    with pytest.raises(Killed):
+        go(world, "drained")
+    told = any(item.startswith("SET") for item in world.writes)
+    world.dead, world.deadly = False, 0
+    go(world, "drained", window=3600)
+    assert world.settings[STORE_DEAD] == ("03:00:00" if told else "01:00:00"), "never is it told less"
+    go(world, "ready")
+    untouched(world)
+
+
+@pytest.mark.parametrize("before", [True, False], ids=["before", "after"])
+@pytest.mark.parametrize("at", range(1, 5))
+@pytest.mark.parametrize("window", [None, 3600, 32400])
+def test_a_longer_window_that_was_killed_ends_too(world: World, at: int, before: bool, window: int | None) -> None:
+    go(world, "drained")
+    world.calls, world.deadly, world.deadly_before = 0, at, before
+    with pytest.raises(Killed):
+        go(world, "drained", window=21600)
+    world.dead, world.deadly = False, 0
+    if window:
+        go(world, "drained", window=window)
+    go(world, "ready")
+    untouched(world)
+
+
 def test_a_cordoned_node_is_no_lost_one(world: World) -> None:
     go(world, "drained")
     world.writes.clear()
