@@ -183,9 +183,8 @@ class Run:
                 "namespace_missing",
             )
         adding = planned.ordinals_without_volume(spec, seen)
-        places = (
-            spec.locality == "zone" and "locality" in spec.asked and ctx.names.topology not in seen.objects["ConfigMap"]
-        )
+        # A map that is missing or was emptied costs this one read more; what its lines should say only the nodes' labels could tell.
+        places = spec.locality == "zone" and not (seen.objects["ConfigMap"].get(ctx.names.topology) or {}).get("data")
         nodes = self._kube_nodes(spec, seen) if adding or places else None
         if seen.statefulset is None and not seen.pods:
             spec = ctx.spec = placement.decided(spec, nodes)

@@ -158,7 +158,15 @@ def topology(
         if row["kubernetes_node"] in where and row["ordinal"] < spec.replicas
     }
     wanted = manifests.topology(spec, {**known, **told})  # of nodes that are not there just now, what was known
-    operation = "create" if seen.statefulset is None else "scale_out" if ordinals_to_add(spec, seen) else "reconfigure"
+    operation = (
+        "create"
+        if seen.statefulset is None
+        else "scale_out"
+        if ordinals_to_add(spec, seen)
+        else "upgrade"  # whose pods read it as they restart, whatever else that run may not do
+        if seen.image != spec.image
+        else "reconfigure"
+    )
     title = ", ".join(f"{pod} {value}" for pod, value in sorted(told.items()) if known.get(pod) != value)
     if live is None:
         steps = [Step(f"create/ConfigMap/{name}", title, operation, facts={"object": wanted})] if told else []

@@ -254,6 +254,33 @@ def test_check_mode_shows_the_table_and_settles_the_locality() -> None:
     assert not [verb for verb, _kind, _name in client.sent if verb in ("create", "apply", "patch", "delete")]
 
 
+@pytest.mark.parametrize("lost", ["nothing", "deleted", "emptied"])
+def test_a_map_that_is_lost_is_made_again_by_a_run_that_asks_for_nothing(lost: str) -> None:
+    """Else the pods would start without their zone, for it is optional to them; the nodes are listed only then."""
+    client = Client(Clock(), {"kind": "Namespace", "metadata": {"name": "db"}}, *nodes_of(*ZONED))
+    for item in zoned().objects.values():
+        for made in item.values():
+            client.put(made)
+    if lost == "deleted":
+        del client.objects["ConfigMap", "kw-topology"]
+    if lost == "emptied":
+        client.objects["ConfigMap", "kw-topology"]["data"] = {}
+    asked = {"name": "kw", "namespace": "db"}
+    found = Run(client, asked, who="ann", run_id="1", check=True).slice()["steps"]  # type: ignore[arg-type]
+    wanted = {"deleted": ["create/ConfigMap/kw-topology"], "emptied": ["repair/ConfigMap/kw-topology"], "nothing": []}
+    assert [step for step in found if "topology" in step] == wanted[lost]
+    assert (("list", "Node", "") in client.sent) is (lost != "nothing")
+    client.fail["list", "Node"] = KubeError(403, "Forbidden", "no")
+    found = Run(client, asked, who="ann", run_id="1", check=True).slice()["steps"]  # type: ignore[arg-type]
+    assert not [step for step in found if "topology" in step], "where nobody may look, it stays as it is"
+
+
+def test_an_upgrade_makes_it_before_its_pods_restart() -> None:
+    found = plan(zoned(without=["ConfigMap/kw-topology"]), nodes=ZONED, image="kwdb/kwdb:3.2.2", operations=["upgrade"])
+    names = ids(found)
+    assert names.index("create/ConfigMap/kw-topology") < names.index("upgrade/kw-2"), names
+
+
 def test_info_knows_zones_where_nodes_may_be_listed() -> None:
     client = Client(Clock(), *nodes_of(*ZONED))
     assert len(status._kube_nodes(client)) == 4  # type: ignore[arg-type]
