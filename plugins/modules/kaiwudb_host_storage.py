@@ -36,6 +36,7 @@ options:
     description:
       - Directory under which each volume gets a directory of its own; the C(local_path) of the clusters.
       - With O(device) the place where it is mounted. It must be empty then, for a mount covers what lies in it.
+      - While a disk that C(/etc/fstab) mounts there, or above it, is not mounted, it is refused; lines with C(noauto) above it do not count.
     type: str
     default: /var/lib/kaiwudb
   device:

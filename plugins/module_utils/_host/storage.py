@@ -245,9 +245,9 @@ def decide(wish: Wish, seen: Seen, new_uuid: str) -> Plan:
     if len(lines) > 1:
         raise _refuse("path", f"/etc/fstab has {len(lines)} lines for {wish.path}. Leave one and run again.", "fstab")
     line = lines[0] if lines else None
+    _refuse_missing_mount(wish, seen)
     steps, fresh, hidden = [], False, False
     if wish.device is None:
-        _refuse_missing_mount(wish, mount, line)
         where = holding(seen.mounts, wish.path)
         warnings += _filesystem_under(wish, where)
         capacity = seen.free
@@ -316,14 +316,21 @@ def _refuse_path(wish: Wish, seen: Seen) -> None:
         raise _refuse("path", f"{wish.path} leads to {seen.real} over a link. Name {seen.real} itself.", "path_kind")
 
 
-def _refuse_missing_mount(wish: Wish, mount: Mount | None, line: Entry | None) -> None:
-    if line is not None and mount is None:
-        raise _refuse(
-            "path",
-            f"/etc/fstab mounts {line.source} at {wish.path}, but nothing is mounted there: what were made now would be hidden, or lost, later. "
-            "Bring the disk back (mount it), or take that line out of fstab.",
-            "not_mounted",
-        )
+def _refuse_missing_mount(wish: Wish, seen: Seen) -> None:
+    """A disk that fstab mounts at the path, or above it, is away: what lies there now is not where it should be."""
+    for entry in parse.fstab(seen.fstab):
+        here = entry.target == wish.path
+        above = wish.path.startswith(entry.target + "/") and "noauto" not in entry.options
+        # A device that is asked for is mounted at the path by this very run.
+        if (here and wish.device is None) or above:
+            if mounted_at(seen.mounts, entry.target) is not None:
+                continue
+            raise _refuse(
+                "path",
+                f"/etc/fstab mounts {entry.source} at {entry.target}, but nothing is mounted there: what were made now would be hidden, or lost, later. "
+                "Bring the disk back (mount it), or take that line out of fstab.",
+                "not_mounted",
+            )
 
 
 def _filesystem_under(wish: Wish, where: Mount | None) -> list[str]:

@@ -255,6 +255,26 @@ def test_a_path_whose_disk_is_missing() -> None:
     assert found[:2] == ("not_mounted", "path") and "mounts UUID=OLD" in found[2]
 
 
+def test_a_disk_above_the_path_is_missing() -> None:
+    """With nofail the node starts without it, and what is made then lies on the system's own disk."""
+    above = "UUID=BIG /data/ ext4 noatime,nofail 0 2\n"
+    big = Mount("/data", "/dev/sdc", "ext4", "8:32")
+    for wanted, there in ((plain(new=("db.kw-0",)), seen(device=None)), (wish(), seen()), (wish(), settled())):
+        away = replace(there, fstab=there.fstab + above)
+        found = refused(wanted, away)
+        assert (
+            found[:2] == ("not_mounted", "path")
+            and "mounts UUID=BIG at /data, but nothing is mounted there" in found[2]
+        )
+        back = replace(away, mounts=(there.mounts[0], big, *there.mounts[1:]))
+        assert ids(wanted, back) == ids(wanted, there)
+        unasked = replace(there, fstab=there.fstab + above.replace("nofail", "noauto"))
+        assert ids(wanted, unasked) == ids(wanted, there), "nobody said that it is mounted"
+    for other in ("/data/kaiwudb/db.kw-0", "/data/kai", "none", "/"):
+        fstab = SYSTEM.replace("SYS / ", f"SYS {other} ")
+        assert ids(plain(), seen(device=None, fstab=fstab, mounts=())) == ["directory"]
+
+
 # ---- without a device
 
 
