@@ -47,7 +47,9 @@ class Node:
         """Everything that decides, read without changing anything. Raises ClusterError when a tool fails."""
         text = _read(FSTAB)
         device = None if wish.device is None else self._device(wish.device)
-        sources = {} if device is None else {entry.source: self._resolve(entry.source) for entry in parse.fstab(text)}
+        noted = parse.intent(text, wish.path)
+        named = (*parse.fstab(text), *([noted] if noted else ()))
+        sources = {} if device is None else {entry.source: self._resolve(entry.source) for entry in named}
         return Seen(
             mounts=parse.mountinfo(_read("/proc/self/mountinfo")),
             fstab=text,

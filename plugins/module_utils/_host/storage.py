@@ -122,7 +122,7 @@ class Seen:
     """One node as it is. device: None when it is not there (or not asked for). path, children: None where nothing is.
 
     free: bytes that are free where C(path) lies. real: C(path) with every link on the way followed. sources: a source named in
-    fstab to the device behind it, None where there is none.
+    fstab, or noted there, to the device behind it, None where there is none.
     """
 
     mounts: tuple[Mount, ...]
@@ -462,7 +462,9 @@ def _filesystem(wish: Wish, seen: Seen, device: Device, line: Entry | None, new_
             "Name a larger device.",
             "device_too_small",
         )
-    return False, _entry(wish, f"UUID={noted.source[5:] if noted else new_uuid}", fstype, None)
+    # An earlier run may have come as far as to give the noted UUID to another device: of two with one UUID fstab could mount either.
+    free = noted is not None and seen.sources.get(noted.source) in (None, device.node)
+    return False, _entry(wish, noted.source if noted and free else f"UUID={new_uuid}", fstype, None)
 
 
 def _refuse_other_line(wish: Wish, seen: Seen, device: Device, line: Entry | None) -> None:

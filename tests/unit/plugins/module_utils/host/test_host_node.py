@@ -163,6 +163,15 @@ def test_killed_right_after_the_filesystem(machine: Machine) -> None:
     assert machine.fstab.read_text() == text
 
 
+def test_who_has_the_uuid_that_was_noted(machine: Machine) -> None:
+    noted = parse.Entry(f"UUID={UUID}", str(machine.path), "ext4", ("noatime", "nofail"), 0, 2)
+    machine.fstab.write_text(parse.fstab_with(machine.fstab.read_text(), noted, as_intent=True))
+    wish = Wish(str(machine.path), device="/dev/sdz")
+    assert machine.node.look(wish).sources == {"UUID=SYS": None, f"UUID={UUID}": None}
+    machine.made = UUID
+    assert machine.node.look(wish).sources[f"UUID={UUID}"] == "/dev/sdz"
+
+
 def test_a_disk_that_fills_between_the_look_and_the_filesystem(
     machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -125,6 +125,16 @@ def test_killed_early(fstab: str, left: list[str]) -> None:
     assert plan.steps[-2].entry.source == ("UUID=NOTED" if "NOTED" in fstab else "UUID=NEW")
 
 
+def test_a_uuid_that_another_device_has_got_is_not_given_twice() -> None:
+    """Killed between filesystem and line, and another device is asked for: fstab could mount either."""
+    noted = SYSTEM + INTENT.replace("OLD", "NOTED")
+    for holder, left, uuid in (("/dev/sdc", ["intent", "filesystem", "fstab", "mount"], "NEW"),
+                               ("/dev/sdb", ["filesystem", "fstab", "mount"], "NOTED")):  # fmt: skip
+        plan = decide(wish(), seen(fstab=noted, path=EMPTY, sources={"UUID=NOTED": holder}), "NEW")
+        assert [step.id for step in plan.steps] == left
+        assert {step.entry.source for step in plan.steps if step.entry} == {f"UUID={uuid}"}
+
+
 def test_killed_after_the_filesystem() -> None:
     assert ids(wish(), unmounted(fstab=SYSTEM + INTENT)) == ["fstab", "mount"]
     assert ids(wish(), unmounted()) == ["mount"]
