@@ -86,6 +86,7 @@ options:
     description:
       - The same for volumes that are still to be made. One that holds something is refused, for its data would reach another cluster.
       - The plan of M(kaiwudb.kubernetes.kaiwudb_local_volume) says which (C(new_volumes)); playbook C(prepare_nodes) brings the two together.
+        It adds to O(directories) those of volumes that are there and wait for theirs (C(waiting_volumes)).
     type: list
     elements: str
     default: []

@@ -21,6 +21,7 @@ from .observe import Deep, Observed
 from .progress import EVERY, about
 from .rules import BY_NAME
 from .spec import Spec
+from .volumes import when_it_cannot_be_mounted
 
 if t.TYPE_CHECKING:
     from .._engine.profiles import Profile
@@ -292,8 +293,13 @@ class Context:
         evidence = self._evidence(found)
         if found.never == "container_crash" and any(STORE_IN_USE in line for line in evidence["log"]):
             return
+        remedy = (
+            when_it_cannot_be_mounted(self.spec, self.seen, found.pod)
+            if found.never == "volume_mount"
+            else _REMEDY.get(found.never, "Look at the evidence, mend it and run again.")
+        )
         raise ClusterError(
-            f"{found.why} ({lasted:.0f} s). {_REMEDY.get(found.never, 'Look at the evidence, mend it and run again.')}"
+            f"{found.why} ({lasted:.0f} s). {remedy}"
             + (f" Last events: {'; '.join(evidence['events'][-3:])}." if evidence["events"] else "")
             + (f" Last log: {evidence['log'][-1]}" if evidence["log"] else ""),
             found.never,
@@ -403,7 +409,6 @@ _REMEDY = {
     "unschedulable": "Give the pod a node it can run on (volume, taints, resources, anti_affinity) and run again.",
     "container_crash": "The database's own words are below; correct what they name and run again.",
     "container_config": "Correct the pod's configuration (env, pod_overrides, secrets) and run again.",
-    "volume_mount": "Make the directory on the node (playbook prepare_nodes, or set local_pv_prepare to pod) and run again.",
     "resize_failed": "Its pod runs on with the size it has. Let the storage have what is asked for (quota, the largest volume of its driver) and run again.",
     "volume_not_empty": "Nothing in it was touched. Move the data away, choose another local_path, or set volumes to archive or wipe.",
 }

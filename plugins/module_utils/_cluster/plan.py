@@ -57,7 +57,8 @@ class Plan:
     """Steps in order, steps that come next but are not permitted now, and what will differ afterwards.
 
     changes: object and field to (before, after), the source of C(changed), diff and messages alike. held: whether C(pause_after)
-    ends the plan here. placement: which Kubernetes node holds which ordinal's volume and why, when volumes are made.
+    ends the plan here. placement: which Kubernetes node holds which ordinal's volume and why, when volumes are made. waiting: node and
+    directory of each volume that is there, without a store, and whose pod does not serve: nobody may have made that directory yet.
     """
 
     headline: str
@@ -67,6 +68,7 @@ class Plan:
     gates: tuple[Gate, ...] = ()
     held: bool = False
     placement: tuple[t.Mapping[str, t.Any], ...] = field(default=(), hash=False)
+    waiting: tuple[t.Mapping[str, str], ...] = field(default=(), hash=False)
 
     @property
     def writes(self) -> bool:
@@ -78,6 +80,7 @@ class Plan:
             "headline": self.headline,
             "steps": [step.result() for step in self.steps],
             "new_volumes": self.new_volumes(),
+            "waiting_volumes": [dict(row) for row in self.waiting],
             "remaining": [step.result() for step in self.remaining],
             "gates": [gate.result() for gate in self.gates],
             "held": self.held,

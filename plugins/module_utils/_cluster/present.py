@@ -24,11 +24,18 @@ NODE_OPERATIONS = ("decommission", "recommission", "replace_node")
 
 
 def present(
-    spec: Spec, seen: Observed, profile: Profile, *, kube_nodes: t.Sequence[Object] | None, expands: bool = True
+    spec: Spec,
+    seen: Observed,
+    profile: Profile,
+    *,
+    kube_nodes: t.Sequence[Object] | None,
+    expands: bool = True,
+    volumes_only: bool = False,
 ) -> Plan:
     """What leads from C(seen) to C(spec). kube_nodes: only needed when ordinals are added; None when they may not be listed.
 
-    expands: whether the claims' storage class expands volumes; only asked where they are to become larger.
+    expands: whether the claims' storage class expands volumes; only asked where they are to become larger. volumes_only: whether nothing
+    but volumes will be made of it, so that no pod is waited for.
 
     ClusterError or InputError when it must not be done; nothing has been touched then.
     """
@@ -60,7 +67,7 @@ def present(
         # Whoever joins is noted with all others at its end: no step of its own, of an operation that may not be allowed.
         if any(step.verb == "scale_out" for step in steps):
             steps = [step for step in steps if step.verb != "stamp"]
-        settling = _settling(spec, seen, steps)
+        settling = [] if volumes_only else _settling(spec, seen, steps)
         steps += [*settling, *(volumes.stamp_when_settled(spec, seen) if settling else ())]
         steps += _ending(spec, seen, profile, steps, held)
     else:
@@ -73,9 +80,10 @@ def present(
         changes=changes,
         held=bool(held) and not later,
         placement=tuple(rows) if placed else (),
+        waiting=tuple(volumes.waiting(spec, seen)),
     )
     plan = permitted(plan, spec)
-    if not later and not seen.paused:  # what this run may not do would have waited
+    if not later and not seen.paused and not volumes_only:  # what this run may not do would have waited
         plan = replace(plan, steps=(*plan.steps, *_settling(spec, seen, plan.steps)))
     return replace(plan, headline=_headline(spec, seen, plan.steps, held if plan.held else ()))
 

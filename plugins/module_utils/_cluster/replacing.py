@@ -17,7 +17,7 @@ from .names import ordinal_of
 from .observe import Observed, ready
 from .plan import Changes, Plan, Step
 from .spec import Spec
-from .volumes import making, retired, table, topology
+from .volumes import making, retired, table, topology, waiting
 
 if t.TYPE_CHECKING:
     from .._engine.parse import NodeRow
@@ -348,7 +348,8 @@ def replacement(
         if steps
         else f"{spec.name}: nothing to replace, {name} serves: {loss.text}"
     )
-    return Plan(headline, tuple(steps), changes=changes, placement=tuple(rows))
+    unmade = tuple(waiting(spec, seen))
+    return Plan(headline, tuple(steps), changes=changes, placement=tuple(rows), waiting=unmade)
 
 
 def _volume_goes(spec: Spec, seen: Observed, ordinal: int) -> str:

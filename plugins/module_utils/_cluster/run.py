@@ -191,7 +191,9 @@ class Run:
         if nodes is not None and not self.volumes_only and spec.storage == "dynamic":
             present.refuse_few_nodes(spec, nodes)
         expands = spec.storage == "local" or not growing.behind(spec, seen) or self._expands(seen)
-        plan = present.present(spec, seen, ctx.profile, kube_nodes=nodes, expands=expands)
+        plan = present.present(
+            spec, seen, ctx.profile, kube_nodes=nodes, expands=expands, volumes_only=self.volumes_only
+        )
         if self.volumes_only:
             plan = self._volumes_alone(ctx, plan)
         if plan.steps and look:

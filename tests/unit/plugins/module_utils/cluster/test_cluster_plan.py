@@ -121,6 +121,7 @@ def test_a_plan_as_a_person_reads_it() -> None:
     assert made.diff() == {"before": "b: 1\nc: 4\n", "after": "a: 3\nb: 2\n"}
     assert made.result() == {
         "headline": "kw: upgrade", "steps": [{"id": "upgrade/kw-2", "title": "node 3", "operation": "upgrade", "pod": "kw-2"}], "new_volumes": [],
+        "waiting_volumes": [],
         "remaining": [{"id": "initialize", "title": "once", "operation": "initialize", "pod": ""}], "gates": [gate.result()], "held": False,
         "placement": [],
     }  # fmt: skip

@@ -8,8 +8,11 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster import volumes
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.errors import ClusterError, InputError
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.journal import Journal
+from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.names import CLUSTER_ID
+from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.observe import Observed
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.placement import Choice
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.plan import Step
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.present import settled
@@ -290,6 +293,58 @@ def test_which_directories_somebody_else_must_have_made() -> None:
     moved = plan(live(extra=[retired]), replicas=4, volumes="archive", local_path="/data/db")
     assert moved.new_volumes() == [{"node": "w4", "directory": "/data/db/db.kw-3"}]
     assert plan().new_volumes() == []
+
+
+def without_directory(*, ordinal: int = 3, **how: Any) -> Observed:
+    """A volume was made whose directory nobody had made: its pod cannot mount it."""
+    waits = [volume(3, "w4", uid="claim-3")] if ordinal == 3 else []
+    pods = [pod(number, ready=number != ordinal) for number in range(4 if waits else 3)]
+    rows = [row(number + 1, number, is_live=number != ordinal) for number in range(3)]
+    return live(4 if waits else 3, **{"pods": pods, "nodes": rows, "extra": waits, **how})
+
+
+def test_directories_of_volumes_that_were_made_before_them() -> None:
+    wanted = [{"node": "w4", "directory": "/var/lib/kaiwudb/db.kw-3"}]
+    found = plan(without_directory(), local_pv_prepare="ssh").result()
+    assert (found["new_volumes"], found["waiting_volumes"]) == ([], wanted)
+    known = [volume(3, "w4", uid="claim-3", **{CLUSTER_ID: ID})]
+    assert plan(without_directory(extra=known)).result()["waiting_volumes"] == wanted, "of this cluster, of no node"
+    joined = [*(row(number + 1, number) for number in range(3)), row(4, 3, is_live=False)]
+    left = replace(joined[-1], is_decommissioning=True)
+    assert plan(without_directory(nodes=joined)).waiting == (), "it has joined: an empty one would hide what is lost"
+    assert len(plan(without_directory(nodes=[*joined[:-1], left]), replicas=4).waiting) == 1, (
+        "that node was another volume's"
+    )
+    for held in (stamped(3), RETIRED):
+        again = without_directory(extra=[volume(3, "w4", uid="claim-3", **held)])
+        assert volumes.waiting(spec(replicas=4), again) == []
+    silent = without_directory(nodes=None)
+    assert volumes.waiting(spec(replicas=4), silent) == [], "nobody says who has joined"
+    beforehand = observed(volume(0, "w1"), volume(1, "w2"))
+    assert [row["node"] for row in plan_of(spec(), beforehand).waiting] == ["w1", "w2"]
+    assert plan().waiting == () and volumes.waiting(spec(storage="dynamic"), beforehand) == []
+
+
+@pytest.mark.parametrize(
+    ("prepare", "says"),
+    [
+        ("ssh", "(playbook prepare_nodes does), and run again"),
+        ("none", "w4, and run again"),
+        ("pod", "w4, and run again"),
+    ],
+)
+def test_what_helps_where_a_directory_is_missing(prepare: str, says: str) -> None:
+    wanted = spec(replicas=4, local_pv_prepare=prepare)
+    advice = volumes.when_it_cannot_be_mounted(wanted, without_directory(), "kw-3")
+    assert advice.startswith("Make the directory /var/lib/kaiwudb/db.kw-3 on w4") and says in advice
+    lost = without_directory(extra=[volume(3, "w4", uid="claim-3", **stamped(3))])
+    advice = volumes.when_it_cannot_be_mounted(wanted, lost, "kw-3")
+    assert advice.startswith("/var/lib/kaiwudb/db.kw-3 on w4 held the store of node 4 of cluster")
+    assert "Do not make an empty one" in advice and "playbook replace_node, kaiwudb_node=kw-3" in advice
+    for other in ("kw-volume-3", "kw-9", "x"):
+        assert volumes.when_it_cannot_be_mounted(wanted, lost, other).startswith("Look on the node")
+    assert "replace_node" not in volumes.when_it_cannot_be_mounted(spec(single_node=True), live(1, of=spec(single_node=True),
+        nodes=[row(1, 0)], extra=[volume(0, "w1", **stamped(0))]), "kw-0")  # fmt: skip
 
 
 def test_half_scaled_out() -> None:

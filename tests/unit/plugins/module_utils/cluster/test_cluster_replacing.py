@@ -27,6 +27,7 @@ from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.names 
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.observe import Deep, Observed
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.operations import lost as operation
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.plan import Plan
+from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.present import present
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.replace_run import ReplaceRun, pod_of
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.run import Run
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.verdict import DONE
@@ -414,6 +415,20 @@ def test_a_silent_engine_proves_nothing() -> None:
 
 
 # ---- what other runs see
+
+
+def test_the_directory_that_a_new_place_lacks_is_told_to_whoever_makes_it() -> None:
+    """Its volume is there, so no step names it any more; and making directories waits for no pod."""
+    half = seen_with(
+        rows=[row(3, 2, **DEAD, is_decommissioning=True)],
+        journal=under_way(ids=[3]),
+        extra=[volume(2, "w4", uid="claim-2")],
+    )
+    wanted = ({"node": "w4", "directory": "/var/lib/kaiwudb/db.kw-2"},)
+    found = present(spec_over(half, local_pv_prepare="ssh"), half, PROFILES["kwdb"], kube_nodes=None, volumes_only=True)
+    assert found.waiting == wanted and found.new_volumes() == []
+    assert made(half).waiting == wanted
+    assert made(seen_with()).waiting == (), "what it is about to give up held a store"
 
 
 def test_a_plain_run_says_who_must_go_on() -> None:

@@ -156,7 +156,7 @@ def test_a_directory_that_does_not_exist_shows_in_events_only(clock: Clock, uid:
     assert error.value.reason == "volume_mount" and error.value.msg.startswith(
         f"pod kw-2 cannot mount its volume: {GONE} ("
     )
-    assert "local_pv_prepare" in error.value.msg
+    assert "/var/lib/kaiwudb/db.kw-2 on w3 held" in error.value.msg and "Do not make an empty one" in error.value.msg
     assert under_test.QUIET < clock.now - 1000 <= under_test.QUIET + 6
 
 
