@@ -68,7 +68,8 @@ class Journal:
     recreate: the StatefulSet that is being made again with larger claims; while that is under way there may be none.
     unfinalized: since when, and at which cluster version, the engine is held so that an upgrade can be undone; and the image before it.
     window: the Kubernetes node in maintenance, since when, and what the engine was told before about dead stores; until that is restored.
-    replacing: by pod, what its replacement gives up, since when and who began it; until that is complete, whatever runs between.
+    replacing: by pod, what its replacement gives up, since when and who began it, and how far it has come (detaching: claim and volume are
+    being taken away; clearing: a directory is); until that is complete, whatever runs between.
     """
 
     cluster_id: str | None = None

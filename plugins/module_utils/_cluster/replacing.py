@@ -252,12 +252,13 @@ def detached(seen: Observed, lost: Lost) -> bool:
 
 
 def detaching(seen: Observed, lost: Lost) -> bool:
-    """Whether an earlier run has begun to take them away, from where there is only the way forward."""
-    ordinal = ordinal_of(lost.pod) or 0
-    claim, volume = seen.claims.get(seen.names.claim(ordinal)), seen.volumes.get(seen.names.volume(ordinal))
-    claim_goes = claim is None or _uid(claim) != lost.claim or bool(claim["metadata"].get("deletionTimestamp"))
-    marked = volume is not None and _uid(volume) == lost.volume and retired(volume)
-    return marked or (bool(lost.claim) and claim_goes)
+    """Whether a run has passed the gates and begun to take these very objects away: it noted so, and the claim goes.
+
+    What the objects look like says nothing by itself: anybody can delete a claim, and what was only marked may have come back.
+    """
+    noted = seen.journal.replacing.get(lost.pod, {}).get("detaching") is True and kept(seen, lost.pod) == lost
+    claim = seen.claims.get(seen.names.claim(ordinal_of(lost.pod) or 0))
+    return noted and (claim is None or _uid(claim) != lost.claim or bool(claim["metadata"].get("deletionTimestamp")))
 
 
 def replacement(

@@ -28,11 +28,19 @@ SILENT_AFTER = 60.0  # seconds for a Kubernetes node that does not answer to com
 
 
 def before(ctx: Context, step: Step) -> list[gates.Gate]:
-    """The gates before the node is told to leave, and before its claim goes; once that has begun there is only the way forward."""
+    """The gates before the node is told to leave, and before its claim goes.
+
+    Once that has begun nobody waits for a second reading; once claim and volume are gone, only a node that lives all the same is in the way.
+    """
     lost: Lost = step.facts["lost"]
-    if replacing.detaching(ctx.seen, lost):
-        return []
-    return gates.replaced(ctx.seen, ctx.deep(), lost, step.facts["loss"])
+    begun = replacing.detaching(ctx.seen, lost)
+    gone = begun and replacing.detached(ctx.seen, lost)
+    if step.verb == "detach":  # whatever serves there by now would be taken away
+        lost = replace(lost, before=tuple(row.id for row in ctx.seen.rows_of(lost.pod)))
+    judged = gates.replaced(ctx.seen, ctx.deep(), lost, step.facts["loss"])
+    if gone:
+        return [gate for gate in judged if gate.name == "node_dead"]
+    return [gate for gate in judged if not (begun and gate.name == "majority_steady")]
 
 
 def _prove(ctx: Context, step: Step) -> None:
@@ -57,7 +65,8 @@ def leave(ctx: Context, step: Step) -> None:
 def detach(ctx: Context, step: Step) -> None:
     """Claim, pod and volume object go, in this order; what protects each of them is gone with the one before.
 
-    The volume is marked first: whatever run comes next, nobody gives the old store to the new claim.
+    The volume is marked first: whatever run comes next, nobody gives the old store to the new claim. Before all that it is noted that the
+    gates were passed: the objects alone could not say who took them away.
     """
     lost: Lost = step.facts["lost"]
     loss: Loss = step.facts["loss"]
@@ -66,6 +75,7 @@ def detach(ctx: Context, step: Step) -> None:
     volume = ctx.client.get("PersistentVolume", name) if step.facts["local"] else None
     if volume is not None and volume["metadata"].get("uid") != lost.volume:
         volume = None
+    _note(ctx, step.pod, detaching=True)
     if volume is not None and not retired(volume):
         mark = {"metadata": {"uid": lost.volume, "annotations": {RETIRED: utc()}}}
         volume = ctx.client.patch("PersistentVolume", name, None, mark)
@@ -165,14 +175,15 @@ def clear(ctx: Context, step: Step) -> None:
     here = replacing.clearing(place.node, place.path)
     goes = begun.get("clearing") == here or _may_go(ctx, step, place)
     if goes:
-        _note_clearing(ctx, step.pod, here)
+        _note(ctx, step.pod, clearing=here)
         volumes.run_pods(ctx, [place], _HOW[ctx.spec.volumes], step.id)
-    _note_clearing(ctx, step.pod, replacing.clearing(place.node, place.path, done=True))
+    _note(ctx, step.pod, clearing=replacing.clearing(place.node, place.path, done=True))
 
 
-def _note_clearing(ctx: Context, pod: str, noted: dict[str, t.Any]) -> None:
+def _note(ctx: Context, pod: str, **noted: t.Any) -> None:
+    """How far it has come, beside what is given up."""
     journal = ctx.seen.journal
-    entry = {**journal.replacing.get(pod, {}), "clearing": noted}
+    entry = {**journal.replacing.get(pod, {}), **noted}
     ctx.write_journal(replace(journal, replacing={**journal.replacing, pod: entry}))
 
 

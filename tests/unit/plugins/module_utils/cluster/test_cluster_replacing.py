@@ -24,6 +24,7 @@ from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.errors
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.fingerprint import Fingerprint, parse
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.journal import Journal
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.names import CLUSTER_ID, FINGERPRINT
+from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.node_run import NodeRun
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.observe import Deep, Observed
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.operations import lost as operation
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.plan import Plan
@@ -344,15 +345,21 @@ def test_a_journal_of_nonsense_is_no_guide() -> None:
         assert Journal.read({"data": {"journal": nonsense}}).replacing == {}
 
 
-def test_once_it_has_begun_there_is_only_the_way_forward() -> None:
+def test_only_what_a_run_of_its_own_noted_counts_as_begun() -> None:
+    """Anybody can delete a claim, and what was only marked may have come back."""
     lost = replacing.Lost("kw-2", (3,), (3,), "c1", "v1", ("w3",))
-    assert not replacing.detaching(seen_with(), lost)
     going = having(claim(2), "c1", deletionTimestamp="2026-11-23T10:00:00Z")
-    assert replacing.detaching(seen_with(extra=[going]), lost)
     marked = having(volume(2, uid="c1"), "v1", annotations=RETIRED)
-    assert replacing.detaching(seen_with(extra=[marked]), lost)
-    emptied = replacing.Lost("kw-2", (3,), (3,), "", "")
-    assert not replacing.detaching(seen_with(), emptied)
+    for extra in ([], [going], [marked], [going, marked]):
+        assert not replacing.detaching(seen_with(extra=extra), lost)
+        assert not replacing.detaching(seen_with(extra=extra, journal=under_way()), lost)
+    noted = under_way(detaching=True)
+    assert replacing.detaching(seen_with(extra=[going], journal=noted), lost)
+    without = ["PersistentVolumeClaim/datadir-kw-2"]
+    assert replacing.detaching(seen_with(extra=[having(claim(2), "c2")], journal=noted), lost)
+    assert replacing.detaching(seen_with(without=without, journal=noted), lost)
+    assert not replacing.detaching(seen_with(extra=[marked], journal=noted), lost), "its claim is as it was"
+    assert not replacing.detaching(seen_with(without=without, journal=noted), replace(lost, claim="c9")), "another loss"
 
 
 # ---- gates
@@ -715,14 +722,23 @@ def test_cut_into_slices_it_is_one_run(world: World) -> None:
     replaced(world)
 
 
-def test_once_its_claim_is_gone_no_gate_stops_it_half_way(world: World) -> None:
+def killed_after(world: World, write: str, **how: Any) -> None:
+    """A run that dies right after the first write that begins so."""
+    world.meanwhile = lambda: setattr(
+        world,
+        "deadly",
+        world.deadly or (world.calls if any(item.startswith(write) for item in world.writes) else 0),
+    )
+    with pytest.raises(Killed):
+        go(world, **how)
+    world.meanwhile, world.dead, world.deadly = lambda: None, False, 0
+
+
+def test_once_its_volume_is_gone_no_gate_stops_it_half_way(world: World) -> None:
     """Another node dies in that moment: its pod comes back all the same, and only the wait for its ranges ends without them."""
     world.node_dies("w3", gone=True)
-    world.deadly = 7  # the deletion of its claim
-    with pytest.raises(Killed):
-        go(world)
-    assert world.writes[-1] == "delete PersistentVolumeClaim/datadir-kw-2"
-    world.dead, world.deadly = False, 0
+    killed_after(world, "delete PersistentVolume/db.kw-2")
+    assert not world.has("PersistentVolume/db.kw-2")
     world.node_dies("w1")
     with pytest.raises(ClusterError) as error:
         go(world)
@@ -730,6 +746,73 @@ def test_once_its_claim_is_gone_no_gate_stops_it_half_way(world: World) -> None:
     world["Node/w1"]["status"]["conditions"][0]["status"] = "True"
     world.settle()
     go(world)
+    replaced(world)
+
+
+@pytest.mark.parametrize("write", ["patch PersistentVolume/db.kw-2", "delete PersistentVolumeClaim/datadir-kw-2"])
+def test_until_then_a_range_without_a_majority_does(world: World, write: str) -> None:
+    """What lies on the old volume may be the only copy by now."""
+    world.disk_dies(2)
+    killed_after(world, write, asked={"volumes": "wipe"})
+    world.node_dies("w1")
+    world.writes.clear()
+    with pytest.raises(ClusterError) as error:
+        go(world, asked={"volumes": "wipe"})
+    assert error.value.reason == "ranges_unavailable" and world.writes == []
+    assert world.has("PersistentVolume/db.kw-2") and world.crashing
+    world["Node/w1"]["status"]["conditions"][0]["status"] = "True"
+    world.settle()
+    go(world, asked={"volumes": "wipe"})
+    replaced(world)
+
+
+def test_a_claim_that_somebody_deleted_opens_no_gate(world: World) -> None:
+    """The second copy of every range lies on the disk of a database that only crashes."""
+    world.node_dies("w2")
+    world.crashing.add("w3:/var/lib/kaiwudb/db.kw-2")
+    world.settle()
+    world.delete("PersistentVolumeClaim", "datadir-kw-2", "db")
+    world.writes.clear()
+    with pytest.raises(ClusterError) as error:
+        go(world, asked={"volumes": "wipe"})
+    assert error.value.reason == "ranges_unavailable" and world.writes == []
+
+
+def test_nor_does_it_stand_for_a_word(world: World) -> None:
+    world.node_dies("w3")
+    world.delete("PersistentVolumeClaim", "datadir-kw-2", "db")
+    world.writes.clear()
+    with pytest.raises(ClusterError) as error:
+        go(world)
+    assert error.value.reason == "process_ended" and world.writes == []
+    go(world, lost=True)
+    replaced(world)
+
+
+def test_one_that_came_back_in_the_middle_is_not_taken_away(world: World) -> None:
+    """Its volume was marked; then its Kubernetes node is back, and it is active again."""
+    world.node_dies("w3")
+    killed_after(world, "patch PersistentVolume/db.kw-2", lost=True)
+    world["Node/w3"]["status"]["conditions"][0]["status"] = "True"
+    world.settle()
+    node = {"node": "2", "state": "active", "who": "ann", "run_id": "back"}
+    NodeRun(world, {"name": "kw", "namespace": "db"}, **node).go()  # type: ignore[arg-type]
+    world.node_dies("w2")
+    world.writes.clear()
+    with pytest.raises(ClusterError, match=r"Node 3 \(kw-2\) is live") as error:
+        go(world, asked={"volumes": "wipe"})
+    assert error.value.reason == "node_dead" and world.writes == [] and world.lives(2) == 3
+
+
+@pytest.mark.parametrize("at", range(1, 28))
+def test_a_lost_disk_is_replaced_whenever_the_run_was_killed(world: World, at: int) -> None:
+    """The old pod is ended by its kubelet, so what is seen later is another loss than the one that was found."""
+    world.disk_dies(2)
+    world.deadly = at
+    with pytest.raises(Killed):
+        go(world, asked={"volumes": "wipe"})
+    world.dead, world.deadly = False, 0
+    go(world, asked={"volumes": "wipe"})
     replaced(world)
 
 
