@@ -216,7 +216,7 @@ def clearing(node: str, path: str, *, done: bool = False) -> dict[str, t.Any]:
 
 
 def goes_on(seen: Observed, ordinal: int, loss: Loss, target: str) -> Lost | None:
-    """What an interrupted run had begun to give up; None when there is nothing, or its second try was lost too.
+    """What an interrupted run had begun to give up; None when there is nothing, or what came of it was lost too.
 
     ClusterError (replace_interrupted) when it is about another pod.
     """
@@ -232,10 +232,16 @@ def goes_on(seen: Observed, ordinal: int, loss: Loss, target: str) -> Lost | Non
     lost = kept(seen, seen.names.pod(ordinal))
     if lost is None:
         return None
-    elsewhere = _held_on(seen, ordinal)
-    second = elsewhere and detached(seen, lost) and loss.kind not in ("none", "emptied", "left")
-    lost_too = loss.kind in _UNREACHABLE and loss.ended and loss.on == elsewhere
-    return None if second and (lost_too or target not in ("", elsewhere)) else lost
+    if not detached(seen, lost) or loss.kind in ("none", "left"):
+        return lost
+    elsewhere, row = _held_on(seen, ordinal), seen.node_of(lost.pod)
+    had_joined = any(item.id not in lost.before and not item.is_live for item in rows_before(seen, ordinal, None))
+    if loss.kind == "emptied":
+        return None if had_joined else lost
+    dead = had_joined and not (row is not None and row.is_live)
+    lost_too = bool(elsewhere) and loss.kind in _UNREACHABLE and loss.ended and loss.on == elsewhere
+    elsewhere_now = bool(elsewhere) and target not in ("", elsewhere)
+    return None if lost_too or elsewhere_now or (dead and (loss.ended or target)) else lost
 
 
 def serves_anew(seen: Observed, lost: Lost) -> bool:

@@ -225,7 +225,13 @@ def rejoin(ctx: Context, step: Step) -> None:
             return verdict.Verdict(False, why, "store_returned", 20.0, step.pod)
         return found
 
-    ctx.wait(joined, step.id)
+    try:
+        ctx.wait(joined, step.id)
+    except ClusterError as error:
+        if not step.facts["local"] or error.reason == "lock_lost":
+            raise
+        way = "Should its new place be lost too, name another Kubernetes node as kubernetes_node."
+        raise ClusterError(f"{error.msg.rstrip('.')}. {way}", error.reason, **error.facts) from error
     stamp(ctx)
     node, pod = ctx.seen.node_of(step.pod), ctx.seen.pods.get(step.pod, {})
     ctx.say(f"pod {step.pod} joined as node {node.id if node else '?'} on {pod.get('spec', {}).get('nodeName')}")

@@ -329,6 +329,35 @@ def test_a_second_loss_begins_anew_and_forgets_nobody() -> None:
     assert ids(made(seen, target="w5")) == ALL[1:], "unless another one is named"
 
 
+def joined_and_lost(*, is_live: bool = False, leaves: bool = False, uid: str = "c2") -> Observed:
+    """It had come back on w4 as node 4, before its replacement was complete."""
+    return seen_with(
+        rows=[
+            row(3, 2, **DEAD, is_decommissioning=True),
+            row(4, 2, is_live=is_live, is_available=is_live, is_decommissioning=leaves),
+        ],
+        journal=under_way(),
+        extra=[having(claim(2), uid), having(volume(2, "w4", uid=uid), "v2")],
+        pods=[pod(0), pod(1), {**pod(2, ready=leaves), "spec": {**pod(2)["spec"], "nodeName": "w4"}}],
+    )
+
+
+def test_a_new_disk_may_die_too_before_all_is_complete() -> None:
+    """Its Kubernetes node answers; what has joined and is dead is lost again."""
+    found = made(joined_and_lost(), WORKERS, deep(ranges((1, 2, 3))))
+    assert ids(found) == ALL
+    lost = found.steps[0].facts["lost"]
+    assert (lost.ids, lost.before, lost.claim, lost.volume) == ((3, 4), (3, 4), "c2", "v2")
+    assert found.steps[0].facts["ids"] == [4] and found.steps[2].facts["node"] not in ("w3", "w4")
+    same = made(joined_and_lost(), WORKERS, target="w4")
+    assert ids(same) == ALL and same.steps[2].facts["node"] == "w4", "the disk was exchanged"
+    silent_one = [node for node in WORKERS if node["metadata"]["name"] != "w4"] + [kube_node("w4", ready=False)]
+    assert ids(made(joined_and_lost(), silent_one)) == ALL[3:], "that one may come back"
+    assert ids(made(joined_and_lost(), silent_one, target="w5")) == ALL, "which the gate judges"
+    assert ids(made(joined_and_lost(is_live=True), WORKERS)) == ALL[3:], "the engine has not missed it yet"
+    assert ids(made(joined_and_lost(uid="c1"), WORKERS)) == ALL[1:], "the claim given up is there still"
+
+
 def test_one_replacement_at_a_time() -> None:
     down = seen_with(pods=[pod(0), pod(1, ready=False), pod(2, ready=False)], journal=under_way(pod="kw-1"))
     with pytest.raises(ClusterError, match="the replacement of kw-1 is not complete") as error:
@@ -616,6 +645,39 @@ def test_a_new_disk_in_the_same_node(world: World) -> None:
     result = go(world, kubernetes_node="w3", asked={"volumes": "wipe"})
     assert result["steps"] == ["clear/kw-2", "volume/kw-2", "rejoin/kw-2", "empty/kw-2"]
     assert world["PersistentVolume/db.kw-2"]["spec"]["nodeAffinity"] and world["Pod/kw-2"]["spec"]["nodeName"] == "w3"
+    replaced(world)
+
+
+@pytest.mark.parametrize(("target", "policy"), [("", "retain"), ("w4", "wipe")])
+def test_the_new_disk_dies_before_all_is_complete(monkeypatch: pytest.MonkeyPatch, target: str, policy: str) -> None:
+    world = World(stop_clocks(monkeypatch), workers=5)
+    world.node_dies("w3", gone=True)
+    killed_after(world, "patch PersistentVolumeClaim/datadir-kw-2")
+    assert world.lives(2) == 4
+    world.disk_dies(2)
+    result = go(world, kubernetes_node=target, asked={"volumes": policy})
+    assert [step for step in result["steps"] if step != "clear/kw-2"] == ALL
+    assert world["Pod/kw-2"]["spec"]["nodeName"] == (target or "w5")
+    replaced(world, 5)
+
+
+def test_the_new_store_may_be_emptied_before_all_is_complete(world: World) -> None:
+    """Both that it was must leave, in one run."""
+    world.node_dies("w3", gone=True)
+    killed_after(world, "patch PersistentVolumeClaim/datadir-kw-2")
+    world.empty(2)
+    assert go(world)["steps"] == ["leave/kw-2", "empty/kw-2"]
+    replaced(world, 5)
+
+
+def test_a_place_that_does_not_take_it_may_be_left_for_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(stop_clocks(monkeypatch), workers=5)
+    world.node_dies("w3", gone=True)
+    world.crashing.add(STORE)
+    with pytest.raises(ClusterError, match="name another Kubernetes node as kubernetes_node") as error:
+        go(world)
+    assert error.value.facts["step"] == "rejoin/kw-2"
+    go(world, kubernetes_node="w5")
     replaced(world)
 
 
