@@ -232,8 +232,10 @@ def goes_on(seen: Observed, ordinal: int, loss: Loss, target: str) -> Lost | Non
     lost = kept(seen, seen.names.pod(ordinal))
     if lost is None:
         return None
-    if not detached(seen, lost) or loss.kind in ("none", "left"):
+    if not detached(seen, lost) or loss.kind == "none":
         return lost
+    if loss.kind == "left":  # its new place held the store of one that was decommissioned
+        return None
     elsewhere, row = _held_on(seen, ordinal), seen.node_of(lost.pod)
     had_joined = any(item.id not in lost.before and not item.is_live for item in rows_before(seen, ordinal, None))
     if loss.kind == "emptied":
@@ -245,9 +247,10 @@ def goes_on(seen: Observed, ordinal: int, loss: Loss, target: str) -> Lost | Non
 
 
 def serves_anew(seen: Observed, lost: Lost) -> bool:
-    """Whether the pod serves with a store that is none of those given up."""
+    """Whether the pod serves with a store that is none of those given up, and takes data."""
     pod, row = seen.pods.get(lost.pod), seen.node_of(lost.pod)
-    return pod is not None and ready(pod) and row is not None and bool(row.is_live) and row.id not in lost.before
+    serves = pod is not None and ready(pod) and row is not None and bool(row.is_live)
+    return serves and row is not None and row.id not in lost.before and not row.is_decommissioning
 
 
 def detached(seen: Observed, lost: Lost) -> bool:

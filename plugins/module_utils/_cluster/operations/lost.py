@@ -211,7 +211,7 @@ def _may_go(ctx: Context, step: Step, place: volumes.Place) -> bool:
 
 
 def rejoin(ctx: Context, step: Step) -> None:
-    """The pod is back with an empty store: live, as a node that its address never was."""
+    """The pod is back with an empty store: live, as a node that its address never was, and that is not leaving."""
     lost: Lost = step.facts["lost"]
     others = [pod for pod in ctx.seen.expected_pods() if pod != step.pod]
 
@@ -220,8 +220,10 @@ def rejoin(ctx: Context, step: Step) -> None:
         if found.never == "unschedulable":  # the scheduler comes back to it within ten seconds of its volume
             return replace(found, patience=30.0)
         node = ctx.seen.node_of(step.pod) if found.done else None
-        if node is not None and node.id in lost.before:
-            why = f"pod {step.pod} came back with the store of node {node.id}, which is leaving"
+        # Of an earlier life the address may be forgotten, so not all of them are known beforehand.
+        if node is not None and (node.id in lost.before or node.is_decommissioning):
+            left = "is leaving" if node.id in lost.before else "was decommissioned; it will never take data"
+            why = f"pod {step.pod} came back with the store of node {node.id}, which {left}"
             return verdict.Verdict(False, why, "store_returned", 20.0, step.pod)
         return found
 

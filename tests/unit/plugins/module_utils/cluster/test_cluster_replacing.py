@@ -670,6 +670,28 @@ def test_the_new_store_may_be_emptied_before_all_is_complete(world: World) -> No
     replaced(world, 5)
 
 
+@pytest.mark.parametrize(("target", "policy"), [("", "retain"), ("w3", "archive")])
+def test_the_store_of_an_earlier_life_is_not_the_new_node(
+    monkeypatch: pytest.MonkeyPatch, target: str, policy: str
+) -> None:
+    """Node 3 had left w3, where its directory stayed; its place now is w4, and nobody looks into what ssh prepared."""
+    world = World(stop_clocks(monkeypatch), workers=5)
+    world.node_dies("w3")
+    go(world, lost=True)
+    assert world.lives(2) == 4 and world.stores["w3:/var/lib/kaiwudb/db.kw-2"] == 3
+    world["Node/w3"]["status"]["conditions"][0]["status"] = "True"
+    world.settle()
+    world.forgotten = {3}  # a full restart
+    world.node_dies("w4", gone=True)
+    asked = {"local_pv_prepare": "ssh"}
+    with pytest.raises(ClusterError, match="with the store of node 3, which was decommissioned") as error:
+        go(world, kubernetes_node="w3", asked=asked)
+    assert error.value.reason == "store_returned" and "archive or wipe" in error.value.msg
+    go(world, kubernetes_node=target, asked={**asked, "volumes": policy})
+    assert world["Pod/kw-2"]["spec"]["nodeName"] == (target or "w5")
+    replaced(world, 5)
+
+
 def test_a_place_that_does_not_take_it_may_be_left_for_another(monkeypatch: pytest.MonkeyPatch) -> None:
     world = World(stop_clocks(monkeypatch), workers=5)
     world.node_dies("w3", gone=True)

@@ -82,6 +82,9 @@ class World:
         self.archived: set[tuple[str, str]] = set()  # directory on its node, and the suffix of its archive
         self.lag = 0.0  # seconds until gossip tells that a node is leaving
         self.stuck: set[str] = set()  # pods that no kubelet gets ended
+        self.forgotten: set[int] = (
+            set()
+        )  # engine nodes that were down over a full restart: without an address until they are back
         self.crashing: set[str] = set()  # directories on nodes on which the database does not start
         self.meanwhile: Callable[[], None] = lambda: None
         self.made = live(replicas, journal=Journal()).objects
@@ -471,7 +474,7 @@ class World:
             rows = [
                 (
                     number,
-                    NAMES.address(row["ordinal"], 26257),
+                    "NULL" if number in self.forgotten and not row["live"] else NAMES.address(row["ordinal"], 26257),
                     "V3.2.1",
                     row["live"],
                     row["live"],
