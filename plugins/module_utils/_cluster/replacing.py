@@ -387,6 +387,13 @@ def _place(
         local = tuple(name for name in spec.local_nodes if name not in away)
         wanted = replace(spec, values={**spec.values, "local_nodes": local})
         nodes = None if kube_nodes is None else [node for node in kube_nodes if node["metadata"]["name"] not in away]
+        if kube_nodes is None and not local:
+            raise ClusterError(
+                f"Kubernetes nodes may not be listed, and local_nodes names none but those on which {seen.names.pod(ordinal)} was lost, so "
+                "which one takes it is not known. Nothing was changed. Name it as kubernetes_node.",
+                "no_node",
+                node=seen.names.pod(ordinal),
+            )
         if spec.local_nodes and not local:  # an empty list would mean all of them
             nodes = []
     try:

@@ -264,6 +264,11 @@ def test_where_it_goes() -> None:
     with pytest.raises(ClusterError, match="no Kubernetes node is left"):
         made(seen, w3(), local_nodes=["w3"])
     assert made(seen, None, given_up=True, local_nodes=["w3", "w5"]).steps[2].facts["node"] == "w5"
+    for named in ([], ["w3"]):
+        with pytest.raises(ClusterError, match=r"may not be listed.* Name it as kubernetes_node") as error:
+            made(seen, None, given_up=True, local_nodes=named)
+        assert error.value.reason == "no_node"
+    assert made(seen, None, given_up=True, target="w5").steps[2].facts["node"] == "w5"
 
 
 def zoned(*, of: str = "zone", told: str = "zone=c") -> Any:
