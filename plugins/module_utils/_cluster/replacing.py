@@ -222,8 +222,8 @@ def goes_on(seen: Observed, ordinal: int, loss: Loss, target: str) -> Lost | Non
     """
     for pod in seen.journal.replacing:
         other = kept(seen, pod)
-        # Of one that serves anew only waiting is left, perhaps for this very pod.
-        if pod != seen.names.pod(ordinal) and pod in seen.expected_pods() and other and not serves_anew(seen, other):
+        # Of one that serves only waiting is left, perhaps for this very pod; or it came back and was put back, and nothing is left to do.
+        if pod != seen.names.pod(ordinal) and pod in seen.expected_pods() and other and not _serves(seen, pod):
             raise ClusterError(
                 f"the replacement of {pod} is not complete. Nothing was changed. Replace {pod} again first.",
                 "replace_interrupted",
@@ -246,11 +246,16 @@ def goes_on(seen: Observed, ordinal: int, loss: Loss, target: str) -> Lost | Non
     return None if lost_too or elsewhere_now or (dead and (loss.ended or target)) else lost
 
 
+def _serves(seen: Observed, pod: str) -> bool:
+    """Whether it takes data, with whatever store."""
+    there, row = seen.pods.get(pod), seen.node_of(pod)
+    return there is not None and ready(there) and row is not None and bool(row.is_live) and not row.is_decommissioning
+
+
 def serves_anew(seen: Observed, lost: Lost) -> bool:
-    """Whether the pod serves with a store that is none of those given up, and takes data."""
-    pod, row = seen.pods.get(lost.pod), seen.node_of(lost.pod)
-    serves = pod is not None and ready(pod) and row is not None and bool(row.is_live)
-    return serves and row is not None and row.id not in lost.before and not row.is_decommissioning
+    """Whether the pod serves with a store that is none of those given up."""
+    row = seen.node_of(lost.pod)
+    return _serves(seen, lost.pod) and row is not None and row.id not in lost.before
 
 
 def detached(seen: Observed, lost: Lost) -> bool:

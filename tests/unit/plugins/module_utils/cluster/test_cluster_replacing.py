@@ -368,6 +368,8 @@ def test_one_replacement_at_a_time() -> None:
     with pytest.raises(ClusterError, match="the replacement of kw-1 is not complete") as error:
         made(down)
     assert error.value.reason == "replace_interrupted"
+    back = made(seen_with(journal=under_way(pod="kw-1", ids=[2], before=[2])))
+    assert ids(back) == ALL, "it came back with its old store, and was put back"
     serves = made(seen_with(journal=under_way(pod="kw-1", ids=[9], before=[9])))
     assert ids(serves) == ALL and serves.steps[0].facts["lost"].ids == (3,), "the other one's ids are not this one's"
 
