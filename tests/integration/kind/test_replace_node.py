@@ -207,16 +207,19 @@ def claim_uid_goes(place: Place) -> bool:
 
 
 def test_without_a_majority_nothing_is_touched(three: None, place: Place) -> None:
-    """Two of three are down: whatever can still be said, no claim and no volume goes."""
+    """Two of three are down: whatever can still be said, no claim and no volume goes; nor when somebody has begun to delete the claim."""
     lose_disk(place, 2)
     node, path = pinned_to(place, 1), directory(place, 1)
     on_node(node, "mv", path, f"{path}.away")
     kubectl("--namespace", place.namespace, "delete", "pod", f"{NAME}-1", "--grace-period=1", "--wait=false")
     until("only one pod is ready, or none", lambda: place.ready_count(NAME) <= 1, 60)
     try:
-        result = place.run(NAME, module=REPLACE, node="2")
-        assert result.failed and result.data["reason"] in ("ranges_unavailable", "engine_answers"), result.msg
-        assert result.writes == []
+        for deleted in (False, True):
+            if deleted:
+                kubectl("--namespace", place.namespace, "delete", "pvc", f"datadir-{NAME}-2", "--wait=false")
+            result = place.run(NAME, module=REPLACE, node="2", volumes="wipe")
+            assert result.failed and result.data["reason"] in ("ranges_unavailable", "engine_answers"), result.msg
+            assert result.writes == []
     finally:
         on_node(node, "mv", f"{path}.away", path)
     until("the second one is back", lambda: place.ready_count(NAME) == 2, 240)

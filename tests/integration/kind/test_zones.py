@@ -78,3 +78,12 @@ def test_a_restarted_pod_says_so_again(zones: dict[str, str], place: Place) -> N
     kubectl("--namespace", place.namespace, "delete", "pod", f"{NAME}-1", "--grace-period=5")
     place.good(NAME, replicas="4")  # waits until it serves
     assert told(place) == before
+
+
+def test_the_map_of_zones_is_made_again(zones: dict[str, str], place: Place) -> None:
+    """Without it a pod would start all the same, and say nothing."""
+    before = place.get("configmap", f"{NAME}-topology")["data"]
+    kubectl("--namespace", place.namespace, "delete", "configmap", f"{NAME}-topology")
+    done = place.good(NAME, replicas="4")
+    assert done.steps == [f"create/ConfigMap/{NAME}-topology"] and place.get("configmap", f"{NAME}-topology")["data"] == before
+    assert place.good(NAME, replicas="4").writes == []
