@@ -398,7 +398,7 @@ def _joining(spec: Spec, seen: Observed, changes: Changes) -> list[Step]:
     come back together.
     """
     adding = volumes.ordinals_to_add(spec, seen)
-    claims = {ordinal: seen.claims.get(seen.names.claim(ordinal)) for ordinal in adding}
+    claims = {ordinal: volumes.claim_that_stays(seen, ordinal) for ordinal in adding}
     back = [ordinal for ordinal, claim in claims.items() if claim is not None and not volumes.retired(claim)]
     steps = [
         Step(

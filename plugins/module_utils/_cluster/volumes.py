@@ -93,7 +93,7 @@ def needed(spec: Spec, seen: Observed, kube_nodes: t.Sequence[Object] | None, ch
             volume is not None
             and ordinal not in unusable
             and (volume["spec"].get("claimRef", {}).get("uid") or _too_small(spec, volume))
-            and seen.names.claim(ordinal) not in seen.claims
+            and claim_that_stays(seen, ordinal) is None
         ):
             steps.append(
                 Step(
@@ -186,7 +186,7 @@ def _old_claims(spec: Spec, seen: Observed, strange: t.Collection[int]) -> list[
     operation = "create" if seen.statefulset is None else "scale_out"
     steps = []
     for ordinal in ordinals_to_add(spec, seen):
-        pod, claim = seen.names.pod(ordinal), seen.claims.get(seen.names.claim(ordinal))
+        pod, claim = seen.names.pod(ordinal), claim_that_stays(seen, ordinal)
         if claim is None or not (retired(claim) or wiping(claim) or ordinal in strange):
             continue
         action = "wipe" if wiping(claim) else spec.volumes
@@ -247,6 +247,18 @@ def when_it_cannot_be_mounted(spec: Spec, seen: Observed, pod: str) -> str:
         )
     how = " (playbook prepare_nodes does)" if spec.local_pv_prepare == "ssh" else ""
     return f"Make the directory {where}{how}, and run again: a kubelet tries again within two minutes."
+
+
+def deleting(obj: Object | None) -> bool:
+    """Whether it is on its way out, which nobody can call back."""
+    return bool(obj and obj["metadata"].get("deletionTimestamp"))
+
+
+def claim_that_stays(seen: Observed, ordinal: int) -> Object | None:
+    """The claim that a pod to come would take. One that is being deleted goes with the pod that drains; under an orphan that runs it stays."""
+    claim = seen.claims.get(seen.names.claim(ordinal))
+    held = seen.statefulset is None and seen.names.pod(ordinal) in seen.pods
+    return None if deleting(claim) and not held else claim
 
 
 def _strangers(seen: Observed, wanted: t.Collection[int], kind: str) -> set[int]:
@@ -363,7 +375,7 @@ def reclaim(spec: Spec, seen: Observed) -> list[Step]:
         owner = (volume or {}).get("spec", {}).get("claimRef", {}).get("uid")
         if volume is None or retired(volume) or not owner:
             continue
-        going = claim is not None and claim["metadata"].get("deletionTimestamp")
+        going = deleting(claim)
         if claim is None or going or claim["metadata"].get("uid") not in (None, owner):
             pod = seen.names.pod(ordinal)
             title = (

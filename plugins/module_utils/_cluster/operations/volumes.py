@@ -14,7 +14,7 @@ from ..errors import ClusterError, InputError
 from ..names import ARCHIVED, FINGERPRINT, RETIRED, WIPING
 from ..observe import ready
 from ..placement import node_of
-from ..volumes import retired, wiping
+from ..volumes import deleting, retired, wiping
 from . import create, short_lived
 from .stamp import stamp
 
@@ -240,6 +240,9 @@ def _marked_claims(ctx: Context, ordinals: t.Sequence[int], step: str) -> dict[i
 def take_back(ctx: Context, steps: t.Sequence[Step]) -> None:
     """Kept volumes go to new claims, once somebody has looked what really lies in their directories."""
     volumes = {step.facts["ordinal"]: ctx.seen.volumes[ctx.names.volume(step.facts["ordinal"])] for step in steps}
+    # Such a claim waits for its pod, which still writes while it drains; and freed before, the volume would go back to the old claim.
+    going = [name for name in map(ctx.names.claim, volumes) if deleting(ctx.seen.claims.get(name))]
+    wait_gone(ctx, "PersistentVolumeClaim", going, steps[0].id)
     if ctx.spec.local_pv_prepare == "pod":
         seen = {step.facts["ordinal"] for step in steps if step.facts["look"]}
         for ordinal in set(volumes) - seen:

@@ -443,6 +443,38 @@ def test_a_kept_volume_is_looked_into_before_it_is_freed() -> None:
     ]  # fmt: skip
 
 
+def going(ordinal: int) -> dict[str, Any]:
+    """A claim that was deleted, and that its pod still holds."""
+    made = claim(ordinal, **marked(ordinal, node=ordinal + 1))
+    return {**made, "metadata": {**made["metadata"], "uid": "old", "deletionTimestamp": "2026-11-23T10:00:00Z"}}
+
+
+def test_a_claim_that_is_being_deleted_brings_no_store_back() -> None:
+    """`kubectl scale`, then `kubectl delete pvc` while the pod drains: the claim to come is another one, and its volume must be freed for it."""
+    found = plan(live(extra=[going(3), volume(3, "w4", uid="old", **marked())]), replicas=4)
+    assert ids(found) == ["free/kw-3", "scale_out/kw-3"] and found.steps[1].title == "replicas 3 → 4"
+    dynamic = live(of=spec(storage="dynamic"), extra=[going(3)])
+    assert plan(dynamic, replicas=4).steps[0].title == "replicas 3 → 4"
+
+
+def test_a_claim_that_a_pod_without_its_statefulset_holds_stays_for_now() -> None:
+    kept = volume(1, uid="old", **marked(1, node=2))
+    seen = live(extra=[going(1), kept], without=["StatefulSet/kw"])
+    assert "free/kw-1" not in ids(plan(seen, replicas=3, image="kwdb/kwdb:3.2.1", security="insecure")), (
+        "the run after it reclaims"
+    )
+
+
+def test_a_volume_is_freed_when_the_claim_before_has_gone() -> None:
+    kept = volume(3, "w4", uid="old", **marked())
+    ctx, client = context(kept, going(3), extra=[kept, going(3)])
+    client.on_create = ended(MINE.text())
+    client.on_watch = lambda: client.objects.pop(("PersistentVolumeClaim", "datadir-kw-3"), None)
+    volumes.take_back(ctx, [FREE])
+    verbs = [verb for verb, _kind, _name in client.sent if verb in ("watch", "create", "patch")]
+    assert verbs[0] == "watch" and verbs[-2:] == ["create", "patch"], "waited, looked, freed"
+
+
 @pytest.mark.parametrize(
     ("said", "reason"),
     [
