@@ -411,5 +411,6 @@ _REMEDY = {
     "container_config": "Correct the pod's configuration (env, pod_overrides, secrets) and run again.",
     "resize_failed": "Its pod runs on with the size it has. Let the storage have what is asked for (quota, the largest volume of its driver) and run again.",
     "store_returned": "Nothing in it was touched. Move its directory away, or set volumes to archive or wipe, and run again.",
+    "store_retired": "Scale in again, to the replicas there were before it, or put the node back (kaiwudb_node_decommission, state active).",
     "volume_not_empty": "Nothing in it was touched. Move the data away, choose another local_path, or set volumes to archive or wipe.",
 }

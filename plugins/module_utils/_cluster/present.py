@@ -399,7 +399,11 @@ def _joining(spec: Spec, seen: Observed, changes: Changes) -> list[Step]:
     """
     adding = volumes.ordinals_to_add(spec, seen)
     claims = {ordinal: volumes.claim_that_stays(seen, ordinal) for ordinal in adding}
-    back = [ordinal for ordinal, claim in claims.items() if claim is not None and not volumes.retired(claim)]
+    back = [
+        ordinal
+        for ordinal, claim in claims.items()
+        if claim is not None and not volumes.retired(claim) and volumes.decommissioned(spec, seen, ordinal) is None
+    ]
     steps = [
         Step(
             f"scale_out/{seen.names.pod(ordinal)}",

@@ -121,7 +121,7 @@ RULES = (
     ),
     Rule(
         "emptied",
-        "scale in, when the pod goes",
+        "scale in, when the pod goes; a decommissioned node's store, before it is put aside or erased",
         "no range has a replica on the node by its own list, whatever the counters say",
         "its replicas would go with it",
     ),

@@ -14,6 +14,9 @@ from .placement import node_of
 from .plan import Changes, Step
 from .spec import Spec
 
+if t.TYPE_CHECKING:
+    from .._engine.parse import NodeRow
+
 Object = t.Mapping[str, t.Any]
 
 
@@ -49,7 +52,8 @@ def needed(spec: Spec, seen: Observed, kube_nodes: t.Sequence[Object] | None, ch
         for ordinal in wanted
         if (claim := seen.claims.get(seen.names.claim(ordinal))) is not None and wiping(claim)
     }
-    unusable = {ordinal for ordinal in have if retired(have[ordinal]) or ordinal in strange | begun}
+    left = _left(spec, seen)
+    unusable = {ordinal for ordinal in have if retired(have[ordinal]) or ordinal in strange | begun | left.keys()}
     missing = [ordinal for ordinal in wanted if ordinal not in have or ordinal in unusable]
     kept = {seen.names.volume(ordinal): volume for ordinal, volume in have.items() if ordinal not in unusable}
     steps = []
@@ -65,6 +69,7 @@ def needed(spec: Spec, seen: Observed, kube_nodes: t.Sequence[Object] | None, ch
                     seen.names.pod(ordinal),
                     "archive (keep it under another name) or wipe (erase it)",
                     ordinal in strange,
+                    left.get(ordinal),
                 )
             steps.append(
                 Step(
@@ -72,7 +77,13 @@ def needed(spec: Spec, seen: Observed, kube_nodes: t.Sequence[Object] | None, ch
                     f"{action} {fingerprint.read(old) or 'the old store'} on {node_of(old)}"
                     + (", as was begun" if ordinal in begun else ""),
                     operation,
-                    facts={"ordinal": ordinal, "node": node_of(old), "action": action, "policy": action},
+                    facts={
+                        "ordinal": ordinal,
+                        "node": node_of(old),
+                        "action": action,
+                        "policy": action,
+                        **_unproved(left.get(ordinal)),
+                    },
                 )
             )
         steps.append(
@@ -184,20 +195,22 @@ def topology(
 def _old_claims(spec: Spec, seen: Observed, strange: t.Collection[int]) -> list[Step]:
     """Claims of a storage class that were kept when their node left, and that pods to come would take as they are."""
     operation = "create" if seen.statefulset is None else "scale_out"
+    left = _left(spec, seen)
     steps = []
     for ordinal in ordinals_to_add(spec, seen):
         pod, claim = seen.names.pod(ordinal), claim_that_stays(seen, ordinal)
-        if claim is None or not (retired(claim) or wiping(claim) or ordinal in strange):
+        if claim is None or not (retired(claim) or wiping(claim) or ordinal in strange | left.keys()):
             continue
         action = "wipe" if wiping(claim) else spec.volumes
         if action == "retain":
-            raise _refusal(claim, pod, "archive (keep its volume), delete or wipe (erase it)", ordinal in strange)
+            ways = "archive (keep its volume), delete or wipe (erase it)"
+            raise _refusal(claim, pod, ways, ordinal in strange, left.get(ordinal))
         steps.append(
             Step(
                 f"drop/{pod}",
                 f"{action} claim {claim['metadata']['name']}, {fingerprint.read(claim) or 'the store of a node that left'}",
                 operation,
-                facts={"ordinal": ordinal, "action": action, "policy": action},
+                facts={"ordinal": ordinal, "action": action, "policy": action, **_unproved(left.get(ordinal))},
             )
         )
     return steps
@@ -249,6 +262,36 @@ def when_it_cannot_be_mounted(spec: Spec, seen: Observed, pod: str) -> str:
     return f"Make the directory {where}{how}, and run again: a kubelet tries again within two minutes."
 
 
+def _unproved(row: NodeRow | None) -> dict[str, t.Any]:
+    """Facts of a step that gives a store up which no scale in has marked: whose, for the ranges must say that it holds nothing."""
+    return {"left": row.id} if row else {}
+
+
+def _left(spec: Spec, seen: Observed) -> dict[int, NodeRow]:
+    """Ordinals to come whose store is that of a node which the engine calls decommissioned, though nobody has marked it."""
+    found = {ordinal: decommissioned(spec, seen, ordinal) for ordinal in ordinals_to_add(spec, seen)}
+    return {ordinal: row for ordinal, row in found.items() if row is not None}
+
+
+def decommissioned(spec: Spec, seen: Observed, ordinal: int) -> NodeRow | None:
+    """The engine's row of the store that the ordinal has, where that node was told to leave and no scale in will see to its end.
+
+    By the note on the store. Where none is, by the pod's address, which without a claim may be that of a store before this one.
+    """
+    pod, store = seen.names.pod(ordinal), _store_of(spec, seen, ordinal)
+    # Pods without their StatefulSet run on as they are, and are taken over.
+    if store is None or seen.statefulset is None or pod in seen.journal.leaving_pods:
+        return None
+    claim = claim_that_stays(seen, ordinal)
+    noted = [mark for mark in (fingerprint.read(store), fingerprint.read(claim)) if mark and mark.node_id is not None]
+    if noted:
+        ours = noted[0].cluster_id == seen.cluster_id
+        row = next((node for node in seen.nodes or () if ours and node.id == noted[0].node_id), None)
+    else:
+        row = seen.node_of(pod) if claim is not None else None
+    return row if row is not None and row.is_decommissioning else None
+
+
 def deleting(obj: Object | None) -> bool:
     """Whether it is on its way out, which nobody can call back."""
     return bool(obj and obj["metadata"].get("deletionTimestamp"))
@@ -293,8 +336,8 @@ def _of_members(seen: Observed) -> str | None:
     return next((mark.cluster_id for mark in marks if mark is not None), None)
 
 
-def _refusal(obj: Object, pod: str, ways: str, foreign: bool) -> ClusterError:
-    """Of a claim or volume whose store must not be mounted again as it is; with its origin."""
+def _refusal(obj: Object, pod: str, ways: str, foreign: bool, row: NodeRow | None) -> ClusterError:
+    """Of a claim or volume whose store must not be mounted again as it is; with its origin. row: of a node that left, where only the engine says so."""
     what = f"{'claim' if obj['kind'] == 'PersistentVolumeClaim' else 'volume'} {obj['metadata']['name']}"
     origin = fingerprint.read(obj)
     if foreign:
@@ -304,8 +347,13 @@ def _refusal(obj: Object, pod: str, ways: str, foreign: bool) -> ClusterError:
             node=pod,
             resumable=False,
         )
+    if retired(obj) or row is None:
+        when = (obj["metadata"].get("annotations") or {}).get(RETIRED)
+        whose = f"{f'{origin}, which' if origin else 'the store of a node that'} left ({when})"
+    else:
+        whose = f"{origin or f'the store of node {row.id}'}, which was decommissioned"
     return ClusterError(
-        f"{what} still holds {f'{origin}, which' if origin else 'the store of a node that'} left ({obj['metadata']['annotations'][RETIRED]}); it would "
+        f"{what} still holds {whose}; it would "
         f"come back decommissioned and never take data. Nothing was changed. Set volumes to {ways}, after saving what you need.",
         "store_retired",
         node=pod,

@@ -73,12 +73,21 @@ def reuse(ctx: Context, step: Step) -> None:
     ordinal = step.facts["ordinal"]
     volume = ctx.seen.volumes.get(ctx.names.volume(ordinal))
     if volume is not None:  # else it went since this was planned
+        _prove_emptied(ctx, step)
         clear(ctx, [Place.of(ordinal, volume)], step.facts["action"], step.id, waiting=True)
 
 
 def drop(ctx: Context, step: Step) -> None:
     """The claim of a node that left, where a storage class provisions: the pod to come gets a fresh one."""
+    _prove_emptied(ctx, step)
     ctx.say(give_up_claims(ctx, [step.facts["ordinal"]], step.facts["action"], step.id))
+
+
+def _prove_emptied(ctx: Context, step: Step) -> None:
+    """A scale in marks a store when its node holds nothing any more. Of one that is not marked, the ranges must say so."""
+    node_id = step.facts.get("left")
+    if node_id is not None:
+        ctx.prove_in_time(lambda: gates.emptied(ctx.deep(), node_id), step)
 
 
 def clear(ctx: Context, places: t.Sequence[Place], action: str, step: str, *, waiting: bool = False) -> None:

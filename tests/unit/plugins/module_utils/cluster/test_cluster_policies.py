@@ -20,11 +20,13 @@ from ansible_collections.kaiwudb.kubernetes.tests.unit.plugins.module_utils.clus
     ID,
     RETIRED,
     claim,
+    deep,
     ids,
     live,
     observed,
     plan,
     pod,
+    ranges,
     spec,
     volume,
 )
@@ -239,6 +241,24 @@ def test_archiving_leaves_a_claim_with_which_a_pod_waits() -> None:
     server = Server(pending, volume(3, uid="old", **RETIRED), pod(3, ready=False))
     volumes.reuse(context(server), Step("reuse/kw-3", "", facts={"ordinal": 3, "action": "archive"}))
     assert left(server) == ["datadir-kw-3"] and server.did == [("archive", "/var/lib/kaiwudb/db.kw-3")]
+
+
+@pytest.mark.parametrize(("verb", "storage"), [("reuse", "local"), ("drop", "dynamic")])
+def test_a_store_that_no_scale_in_has_marked_is_proven_empty_first(
+    monkeypatch: pytest.MonkeyPatch, verb: str, storage: str
+) -> None:
+    """It was decommissioned by hand; whether that came to its end, the ranges' own lists say."""
+    server = Server(bound(3), volume(3, "w4", uid="claim-3"))
+    ctx = context(server, storage=storage)
+    step = Step(f"{verb}/kw-3", "", facts={"ordinal": 3, "action": "archive", "left": 4})
+    monkeypatch.setattr(ctx, "ask_engine", lambda: ctx.seen)
+    monkeypatch.setattr(ctx, "deep", lambda: deep(ranges((1, 2, 4))))
+    with pytest.raises(ClusterError, match=rf"^refused {verb}/kw-3: gate emptied: .*Nothing was changed") as error:
+        getattr(volumes, verb)(ctx, step)
+    assert error.value.reason == "emptied" and server.writes == 0
+    monkeypatch.setattr(ctx, "deep", lambda: deep(ranges((1, 2, 3))))
+    getattr(volumes, verb)(ctx, step)
+    assert (PVC, "datadir-kw-3") not in server.objects
 
 
 def test_a_directory_that_is_gone_is_proven_gone(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -380,6 +380,49 @@ def test_a_retired_claim_of_a_storage_class_never_comes_back_by_accident() -> No
     assert ids(plan(live(of=spec(storage="dynamic"), extra=[claim(3)]), replicas=4)) == ["scale_out/kw-3"]
 
 
+def left_by_hand(storage: str = "local", *, noted: bool = True, **more: Any) -> Any:
+    """Node 4 was told to leave (kaiwudb_node_decommission), then somebody sent its pod away with `kubectl scale`: nothing is marked."""
+    of = spec(storage=storage)
+    notes = stamped(3) if noted else {}
+    kept = [claim(3, **notes), *([volume(3, "w4", uid="claim-3", **notes)] if storage == "local" else [])]
+    return live(3, **{"of": of, "extra": kept, "nodes": [row(1, 0), row(2, 1), row(3, 2), gone(4, 3)], **more})
+
+
+@pytest.mark.parametrize("noted", [False, True])
+@pytest.mark.parametrize(("storage", "what"), [("local", "volume db.kw-3"), ("dynamic", "claim datadir-kw-3")])
+def test_a_store_that_only_the_engine_knows_to_have_left_does_not_come_back_either(
+    storage: str, what: str, noted: bool
+) -> None:
+    seen = left_by_hand(storage, noted=noted)
+    with pytest.raises(
+        ClusterError, match=f"^{what} still holds the store of node 4.*, which was decommissioned; it would come back"
+    ) as error:
+        plan(seen, replicas=4)
+    assert (error.value.reason, error.value.facts) == ("store_retired", {"node": "kw-3", "resumable": False})
+    found = plan(seen, replicas=4, volumes="archive")
+    assert ids(found) == [*(["reuse/kw-3", "volume/kw-3"] if storage == "local" else ["drop/kw-3"]), "scale_out/kw-3"]
+    assert found.steps[0].facts["left"] == 4 and found.steps[-1].title == "replicas 3 → 4"
+
+
+def test_after_a_full_restart_the_note_on_the_store_tells_its_node() -> None:
+    with pytest.raises(ClusterError, match="which was decommissioned"):
+        plan(left_by_hand(nodes=[row(1, 0), row(2, 1), row(3, 2), gone(4)]), replicas=4)
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"nodes": [row(1, 0), row(2, 1), row(3, 2), gone(4, 3, is_decommissioning=False)]},
+        {"nodes": [row(1, 0), row(2, 1), row(3, 2), gone(9, 3), row(4, is_live=False)]},
+        {"journal": replace(JOURNAL, leaving={"pods": ["kw-3"], "replicas": 3})},
+        {"extra": [volume(3, "w4")]},
+    ],
+    ids=["sent away only", "another one had the address before", "our own scale in", "a fresh volume"],
+)
+def test_a_store_that_may_come_back(more: dict[str, Any]) -> None:
+    assert ids(plan(left_by_hand(**more), replicas=4)) == ["scale_out/kw-3"]
+
+
 # ---- shrinking
 
 
