@@ -144,6 +144,7 @@ def permitted(plan: Plan, spec: Spec) -> Plan:
         )
     if not refused:
         return plan
+    _refuse_what_waits_for(refused, plan, spec)
     # Nothing can come after an initialisation that may not run; the other steps do not need each other.
     end = plan.steps.index(refused[0]) if refused[0].id == "initialize" else len(plan.steps)
     cut = next((step for step in plan.steps[end:] if step.asked), None)
@@ -159,3 +160,19 @@ def permitted(plan: Plan, spec: Spec) -> Plan:
     return replace(
         plan, steps=allowed, remaining=(*(step for step in plan.steps if step not in allowed), *plan.remaining)
     )
+
+
+def _refuse_what_waits_for(refused: t.Sequence[Step], plan: Plan, spec: Spec) -> None:
+    """ClusterError for a pod that would join before this run may do what comes first: with the store that an earlier scale in was to retire."""
+    for step in plan.steps:
+        first = next((item for item in refused if item.pod and item.pod == step.pod), None)
+        if step.verb != "scale_out" or step in refused or first is None:
+            continue
+        raise ClusterError(
+            f"{step.id} is asked for, but {first.id} comes first, which an earlier run began, and this run may only {', '.join(spec.operations)}. "
+            f"Nothing was changed. Run the playbook scale, or add {first.operation} to operations.",
+            "operation_not_allowed",
+            step=step.id,
+            node=step.pod,
+            resumable=False,
+        )

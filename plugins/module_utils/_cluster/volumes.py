@@ -274,13 +274,14 @@ def _left(spec: Spec, seen: Observed) -> dict[int, NodeRow]:
 
 
 def decommissioned(spec: Spec, seen: Observed, ordinal: int) -> NodeRow | None:
-    """The engine's row of the store that the ordinal has, where that node was told to leave and no scale in will see to its end.
+    """The engine's row of the store that the ordinal has, where that node was told to leave and no scale in that was begun is seen through first.
 
     By the note on the store. Where none is, by the pod's address, which without a claim may be that of a store before this one.
     """
     pod, store = seen.names.pod(ordinal), _store_of(spec, seen, ordinal)
+    ends = seen.journal.operation.get("step") == f"scale_in/{pod}"
     # Pods without their StatefulSet run on as they are, and are taken over.
-    if store is None or seen.statefulset is None or pod in seen.journal.leaving_pods:
+    if store is None or seen.statefulset is None or ends:
         return None
     claim = claim_that_stays(seen, ordinal)
     noted = [mark for mark in (fingerprint.read(store), fingerprint.read(claim)) if mark and mark.node_id is not None]
