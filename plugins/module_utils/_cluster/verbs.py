@@ -107,7 +107,7 @@ VERBS: t.Mapping[str, Verb] = {
         Verb("scale_out", (_EXEC, _PATCH_SET, _MARK_CLAIM), look=True, waits=True, resumes="stays"),
         Verb("scale_in", (_EXEC, _PATCH_SET, _DROP_CLAIM), disruptive=True, look=True, waits=True, resumes="gone"),
         Verb("decommission", (_EXEC,), disruptive=True),
-        Verb("recommission", (_EXEC,), look=True),
+        Verb("recommission", (_EXEC, _MARK_CLAIM), look=True),
         # Another image or other options.
         Verb("prepull", (_MAKE_POD, _END_POD, ("get", "pods/log", "", True)), harmless=True),
         Verb("preserve", (_EXEC,), harmless=True),

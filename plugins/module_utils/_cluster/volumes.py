@@ -43,6 +43,7 @@ def ordinals_without_volume(spec: Spec, seen: Observed) -> list[int]:
 def needed(spec: Spec, seen: Observed, kube_nodes: t.Sequence[Object] | None, changes: Changes) -> list[Step]:
     """Volumes that pods to come need, and retained ones that must be freed for their claim."""
     wanted = ordinals_without_volume(spec, seen)
+    _refuse_mounted(spec, seen, wanted)
     strange = _strangers(seen, wanted, "PersistentVolume" if spec.storage == "local" else "PersistentVolumeClaim")
     if spec.storage != "local":
         return _old_claims(spec, seen, strange)
@@ -337,9 +338,42 @@ def _of_members(seen: Observed) -> str | None:
     return next((mark.cluster_id for mark in marks if mark is not None), None)
 
 
+def _refuse_mounted(spec: Spec, seen: Observed, wanted: t.Collection[int]) -> None:
+    """ClusterError (store_retired) for a pod that somebody else made and that has come back with a store which a scale in has retired.
+
+    wanted: those that get another volume. Pods that are to go may go with it.
+    """
+
+    def came_back(ordinal: int) -> NodeRow | None:
+        pod, store = seen.names.pod(ordinal), _store_of(spec, seen, ordinal)
+        others_do = ordinal in wanted or pod in seen.journal.leaving_pods or pod in seen.journal.replacing
+        return None if store is None or not retired(store) or others_do else decommissioned(spec, seen, ordinal)
+
+    found = {ordinal: row for ordinal in range(seen.replicas) if (row := came_back(ordinal)) is not None}
+    for ordinal in sorted(found):
+        if ordinal >= spec.replicas:
+            return
+        pod, store = seen.names.pod(ordinal), _store_of(spec, seen, ordinal) or {}
+        back = f"put the node back (kaiwudb_node_decommission, node {pod}, state active)"
+        # Pods leave from the highest down, and three stay.
+        highest = ordinal >= 3 and found.keys() >= set(range(ordinal, seen.replicas))
+        raise ClusterError(
+            f"pod {pod} has come back with {_kind(store)} {store['metadata']['name']} and the store of node {found[ordinal].id} in it, which left "
+            f"({store['metadata']['annotations'][RETIRED]}); it is decommissioned and never takes data. Nothing was changed. "
+            + (f"Scale in again (replicas={ordinal}), or {back}." if highest else f"{back[0].upper()}{back[1:]}."),
+            "store_retired",
+            node=pod,
+            resumable=False,
+        )
+
+
+def _kind(obj: Object) -> str:
+    return "claim" if obj["kind"] == "PersistentVolumeClaim" else "volume"
+
+
 def _refusal(obj: Object, pod: str, ways: str, foreign: bool, row: NodeRow | None) -> ClusterError:
     """Of a claim or volume whose store must not be mounted again as it is; with its origin. row: of a node that left, where only the engine says so."""
-    what = f"{'claim' if obj['kind'] == 'PersistentVolumeClaim' else 'volume'} {obj['metadata']['name']}"
+    what = f"{_kind(obj)} {obj['metadata']['name']}"
     origin = fingerprint.read(obj)
     if foreign:
         return ClusterError(

@@ -11,6 +11,7 @@ from dataclasses import replace
 from .. import fingerprint, gates, observe, verdict
 from ..context import POLL, utc
 from ..errors import ClusterError
+from ..names import ordinal_of
 from ..progress import Falling, about
 from ..ranges import by_table, stall_seconds
 from . import create, stamp, volumes
@@ -66,6 +67,10 @@ def set_replicas(ctx: Context, count: int) -> None:
 
 
 def recommission(ctx: Context, step: Step) -> None:
+    """Active again. Its store is no longer one of a node that left; unmarked first, for the engine's own word is enough to keep it away."""
+    ordinal = ordinal_of(step.pod)
+    if ordinal is not None and step.pod not in ctx.seen.journal.replacing:
+        volumes.unmark(ctx, ordinal)
     ctx.engine.recommission([step.facts["id"]])
     ctx.say(f"node {step.facts['id']}{f' ({step.pod})' if step.pod else ''} is active again")
 

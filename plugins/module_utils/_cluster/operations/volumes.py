@@ -134,6 +134,17 @@ def _mark(name: str) -> dict[str, t.Any]:
     return {"metadata": {"annotations": {name: utc()}}}
 
 
+def unmark(ctx: Context, ordinal: int) -> None:
+    """Take the mark of a node that left off claim and volume, where they have it."""
+    marked = (ctx.seen.claims.get(ctx.names.claim(ordinal)), ctx.seen.volumes.get(ctx.names.volume(ordinal)))
+    for place in marked:
+        if place is not None and retired(place):
+            meta = place["metadata"]
+            ctx.client.patch(
+                place["kind"], meta["name"], meta.get("namespace"), {"metadata": {"annotations": {RETIRED: None}}}
+            )
+
+
 def archive_volume(ctx: Context, ordinal: int) -> str:
     """What a storage class provisioned outlives its claim from now on, and says whose store it holds; its name, "" without one."""
     claim = ctx.client.get("PersistentVolumeClaim", ctx.names.claim(ordinal), ctx.names.namespace)

@@ -41,6 +41,7 @@ from ansible_collections.kaiwudb.kubernetes.tests.unit.plugins.module_utils.clus
     ID,
     JOURNAL,
     NAMES,
+    RETIRED,
     claim,
     deep,
     during,
@@ -423,6 +424,20 @@ def test_a_node_that_is_put_back_is_not_sent_away_again_by_the_next_run(clock: C
     assert ctx.seen.journal.leaving == {}
     after = replace(live(5), journal=Journal.read(client.objects["ConfigMap", "kw-journal"]))
     assert not [step for step in ids(plan(after)) if step.startswith("scale_in")]
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+def test_the_store_of_a_node_that_is_put_back_is_no_longer_marked(clock: Clock, replaced: bool) -> None:
+    """A member's store must not be given up when its pod comes and goes; a replacement that is under way sees to its own mark."""
+    journal = replace(JOURNAL, replacing={"kw-3": {"who": "ann"}} if replaced else {})
+    kept = [claim(3, **RETIRED), volume(3, uid="claim-3", **RETIRED)]
+    ctx, client = ground(live(4, extra=kept, journal=journal), clock)
+    ctx.engine = Engine()  # type: ignore[assignment]
+    members.recommission(ctx, Step("recommission/4", "", "scale_in", True, "kw-3", {"id": 4}))
+    for key in (("PersistentVolumeClaim", "datadir-kw-3"), ("PersistentVolume", "db.kw-3")):
+        assert bool(client.objects[key]["metadata"]["annotations"]["kaiwudb.kubernetes/retired"]) is replaced
+    assert ctx.engine.back == [4]
+    members.recommission(ctx, Step("recommission/4", "", "scale_in", True, "", {"id": 4}))  # one without a pod
 
 
 def test_a_node_that_stays_settled_needs_nothing_written(clock: Clock) -> None:

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -16,6 +17,7 @@ from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.observ
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.placement import Choice
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.plan import Step
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.present import settled
+from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._engine.parse import NodeRow
 from ansible_collections.kaiwudb.kubernetes.tests.unit.plugins.module_utils.cluster.factories import (
     ID,
     JOURNAL,
@@ -420,6 +422,50 @@ def test_after_a_full_restart_the_note_on_the_store_tells_its_node() -> None:
 )
 def test_a_store_that_may_come_back(more: dict[str, Any]) -> None:
     assert ids(plan(left_by_hand(**more), replicas=4)) == ["scale_out/kw-3"]
+
+
+LEAVING_FOUR = (row(1, 0), row(2, 1), row(3, 2), row(4, 3, is_decommissioning=True))
+
+
+def brought_back(rows: Sequence[NodeRow] = LEAVING_FOUR, storage: str = "dynamic", **more: Any) -> Any:
+    """Scaled in with the claim kept, then grown again with `kubectl scale`: its pod has mounted it."""
+    kept = claim(3, **stamped(3), **(RETIRED if storage == "dynamic" else {}))
+    place = [volume(3, "w4", uid="claim-3", **stamped(3), **RETIRED)] if storage == "local" else []
+    return live(4, of=spec(storage=storage, replicas=4), extra=[kept, *place], nodes=rows, **more)
+
+
+@pytest.mark.parametrize(("storage", "what"), [("dynamic", "claim datadir-kw-3"), ("local", "volume db.kw-3")])
+def test_a_retired_store_that_somebody_else_has_mounted(storage: str, what: str) -> None:
+    seen = brought_back(storage=storage)
+    for asked in ({}, {"replicas": 4}, {"replicas": 5}, {"image": NEW}, {"volumes": "wipe"}):
+        with pytest.raises(ClusterError) as error:
+            plan(seen, **asked)  # type: ignore[arg-type]
+        assert error.value.msg == (
+            f"pod kw-3 has come back with {what} and the store of node 4 in it, which left (2026-11-23T09:30:00Z); it is decommissioned and never takes "
+            "data. Nothing was changed. Scale in again (replicas=3), or put the node back (kaiwudb_node_decommission, node kw-3, state active)."
+        )
+        assert (error.value.reason, error.value.facts) == ("store_retired", {"node": "kw-3", "resumable": False})
+    assert ids(plan(seen, replicas=3)) == ["scale_in/kw-3"], "the way back"
+    assert ids(plan(brought_back([*LEAVING_FOUR[:3], row(4, 3)], storage))) == [], "put back"
+
+
+@pytest.mark.parametrize(
+    "journal",
+    [
+        replace(JOURNAL, leaving={"pods": ["kw-3"], "replicas": 3}),
+        replace(JOURNAL, replacing={"kw-3": {"who": "ann"}}),
+    ],
+    ids=["leaving", "replaced"],
+)
+def test_what_is_still_on_its_way_is_not_taken_for_one_that_came_back(journal: Journal) -> None:
+    assert "scale_in/kw-3" not in ids(plan(brought_back(journal=journal), replicas=4))
+
+
+def test_one_below_others_can_only_be_put_back() -> None:
+    more = live(5, of=spec(storage="dynamic", replicas=5), nodes=[*LEAVING_FOUR, row(5, 4)],
+                extra=[claim(3, **stamped(3), **RETIRED)])  # fmt: skip
+    with pytest.raises(ClusterError, match=r"Nothing was changed\. Put the node back \(kaiwudb_node_decommission"):
+        plan(more)
 
 
 # ---- shrinking
