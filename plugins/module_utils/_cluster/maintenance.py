@@ -19,6 +19,7 @@ from .placement import node_of
 from .plan import Changes, Plan, Step
 from .present import settled
 from .spec import Spec
+from .volumes import refuse_losing
 
 Object = t.Mapping[str, t.Any]
 OPERATION = "maintain_node"
@@ -111,6 +112,7 @@ def drained(spec: Spec, seen: Observed, name: str, node: Object | None, seconds:
         uid = seen.pods[pod]["metadata"]["uid"]
         steps.append(_step("evict", pod, f"through its budget; {stays}", pod, node=name, uid=uid))
         waits = True
+    refuse_losing(seen, steps)
     changes: Changes = {f"Pod/{pod} on {name}": ("runs", None) for pod in pods}
     if not node["spec"].get("unschedulable"):
         changes[f"Node/{name} spec.unschedulable"] = (None, True)

@@ -83,6 +83,7 @@ def present(
         waiting=tuple(volumes.waiting(spec, seen)),
     )
     plan = permitted(plan, spec)
+    volumes.refuse_losing(seen, plan.steps)
     if not later and not seen.paused and not volumes_only:  # what this run may not do would have waited
         plan = replace(plan, steps=(*plan.steps, *_settling(spec, seen, plan.steps)))
     return replace(plan, headline=_headline(spec, seen, plan.steps, held if plan.held else ()))

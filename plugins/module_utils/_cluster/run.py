@@ -95,6 +95,8 @@ class Run:
         plan = self.plan(ctx)
         self._count_ended(ctx, plan)
         if self.check or not plan.steps:
+            for line in planned.going_notes(ctx.seen):
+                ctx.say(line)
             return self._result(ctx, plan, plan, finished=True)
         if not plan.writes:
             return self._work(ctx, plan, plan)

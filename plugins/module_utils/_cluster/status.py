@@ -269,6 +269,7 @@ def status_lines(
         f"  replace  {pod} since {lost.get('since')}, {lost.get('who')}: not complete, run replace_node again"
         for pod, lost in sorted(seen.journal.replacing.items())
     ]
+    lines += [f"  volume   {line}" for line in volumes.going_notes(seen)]
     ready = next((node["pod"] for node in nodes if node["ready"]), seen.names.pod(0))
     server = f"--context {ctx.client.context} " if ctx.client.context else ""
     lines.append(

@@ -107,6 +107,15 @@ def needed(spec: Spec, seen: Observed, kube_nodes: t.Sequence[Object] | None, ch
             and (volume["spec"].get("claimRef", {}).get("uid") or _too_small(spec, volume))
             and claim_that_stays(seen, ordinal) is None
         ):
+            if deleting(volume):
+                name = volume["metadata"]["name"]
+                raise ClusterError(
+                    f"{_going(volume, seen.names.pod(ordinal))} Nothing was changed. To have its store back, save it now (kubectl get pv {name} -o yaml) and "
+                    "create it again without its resourceVersion when it has gone. Else decommission its node (kaiwudb_node_decommission) first.",
+                    "volume_going",
+                    node=seen.names.pod(ordinal),
+                    resumable=False,
+                )
             steps.append(
                 Step(
                     f"free/{seen.names.pod(ordinal)}",
@@ -468,3 +477,46 @@ def reclaim(spec: Spec, seen: Observed) -> list[Step]:
             )
             steps.append(Step(f"reclaim/{pod}", title, "reconfigure", pod=pod, facts={"ordinal": ordinal}))
     return steps
+
+
+def refuse_losing(seen: Observed, steps: t.Iterable[Step]) -> None:
+    """ClusterError (volume_going) before a step that ends a pod whose volume would go with it: both it and its claim are being deleted.
+
+    Scaling in is none of these, for the node's data has moved away by then.
+    """
+    for step in steps:
+        ordinal = ordinal_of(step.pod)
+        if ordinal is None or not step.disruptive or step.operation == "scale_in":
+            continue
+        if step.verb in ("reclaim", "rebind") or deleting(seen.claims.get(seen.names.claim(ordinal))):
+            refuse_going(seen.volumes.get(seen.names.volume(ordinal)), step.pod)
+
+
+def refuse_going(volume: Object | None, pod: str, untouched: str = "Nothing was changed") -> None:
+    """ClusterError (volume_going) for a volume that is being deleted, before the pod on it is ended. untouched: what was left alone."""
+    if volume is None or not deleting(volume):
+        return
+    raise ClusterError(
+        f"{_going(volume, pod)} {untouched}. Move its data away and give it another volume: kaiwudb_node_decommission, then kaiwudb_node_replace "
+        f"for {pod}; where too few nodes would stay, scale out first (playbook scale).",
+        "volume_going",
+        node=pod,
+        resumable=False,
+    )
+
+
+def _going(volume: Object, pod: str) -> str:
+    return (
+        f"PersistentVolume {volume['metadata']['name']} of {pod} is being deleted, and nobody can call that back: it goes with its claim, and with it the "
+        f"only note of where the store lies ({volume['spec'].get('local', {}).get('path')} on {node_of(volume)})."
+    )
+
+
+def going_notes(seen: Observed) -> list[str]:
+    """Of each volume in use that is being deleted, a line for whoever has nothing else to do."""
+    pods = ((pod, seen.volumes.get(seen.names.volume(ordinal))) for ordinal, pod in enumerate(seen.expected_pods()))
+    return [
+        f"{_going(volume, pod)} Decommission {pod} and replace it before its pod or its claim goes."
+        for pod, volume in pods
+        if volume is not None and deleting(volume)
+    ]

@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from .. import gates, growing, verdict
 from ..observe import ready
+from ..volumes import refuse_going
 from . import members, rollout, stamp, volumes
 
 if t.TYPE_CHECKING:
@@ -89,6 +90,7 @@ def rebind(ctx: Context, step: Step) -> None:
         pod = ctx.seen.pods.get(step.pod)
         if pod is not None and ready(pod):
             ctx.prove_in_time(lambda: gates.common(ctx.seen, ctx.deep(), None), step)
+        refuse_going(ctx.client.get("PersistentVolume", volume), step.pod, f"Pod {step.pod} was not touched")
         ctx.client.patch("PersistentVolume", volume, None, {"spec": {"capacity": {"storage": ctx.spec.storage_size}}})
         claim = ctx.client.get(PVC, name, ctx.names.namespace)
         if claim is not None and growing.less(growing.requested(claim), ctx.spec.storage_size):

@@ -14,7 +14,7 @@ from ..errors import ClusterError, InputError
 from ..names import ARCHIVED, FINGERPRINT, RETIRED, WIPING
 from ..observe import ready
 from ..placement import node_of
-from ..volumes import deleting, retired, wiping
+from ..volumes import deleting, refuse_going, retired, wiping
 from . import create, short_lived
 from .stamp import stamp
 
@@ -330,6 +330,7 @@ def reclaim(ctx: Context, step: Step) -> None:
     if not successor().done and (found := ctx.seen.pods.get(pod)) is not None:
         if ready(found):
             ctx.prove_in_time(lambda: gates.common(ctx.seen, ctx.deep(), None), step)
+        refuse_going(ctx.client.get("PersistentVolume", volume), pod, f"Pod {pod} was not touched")
         ctx.client.delete("Pod", pod, ctx.names.namespace, uid=found["metadata"]["uid"])
         ctx.disturbed()
     ctx.wait(successor, step.id, poll=0.5)

@@ -515,6 +515,15 @@ def test_a_rebind_proves_its_gates_before_anything_goes(gates: Gates, monkeypatc
     assert client.objects[PV, "db.kw-1"]["spec"]["capacity"]["storage"] == "20Gi"
 
 
+def test_a_volume_that_is_being_deleted_does_not_lose_its_claim(gates: Gates) -> None:
+    client = server(statefulset(spec(**GROW)))
+    client.objects[PV, "db.kw-1"]["metadata"]["deletionTimestamp"] = "2026-11-24T10:00:00Z"
+    with pytest.raises(ClusterError, match="Pod kw-1 was not touched") as error:
+        grow.rebind(context(client), REBIND)
+    assert error.value.reason == "volume_going"
+    assert [verb for verb, _kind, _name in client.sent if verb in ("patch", "delete")] == []
+
+
 def test_again_on_a_claim_that_is_new_it_only_waits(gates: Gates, monkeypatch: pytest.MonkeyPatch) -> None:
     client = server(sized(1, "20Gi"))
     ctx = context(client)

@@ -22,6 +22,7 @@ from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.run im
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._kube.errors import KubeError
 from ansible_collections.kaiwudb.kubernetes.tests.unit.plugins.module_utils.cluster.factories import (
     JOURNAL,
+    claim,
     during,
     ids,
     kube_node,
@@ -31,6 +32,7 @@ from ansible_collections.kaiwudb.kubernetes.tests.unit.plugins.module_utils.clus
     row,
     spec,
     spec_over,
+    volume,
 )
 from ansible_collections.kaiwudb.kubernetes.tests.unit.plugins.module_utils.cluster.world import (
     STORE_DEAD,
@@ -86,6 +88,16 @@ def test_what_is_there_already_is_not_done_again() -> None:
     assert ids(drained(away(), cordoned=True)) == []
     closing = replace(IN_WINDOW, operation=during("maintain_node").operation)
     assert ids(drained(away(closing), cordoned=True)) == ["kept/w3"], "killed before it looked at what that took away"
+
+
+def test_a_pod_whose_volume_would_go_with_it_is_not_evicted() -> None:
+    items = [claim(2), volume(2, uid="claim-2")]
+    for item in items:
+        item["metadata"]["deletionTimestamp"] = "2026-11-24T10:00:00Z"
+    with pytest.raises(ClusterError, match=r"PersistentVolume db.kw-2 of kw-2 is being deleted") as error:
+        drained(live(extra=items))
+    assert error.value.reason == "volume_going"
+    assert ids(drained(live(extra=items[1:]))) == OUT, "the claim that stays keeps it"
 
 
 def test_a_node_without_its_pods_is_only_cordoned() -> None:

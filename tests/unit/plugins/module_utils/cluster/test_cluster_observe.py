@@ -588,6 +588,14 @@ def shown(seen: Any, known: Any = None, drift: Any = (), **asked: Any) -> list[s
     return status.status_lines(ctx, status.node_list(seen, {"w1": "a"}), known, drift)
 
 
+def test_a_volume_that_is_being_deleted_under_its_pod_is_said_so() -> None:
+    going = volume(1, uid="claim-1")
+    going["metadata"]["deletionTimestamp"] = "2026-11-24T10:00:00Z"
+    told = [line for line in shown(live(extra=[going])) if line.startswith("  volume   ")]
+    assert len(told) == 1 and told[0].startswith("  volume   PersistentVolume db.kw-1 of kw-1 is being deleted")
+    assert not [line for line in shown(live()) if line.startswith("  volume   ")]
+
+
 def test_status_in_ten_seconds() -> None:
     history = ({"name": "upgrade", "outcome": "done", "until": "09:12", "who": "awx-job-1"},)
     working = replace(

@@ -719,6 +719,50 @@ def test_a_claim_that_waits_for_its_pod_to_end() -> None:
     assert found.steps[0].title == "claim datadir-kw-1 is being deleted: its volume goes to a new one"
 
 
+def going(item: Any) -> Any:
+    return {**item, "metadata": {**item["metadata"], "deletionTimestamp": "2026-11-24T10:00:00Z"}}
+
+
+GOING_PV = going(volume(1, uid="claim-1", **stamped(1)))
+
+
+def test_a_pod_whose_volume_would_go_with_it_is_not_ended() -> None:
+    """`kubectl delete pv,pvc`: both wait for the pod."""
+    seen = live(extra=[going(claim(1)), GOING_PV])
+    for asked in ({}, {"image": NEW}, {"image": NEW, "operations": ["upgrade"]}, {"replicas": 4}):
+        with pytest.raises(ClusterError) as error:
+            plan(seen, **asked)  # type: ignore[arg-type]
+        assert error.value.msg == (
+            "PersistentVolume db.kw-1 of kw-1 is being deleted, and nobody can call that back: it goes with its claim, and with it the only note of where "
+            "the store lies (/var/lib/kaiwudb/db.kw-1 on w2). Nothing was changed. Move its data away and give it another volume: "
+            "kaiwudb_node_decommission, then kaiwudb_node_replace for kw-1; where too few nodes would stay, scale out first (playbook scale)."
+        )
+        assert (error.value.reason, error.value.facts) == ("volume_going", {"node": "kw-1", "resumable": False})
+    more = plan(seen, replicas=4, operations=["scale_out", "scale_in"])
+    assert ids(more) == ["volume/kw-3", "scale_out/kw-3"] and left(more) == ["reclaim/kw-1"], "room for its data"
+    grown = live(4, extra=[going(claim(3)), going(volume(3, uid="claim-3", **stamped(3)))])
+    assert ids(plan(grown, replicas=3)) == ["scale_in/kw-3"], "its data moves first"
+
+
+def test_a_volume_that_is_being_deleted_under_a_claim_that_stays_outlives_its_pod() -> None:
+    asks = {**claim(1), "spec": {"resources": {"requests": {"storage": "10Gi"}}}}
+    seen = live(extra=[{**asks, "metadata": {**asks["metadata"], "annotations": stamped(1)}}, GOING_PV])
+    assert ids(plan(seen)) == [] and "upgrade/kw-1" in ids(plan(seen, image=NEW))
+    with pytest.raises(ClusterError, match="is being deleted") as error:  # a new claim would take it along
+        plan(seen, storage_size="20Gi")
+    assert error.value.reason == "volume_going"
+
+
+def test_a_kept_volume_that_is_being_deleted_is_not_lost_silently() -> None:
+    """A fresh one would be made somewhere, and the store of a member forgotten."""
+    kept = going(volume(3, "w4", uid="claim-3", **stamped(3)))
+    with pytest.raises(ClusterError, match=r"kubectl get pv db.kw-3 -o yaml") as error:
+        plan(live(extra=[going(claim(3)), kept]), replicas=4)
+    assert error.value.reason == "volume_going"
+    given_up = going(volume(3, "w4", uid="claim-3", **RETIRED))
+    assert ids(plan(live(extra=[given_up]), replicas=4, volumes="wipe"))[0] == "reuse/kw-3"
+
+
 @pytest.mark.parametrize(("uid", "planned"), [("claim-1", []), ("another", ["reclaim/kw-1"]), (None, [])])
 def test_a_volume_that_still_names_the_claim_before(uid: str | None, planned: list[str]) -> None:
     renewed = claim(1)

@@ -629,6 +629,44 @@ def sliced(world: World, seconds: float = 5.0, asked: Any = None, **how: Any) ->
     raise AssertionError("it never ends")
 
 
+@pytest.mark.parametrize("claim_too", [False, True])
+def test_a_volume_that_is_being_deleted_is_given_up_with_its_data_moved(
+    monkeypatch: pytest.MonkeyPatch, claim_too: bool
+) -> None:
+    """`kubectl delete pv`, with its claim or without: what would end the pod is refused, and this is the way on that the refusal names."""
+    world = World(stop_clocks(monkeypatch), replicas=4, workers=5)
+    world.delete("PersistentVolume", "db.kw-2")
+    world["PersistentVolumeClaim/datadir-kw-2"]["spec"] = {"resources": {"requests": {"storage": "10Gi"}}}
+    if claim_too:
+        world.delete("PersistentVolumeClaim", "datadir-kw-2")
+    world.writes.clear()
+    with pytest.raises(ClusterError, match="is being deleted, and nobody can call that back") as error:
+        go(world, Run, asked={} if claim_too else {"storage_size": "20Gi"})
+    assert error.value.reason == "volume_going" and world.writes == [] and world.lives(2) == 3
+    if not claim_too:
+        idle = go(world, Run)
+        assert idle["steps"] == [] and "Decommission kw-2 and replace it" in idle["progress"][0]
+    left = go(world, NodeRun, node="kw-2", state="decommissioned", asked={"waive": ["space"]})  # no store reports here
+    assert left["steps"] == ["decommission/3"]
+    assert go(world)["steps"] == ["detach/kw-2", "volume/kw-2", "rejoin/kw-2", "empty/kw-2"]
+    assert world["Pod/kw-2"]["spec"]["nodeName"] == "w5" and world.stores["w3:/var/lib/kaiwudb/db.kw-2"] == 3
+    replaced(world, new=5)
+
+
+def test_a_volume_deleted_while_its_claim_was_to_be_reclaimed_is_seen_before_its_pod_ends(world: World) -> None:
+    world.delete("PersistentVolumeClaim", "datadir-kw-2")
+    world.writes.clear()
+
+    def also() -> None:  # right after the step has begun
+        if world.journal.operation:
+            world["PersistentVolume/db.kw-2"]["metadata"]["deletionTimestamp"] = "2026-11-23T10:00:00Z"
+
+    world.meanwhile = also
+    with pytest.raises(ClusterError, match="Pod kw-2 was not touched") as error:
+        go(world, Run)
+    assert error.value.reason == "volume_going" and world.lives(2) == 3 and "delete Pod/kw-2" not in world.writes
+
+
 def test_a_pod_that_stays_is_seen_over_slices_too(world: World) -> None:
     """Longer than any slice lasts, with ranges that are not whole meanwhile."""
     world.disk_dies(2)
