@@ -15,7 +15,9 @@ PODS = [f"{NAME}-{ordinal}" for ordinal in range(4)]
 DOWN = PODS[3]
 UPGRADE = {"image": UPGRADE_IMAGE, "replicas": "4", "operations": ["upgrade"]}
 
-pytestmark = pytest.mark.skipif(not shutil.which("docker"), reason="takes a directory away on a kind node through Docker")
+pytestmark = pytest.mark.skipif(
+    not shutil.which("docker"), reason="takes a directory away on a kind node through Docker"
+)
 
 
 @pytest.fixture(scope="module")

@@ -85,5 +85,8 @@ def test_the_map_of_zones_is_made_again(zones: dict[str, str], place: Place) -> 
     before = place.get("configmap", f"{NAME}-topology")["data"]
     kubectl("--namespace", place.namespace, "delete", "configmap", f"{NAME}-topology")
     done = place.good(NAME, replicas="4")
-    assert done.steps == [f"create/ConfigMap/{NAME}-topology"] and place.get("configmap", f"{NAME}-topology")["data"] == before
+    assert (
+        done.steps == [f"create/ConfigMap/{NAME}-topology"]
+        and place.get("configmap", f"{NAME}-topology")["data"] == before
+    )
     assert place.good(NAME, replicas="4").writes == []
