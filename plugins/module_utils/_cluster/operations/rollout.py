@@ -28,6 +28,7 @@ if t.TYPE_CHECKING:
     from ..plan import Step
 
 DOWN_PATIENCE = 30.0  # seconds for a pod that was down before: its own trouble must not hold up the others for ever
+ITS_OWN = ("timeout", "unschedulable", "volume_mount")  # of its Kubernetes node or its volume, and not of what is new
 
 
 # ---- before the first restart
@@ -214,7 +215,7 @@ def roll(ctx: Context, step: Step) -> None:
         ctx.prove_in_time(lambda: before(ctx, step), step, changed=not _needs_template(ctx, step))
     if _needs_template(ctx, step):
         write_template(ctx, step)
-    down = _down_before(ctx)
+    down = _down_before(ctx, step.pod)
     others = [pod for pod in down if pod != step.pod]  # no reason to wait for them afterwards
     if not _new(ctx, step.pod):
         ctx.disturbed()
@@ -224,7 +225,7 @@ def roll(ctx: Context, step: Step) -> None:
     try:
         ctx.wait(lambda: _serving(ctx, step.pod), step.id, limit=DOWN_PATIENCE if step.pod in down else None)
     except ClusterError as error:
-        if step.pod not in down or error.reason not in ("timeout", "unschedulable"):
+        if step.pod not in down or error.reason not in ITS_OWN:
             raise
         ctx.say(f"{step.pod} was down before and does not come back ({error.msg.split('.')[0]}); the others go on")
         return
@@ -258,9 +259,13 @@ def roll(ctx: Context, step: Step) -> None:
     )
 
 
-def _down_before(ctx: Context) -> list[str]:
-    """Pods that were down before this operation came to them, by its journal or as they are; not those it restarts itself."""
+def _down_before(ctx: Context, turn: str) -> list[str]:
+    """Pods that were down before this operation came to them, by its journal or as they are; not those it restarts itself.
+
+    turn: the pod whose turn it is. While it is old, its gates have just held: whoever is not ready then is down, of whichever template.
+    """
     noted, pods = list(ctx.seen.journal.operation.get("down") or ()), ctx.seen.pods
+    restarted = _new(ctx, turn)
     down = [
         pod
         for pod in ctx.seen.expected_pods()
@@ -268,7 +273,7 @@ def _down_before(ctx: Context) -> list[str]:
         or (
             pod in pods
             and not ready(pods[pod])
-            and not _new(ctx, pod)
+            and not (restarted and _new(ctx, pod))
             and not verdict.ends_in_time(pods[pod], time.time())
         )
     ]
