@@ -122,7 +122,8 @@ def rollout(spec: Spec, seen: Observed, profile: Profile, changes: Changes) -> t
     runs = {pod: container(seen.pods[pod])["image"] for pod in pods if pod in seen.pods}
     upgrade = seen.image != spec.image or any(image != spec.image for image in runs.values())
     operation = "upgrade" if upgrade else "reconfigure"
-    asked = "image" in spec.asked if upgrade else True
+    # Else it only goes on with what was held or interrupted.
+    asked = bool(options) or (upgrade and "image" in spec.asked)
     if seen.image != spec.image:
         changes[f"StatefulSet/{spec.name} image"] = (seen.image, spec.image)
     changes.update(

@@ -497,6 +497,25 @@ def test_a_canary_of_other_options() -> None:
     assert ids(found) == ["reconfigure/kw-2"] and left(found) == ["reconfigure/kw-1", "reconfigure/kw-0"] and found.held
 
 
+@pytest.mark.parametrize(
+    ("asked", "refused"),
+    [({"replicas": 4}, False), ({"replicas": 4, "cpu": "2"}, False), ({"cpu": "3"}, True), ({"memory": "4Gi"}, True)],
+)
+def test_a_canary_of_other_options_is_no_wish_of_a_run_that_asks_for_something_else(
+    asked: dict[str, Any], refused: bool
+) -> None:
+    made = spec(cpu="2")
+    half = statefulset(made, partition=2)
+    half["status"]["updateRevision"] = "r2"
+    held = live(of=made, sts=half, pods=[pod(0), pod(1), pod(2, revision="r2")])
+    if refused:
+        with pytest.raises(ClusterError, match=r"reconfigure/kw-2 is asked for, but this run may only scale_out"):
+            plan(held, operations=["scale_out"], **asked)
+        return
+    found = plan(held, operations=["scale_out"], **asked)
+    assert ids(found) == ["volume/kw-3", "scale_out/kw-3"] and left(found) == ["reconfigure/kw-1", "reconfigure/kw-0"]
+
+
 def test_nothing_is_finalised_while_it_is_held() -> None:
     found = plan(image=FAR, pause_after=1, operations=EVERYTHING)
     assert ids(found) == ["prepull", "preserve", "upgrade/kw-2"] and left(found)[:2] == DOWN[1:]
