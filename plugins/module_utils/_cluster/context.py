@@ -14,7 +14,7 @@ from .._engine.errors import STORE_IN_USE
 from .._kube.client import runner
 from . import gates as _gates
 from . import manifests, observe, verdict
-from .errors import ClusterError
+from .errors import UNCHANGED, ClusterError
 from .journal import TIME, Journal
 from .names import CONTAINER, Names, ordinal_of, owned
 from .observe import Deep, Observed
@@ -80,6 +80,7 @@ class Context:
         self.lost: t.Callable[[], str] = lambda: ""
         self._version = ""  # of the last list of pods; empty when it is used up
         self.carry: dict[str, t.Any] = dict(carry or {})
+        self.untouched = False  # whether the step under way has done nothing yet, as while its gates are waited for
 
     def _serving(self) -> list[str]:
         """Ready pods, those of low ordinals first."""
@@ -369,8 +370,10 @@ class Context:
                 verdict.Verdict(False, f"gate {refusing[0].name}: {refusing[0].sentence}") if refusing else verdict.DONE
             )
 
+        self.untouched = not changed
         try:
             self.wait(judge, step.id, poll=3.0, limit=_gates.GATE_PATIENCE)
+            self.untouched = False
         except ClusterError as error:
             if error.reason != "timeout":
                 raise
@@ -384,7 +387,7 @@ class Context:
         if refusing:
             gate = refusing[0]
             raise ClusterError(
-                f"refused {step.id}: gate {gate.name}: {gate.sentence}" + ("" if changed else " Nothing was changed."),
+                f"refused {step.id}: gate {gate.name}: {gate.sentence}" + ("" if changed else f" {UNCHANGED}"),
                 gate.name,
                 step=step.id,
                 node=step.pod,

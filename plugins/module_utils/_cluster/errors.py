@@ -6,6 +6,10 @@ from __future__ import annotations
 
 import typing as t
 
+UNCHANGED = "Nothing was changed."
+STAYS = "What had been done until then stays"
+AGAIN = f"{STAYS}; run again to continue."
+
 
 class ClusterError(Exception):
     """A refusal or a failure that says what, why and what to do.
@@ -20,6 +24,11 @@ class ClusterError(Exception):
         self.msg = msg
         self.reason = reason
         self.facts = facts
+
+    def after_work(self) -> None:
+        """The run changed something before it came to this, perhaps in an earlier slice: it must not say that nothing was."""
+        self.msg = self.msg.replace(UNCHANGED, AGAIN if self.result()["resumable"] else f"{STAYS}.")
+        self.args = (self.msg,)
 
     def result(self) -> dict[str, t.Any]:
         """What a module returns: every failure has the same fields, so that a play can rely on them."""

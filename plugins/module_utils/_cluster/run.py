@@ -18,7 +18,7 @@ from . import absent, answer, gates, growing, lock, observe, placement, present,
 from . import volumes as planned
 from .context import Context, Paused, utc
 from .deeds import DEEDS
-from .errors import ClusterError
+from .errors import AGAIN, ClusterError
 from .manifests import names_of
 from .names import Names
 from .observe import Observed
@@ -66,6 +66,7 @@ class Run:
         self.client, self.asked, self.state, self.check = client, asked, state, check
         self.who, self.run_id, self.seconds, self.volumes_only, self.sliced = who, run_id, seconds, volumes_only, sliced
         self.started = time.monotonic()
+        self.changed = bool((carry or {}).get("changed"))  # whether this run did anything to the cluster, in any slice
         self.done: list[str] = []
         self.times: list[dict[str, t.Any]] = []  # of the steps done, not yet in the journal
         self.whole: bool | None = (
@@ -78,6 +79,10 @@ class Run:
         """The module's result. ClusterError and KubeError carry what the module fails with."""
         try:
             return self.slice()
+        except ClusterError as error:
+            if self.changed:
+                error.after_work()
+            raise
         finally:
             # This slice ended before it came so far as to take the lock again: refused, or nothing left to do.
             if self.kept:
@@ -103,6 +108,7 @@ class Run:
         if ctx.seen.namespace is None and self.state == "present":
             # The lock needs its namespace; making it is the one step that must come first.
             create.create(ctx, plan.steps[0])
+            self._did(ctx)
             ctx.look()
 
         def work() -> dict[str, t.Any]:
@@ -120,6 +126,10 @@ class Run:
         if self.state == "absent" and not result["in_progress"] and not self.volumes_only:
             self.client.delete("Lease", ctx.names.lock, ctx.names.namespace)
         return result
+
+    def _did(self, ctx: Context) -> None:
+        """Something was done to the cluster; later slices of this run are told so."""
+        self.changed = ctx.carry["changed"] = True
 
     def _count_ended(self, ctx: Context, plan: Plan) -> None:
         """The step in whose middle this run's slice before ended is done, too, when it has come to its end since."""
@@ -374,14 +384,20 @@ class Run:
     def _try(self, ctx: Context, step: Step, first: Plan, act: t.Callable[[], None]) -> bool:
         """Whether C(act) came to its end in this slice; its failure gets the run's fields."""
         try:
+            ctx.untouched = True
             ctx.check_time()
+            ctx.untouched = False
             act()
+            if step.known.writes:
+                self._did(ctx)
             return True
         except Paused:
+            if step.known.writes and not ctx.untouched:
+                self._did(ctx)
             return False
         except EngineError as error:
             raise ClusterError(
-                f"{error}. What had been done until then stays; run again to continue.",
+                f"{error}. {AGAIN}",
                 f"engine_{error.reason}",
                 step=step.id,
                 node=error.pod or None,
@@ -391,7 +407,7 @@ class Run:
             ) from error
         except KubeError as error:
             raise ClusterError(
-                f"{error}. What had been done until then stays; run again to continue.".replace("..", "."),
+                f"{error}. {AGAIN}".replace("..", "."),
                 f"api_{error.reason}".lower(),
                 step=step.id,
                 node=step.pod or None,

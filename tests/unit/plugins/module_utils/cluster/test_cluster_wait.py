@@ -18,6 +18,7 @@ from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.gates 
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.journal import Journal
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.plan import Plan, Step
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.rules import RULES, Rule
+from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.run import Run
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.verbs import VERBS
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.verdict import DONE, Verdict
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._engine.errors import EngineError
@@ -27,6 +28,7 @@ from ansible_collections.kaiwudb.kubernetes.tests.unit.plugins.module_utils.clus
     FAR,
     JOURNAL,
     NEW,
+    REQUIRED,
     live,
     observed,
     plan,
@@ -547,6 +549,47 @@ def test_what_mends_itself_is_waited_for(clock: Clock) -> None:
         "refused upgrade/kw-2: gate ranges_underreplicated"
     )
     assert 60 < clock.now - 1006 <= 66, "after a minute without any change it refuses after all"
+
+
+def _refused_by_the_next_slice(carry: Any, resumable: bool = True) -> str:
+    """What a slice says that is refused as soon as it looks."""
+    run = Run(Client(Clock()), REQUIRED, run_id="r1", carry=carry)  # type: ignore[arg-type]
+
+    def refuse() -> Any:
+        raise ClusterError("kw is paused. Nothing was changed. Set it.", "paused", resumable=resumable)
+
+    run.slice = refuse  # type: ignore[method-assign]
+    with pytest.raises(ClusterError) as error:
+        run.go()
+    assert str(error.value) == error.value.msg
+    return error.value.msg
+
+
+@pytest.mark.parametrize(("step", "changed"), [("upgrade/kw-2", True), ("settle", False)])
+def test_a_later_slice_of_a_run_that_changed_something_does_not_say_that_nothing_was(
+    clock: Clock, step: str, changed: bool
+) -> None:
+    ctx, client = context(clock)
+    run = Run(client, REQUIRED, run_id="r1")  # type: ignore[arg-type]
+    assert run._try(ctx, Step(step, "x"), Plan("kw", ()), lambda: None)
+    says = "What had been done until then stays" if changed else "Nothing was changed"
+    again = "; run again to continue" if changed else ""
+    assert _refused_by_the_next_slice(ctx.carry) == f"kw is paused. {says}{again}. Set it."
+    assert _refused_by_the_next_slice(ctx.carry, resumable=False) == f"kw is paused. {says}. Set it."
+
+
+@pytest.mark.parametrize("begun", [False, True])
+def test_a_slice_that_ends_while_the_gates_are_waited_for_has_changed_nothing(clock: Clock, begun: bool) -> None:
+    ctx, client = context(clock)
+    ctx.deadline = clock.now + 5
+    run, step = Run(client, REQUIRED, run_id="r1"), Step("upgrade/kw-2", "x", pod="kw-2")  # type: ignore[arg-type]
+
+    def act() -> None:
+        ctx.prove_in_time(lambda: [_gate("jobs_running", begun)], step)
+        ctx.wait(judge(LATER), step.id)
+
+    assert not run._try(ctx, step, Plan("kw", ()), act)
+    assert ("Nothing was changed" in _refused_by_the_next_slice(ctx.carry)) is not begun
 
 
 @pytest.mark.parametrize("rule", [rule for rule in RULES if not rule.mends], ids=lambda rule: rule.name)
