@@ -222,7 +222,7 @@ def initialize(seen: Observed) -> list[Gate]:
 def finalize(seen: Observed, deep: Deep | None, version: tuple[int, ...] | None) -> list[Gate]:
     """Before the cluster version may rise. version: of the image asked for; None when its tag does not say."""
     from .._engine.profiles import same_release, version_of
-    from .observe import container
+    from .rolling import image_of
 
     judged = [
         gate
@@ -231,7 +231,7 @@ def finalize(seen: Observed, deep: Deep | None, version: tuple[int, ...] | None)
     ]
     builds = sorted({node.build or "unknown" for node in seen.members()}) if seen.nodes is not None else []
     built = version_of(builds[0]) if len(builds) == 1 else None
-    waiting = [name for name, pod in seen.pods.items() if container(pod)["image"] != seen.image]
+    waiting = [name for name, pod in seen.pods.items() if image_of(seen, pod) != seen.image]
     same = built is not None and not waiting and (version is None or same_release(built, version))
     return [
         *judged,

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import json
 import typing as t
 from dataclasses import replace
 
@@ -39,6 +40,41 @@ def seen_by_controller(statefulset: Object) -> bool:
     return bool(statefulset.get("status", {}).get("observedGeneration") == statefulset["metadata"].get("generation"))
 
 
+def edited(pod: Object) -> bool:
+    """Whether the image of a pod that exists was changed; taken for granted where the API server does not tell who set which field.
+
+    What an admission webhook makes of it belongs to whoever created the pod, as the container itself does: that entry has its C(.).
+    """
+    entries = pod["metadata"].get("managedFields")
+    name = "k:" + json.dumps({"name": container(pod)["name"]}, separators=(",", ":"))
+    for entry in entries or ():
+        fields = ((entry.get("fieldsV1") or {}).get("f:spec") or {}).get("f:containers", {}).get(name, {})
+        if "f:image" in fields and ("." not in fields or entry.get("operation") == "Apply"):
+            return True
+    return not entries
+
+
+def image_of(seen: Observed, pod: Object) -> str:
+    """The image that a pod stands for: the template's for one that was made from it, by whatever name a webhook lets it run."""
+    live = seen.statefulset
+    newest = (
+        live is not None
+        and seen_by_controller(live)
+        and pod["metadata"]["labels"].get("controller-revision-hash") == live.get("status", {}).get("updateRevision")
+    )
+    return str(seen.image if newest and not edited(pod) else container(pod)["image"])
+
+
+def _only_options(spec: Spec, seen: Observed) -> bool:
+    """Whether a change of options is under way or held: pods of the template before have the same image, whatever it is called."""
+    journal = seen.journal
+    last = journal.operation or next(iter(journal.history[-1:]), {})
+    goes_on = str(last.get("step")).startswith("reconfigure/") or last.get("outcome") == "held"
+    origin = last.get("from")
+    image = origin.get("image") if isinstance(origin, dict) else None
+    return last.get("name") == "reconfigure" and goes_on and image == spec.image
+
+
 def partition_of(statefulset: Object) -> int:
     """The ordinal below which pods keep the revision before."""
     return int((statefulset["spec"].get("updateStrategy", {}).get("rollingUpdate") or {}).get("partition") or 0)
@@ -66,7 +102,7 @@ def outdated(spec: Spec, seen: Observed) -> list[str]:
             continue
         revision = pod["metadata"]["labels"].get("controller-revision-hash")
         moved = current and seen.image == spec.image and revision != status.get("updateRevision")
-        if everything or container(pod)["image"] != spec.image or moved:
+        if everything or image_of(seen, pod) != spec.image or moved:
             old.append(name)
     rolls = old or everything or seen.image != spec.image
     return [name for name in reversed(remaining) if name in old or (rolls and name in missing)]
@@ -109,7 +145,7 @@ def edited_and_down(seen: Observed) -> list[str]:
         and not ready(pod)
         and not pod["metadata"].get("deletionTimestamp")
         and pod["metadata"]["labels"].get("controller-revision-hash") == status.get("updateRevision")
-        and container(pod)["image"] != seen.image
+        and image_of(seen, pod) != seen.image
     ]
 
 
@@ -119,8 +155,9 @@ def rollout(spec: Spec, seen: Observed, profile: Profile, changes: Changes) -> t
     pods = outdated(spec, seen)
     if not pods and not options and seen.image == spec.image:
         return [], []
-    runs = {pod: container(seen.pods[pod])["image"] for pod in pods if pod in seen.pods}
-    upgrade = seen.image != spec.image or any(image != spec.image for image in runs.values())
+    runs = {pod: image_of(seen, seen.pods[pod]) for pod in pods if pod in seen.pods}
+    others = any(image != spec.image for image in runs.values()) and not _only_options(spec, seen)
+    upgrade = seen.image != spec.image or others
     operation = "upgrade" if upgrade else "reconfigure"
     # Else it only goes on with what was held or interrupted.
     asked = bool(options) or (upgrade and "image" in spec.asked)

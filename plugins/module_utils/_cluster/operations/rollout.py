@@ -446,7 +446,7 @@ def _new(ctx: Context, pod: str) -> bool:
         live
         and found
         and found["metadata"]["labels"].get("controller-revision-hash") == live["status"].get("updateRevision")
-        and container(found)["image"] == container(live["spec"]["template"])["image"]
+        and rolling.image_of(ctx.seen, found) == ctx.seen.image
     )
 
 
@@ -456,12 +456,15 @@ def _serving(ctx: Context, pod: str) -> verdict.Verdict:
     found = ctx.look_at_pods().get(pod)
     judged = verdict.ready(found, pod, live["status"].get("updateRevision"))
     if found is not None and not _new(ctx, pod):
-        edited = found["metadata"]["labels"].get("controller-revision-hash") == live["status"].get("updateRevision")
-        if edited or (judged.never and judged.never != "unschedulable"):
+        revision, uid = live["status"].get("updateRevision"), found["metadata"].get("uid")
+        edited = found["metadata"]["labels"].get("controller-revision-hash") == revision
+        # Where the one made in its place looks the same, that is how pods are made here.
+        again = edited and ctx.carry.setdefault("replaced", {}).setdefault(f"{pod}/{revision}", uid) != uid
+        if not again and (edited or (judged.never and judged.never != "unschedulable")):
             # The old pod's own trouble is no reason to stop its replacement; the controller waits for a broken pod for ever, and does
             # not see that somebody edited the pod itself.
             if not found["metadata"].get("deletionTimestamp"):
-                ctx.client.delete("Pod", pod, ctx.names.namespace, uid=found["metadata"]["uid"])
+                ctx.client.delete("Pod", pod, ctx.names.namespace, uid=uid)
             return verdict.Verdict(False, f"pod {pod} is not what the template makes, and is replaced", pod=pod)
     if not judged.done:
         return judged

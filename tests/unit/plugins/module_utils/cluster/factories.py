@@ -105,6 +105,20 @@ def pod(
     }
 
 
+def told(made: Object, editor: str = "") -> Object:
+    """The pod with what the API server keeps of who set which field. editor: who changed the image of the pod itself."""
+
+    def entry(manager: str, container: Object) -> Object:
+        fields = {"f:spec": {"f:containers": {'k:{"name":"kaiwudb"}': container}}}
+        return {"manager": manager, "operation": "Update", "fieldsType": "FieldsV1", "fieldsV1": fields}
+
+    image: Object = {"f:image": {}}
+    entries = [entry("kube-controller-manager", {".": {}, "f:name": {}, **({} if editor else image)})]
+    entries += [entry(editor, image)] if editor else []
+    kubelet = {"manager": "kubelet", "operation": "Update", "subresource": "status", "fieldsV1": {"f:status": {}}}
+    return {**made, "metadata": {**made["metadata"], "managedFields": [*entries, kubelet]}}
+
+
 def row(node_id: int, ordinal: int | None = None, **fields: Any) -> NodeRow:
     """A healthy node on the pod of that ordinal; without one, an id whose address is NULL."""
     address = None if ordinal is None else f"kw-{ordinal}.kw.db.svc.cluster.local:26257"

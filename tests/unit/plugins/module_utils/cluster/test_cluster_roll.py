@@ -31,6 +31,7 @@ from ansible_collections.kaiwudb.kubernetes.tests.unit.plugins.module_utils.clus
     spec,
     spec_over,
     statefulset,
+    told,
 )
 from ansible_collections.kaiwudb.kubernetes.tests.unit.plugins.module_utils.cluster.fakes import Client, Clock
 
@@ -216,6 +217,27 @@ def test_a_pod_above_that_is_down_on_the_new_template_already_holds_nobody_up(wo
     step = Step("upgrade/kw-1", "x", "upgrade", pod="kw-1", facts={"ordinal": 1, "options": []})
     _ctx, took = turn(world, step, waive=["nodes_live"])
     assert took < 60 and world.ended == {"kw-1"} and world.journal.operation["down"] == ["kw-2"]
+
+
+@pytest.mark.parametrize(("fields", "deletes"), [(True, 0), (False, 1)])
+def test_a_pod_whose_image_a_webhook_rewrites_is_not_ended_again_and_again(
+    world: World, fields: bool, deletes: int
+) -> None:
+    """Where nobody tells who changed it, once."""
+    gone: list[str] = []
+
+    def pods() -> list[Any]:
+        fresh = pod(2, image="mirror/kwdb:3.2.2", revision="r2")
+        fresh["metadata"]["uid"] = f"pod-2-{len(gone)}"
+        return [pod(0), pod(1), told(fresh) if fields else fresh]
+
+    def act(ctx: Sight, step: Step) -> None:
+        ctx.client.delete = lambda *_what, uid: gone.append(uid)  # type: ignore[assignment, method-assign, misc]
+        rollout.roll(ctx, step)
+
+    world.pods = pods
+    turn(world, act=act)
+    assert len(gone) == deletes
 
 
 def test_what_the_controller_has_not_seen_yet_is_not_done(world: World) -> None:

@@ -8,7 +8,9 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster import rolling
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.errors import ClusterError
+from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.gates import finalize
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.journal import Journal
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.observe import Observed
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.plan import Plan
@@ -18,6 +20,7 @@ from ansible_collections.kaiwudb.kubernetes.tests.unit.plugins.module_utils.clus
     JOURNAL,
     NEW,
     OLD,
+    deep,
     during,
     ids,
     left,
@@ -31,6 +34,7 @@ from ansible_collections.kaiwudb.kubernetes.tests.unit.plugins.module_utils.clus
     silent,
     spec,
     statefulset,
+    told,
 )
 
 DOWN = ["upgrade/kw-2", "upgrade/kw-1", "upgrade/kw-0"]
@@ -161,6 +165,45 @@ def test_what_the_controller_has_not_seen_yet_makes_no_pod_an_edited_one() -> No
     unseen = statefulset(spec(image=NEW), seen=False)
     assert edited_and_down(live(sts=unseen, pods=[pod(0), pod(1), pod(2, ready=False)])) == []
     assert edited_and_down(observed()) == []
+
+
+# ---- pods whose image an admission webhook rewrites
+
+MIRROR = "registry.local/kwdb@sha256:" + "a" * 64
+
+
+def test_what_a_webhook_makes_of_an_image_is_no_other_image() -> None:
+    settled = live(pods=[told(pod(number, image=MIRROR)) for number in range(3)])
+    assert ids(plan(settled)) == ids(plan(settled, image=OLD)) == []
+    down = live(pods=[told(pod(0, image=MIRROR)), told(pod(1, image=MIRROR, ready=False)), told(pod(2, image=MIRROR))])
+    assert edited_and_down(down) == []
+    assert finalize(settled, deep(), (3, 2, 1))[-1].holds, "all run the release that is finalised"
+    found = plan(settled, image=NEW)
+    assert ids(found) == ["prepull", *DOWN] and found.steps[1].title == f"node 3: {OLD} → {NEW}"
+
+
+@pytest.mark.parametrize("editor", ["kubectl-set", "kubectl-edit", "Mozilla"])
+def test_what_somebody_made_of_a_pod_is(editor: str) -> None:
+    """Also where a webhook rewrote it before."""
+    pods = [told(pod(0)), told(pod(1, image=MIRROR), editor), told(pod(2))]
+    assert ids(plan(live(pods=pods)))[-1] == "upgrade/kw-1"
+    assert rolling.edited(told(pod(1), editor)) and not rolling.edited(told(pod(1))) and rolling.edited(pod(1))
+    applied = told(pod(1))
+    applied["metadata"]["managedFields"][0]["operation"] = "Apply"
+    assert rolling.edited(applied), "an apply lists the container too"
+
+
+@pytest.mark.parametrize("held", [False, True])
+def test_a_change_of_options_stays_one_where_a_webhook_rewrites_images(held: bool) -> None:
+    """Pods of the template before have the same image, but nobody can tell by its name."""
+    made = spec(cpu="2")
+    half = statefulset(made, partition=2)
+    half["status"]["updateRevision"] = "r2"
+    origin = {"image": OLD, "options": spec().remembered()}
+    journal = during("reconfigure", "reconfigure/kw-2", **{"from": origin})
+    pods = [told(pod(number, image=MIRROR, revision="r2" if number == 2 else "r1")) for number in range(3)]
+    seen = live(of=made, sts=half, pods=pods, journal=journal.end("10:00", "held") if held else journal)
+    assert [step for step in ids(plan(seen)) if step != "reconfigure/kw-2"] == ["reconfigure/kw-1", "reconfigure/kw-0"]
 
 
 # ---- pods that are missing, or down on a template that is left
