@@ -132,6 +132,13 @@ RULES = (
         "the data could not be read afterwards",
     ),
     Rule(
+        "setting_lasts",
+        "upgrade, where the way between the versions needs a setting",
+        "it has had its value for as long as the product says (`ts.raft_log.sync_period` five minutes, before 3.2)",
+        "what was written before it could be lost",
+        mends=True,
+    ),
+    Rule(
         "image_pullable",
         "upgrade, after the pre-pull",
         "the new image ran on every Kubernetes node that needs it and whose pod is ready (`pre_pull: false` leaves it out)",

@@ -8,11 +8,14 @@ somebody finalises; so every moment has a way back.
 
 from __future__ import annotations
 
+import contextlib
+import math
 import time
 import typing as t
 from dataclasses import replace
 
 from ..._engine import profiles
+from ..._engine.errors import EngineError
 from ..._engine.parse import seconds
 from ..._engine.parse import version as build_of
 from .. import compare, gates, manifests, rolling, short_lived_pods, verdict
@@ -133,9 +136,11 @@ def version_path(ctx: Context) -> list[gates.Gate]:
                 f"{need.setting} = {value}",
                 f"= {need.value}",
                 value in (need.value, "00:00:00"),
-                f"Run SET CLUSTER SETTING {need.setting} = '{need.value}' and wait {need.seconds} s first.",
+                f"Run SET CLUSTER SETTING {need.setting} = '{need.value}' first; the next run waits until that is {need.seconds} s ago.",
             )
         )
+        if judged[-1].holds:
+            judged.append(_lasts(ctx, need))
     brings = profiles.cluster_version(ctx.profile, target)
     if path.allowed and path.downgrade and brings:
         active = ctx.engine.setting("version") if ctx.seen.nodes else ""
@@ -151,6 +156,24 @@ def version_path(ctx: Context) -> list[gates.Gate]:
             )
         )
     return judged
+
+
+def _lasts(ctx: Context, need: profiles.Needs) -> gates.Gate:
+    """How long the setting has had its value: since it was written; where the engine does not tell, since this run saw it first."""
+    past = ctx.under_way(need.setting)
+    with contextlib.suppress(EngineError, KeyError, TypeError, ValueError):
+        since = 'extract(epoch FROM now()) - extract(epoch FROM "lastUpdated")'
+        statement = f"SELECT {since} AS past FROM system.settings WHERE name = '{need.setting}'"  # noqa: S608 - our own words
+        rows = ctx.engine.sql_rows(statement)
+        past = max([past, *(float(str(row["past"])) for row in rows)])
+    left = max(0, math.ceil((need.seconds - past) / 30) * 30)  # in steps, for each is a line to a person
+    return gates.Gate(
+        "setting_lasts",
+        f"{left} s left" if left else "long enough",
+        f"{need.seconds} s",
+        not left,
+        f"{need.setting} has not been {need.value} for {need.seconds} s yet, about {left} s are left.",
+    )
 
 
 def template_expected(ctx: Context, step: Step) -> list[gates.Gate]:

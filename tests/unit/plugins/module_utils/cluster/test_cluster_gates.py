@@ -684,6 +684,7 @@ def test_what_mends_itself() -> None:
         "ranges_steady",
         "majority_steady",
         "jobs_running",
+        "setting_lasts",
         "image_pullable",
     )
 
@@ -706,7 +707,12 @@ def test_the_table_names_every_gate_there_is() -> None:
         gates.confirmed("kw", "kw"),
         gates.protected([], wanted=True),
     ]
-    elsewhere = {"version_path", "image_pullable", "template_expected"}  # they ask the API server or the engine
+    elsewhere = {
+        "version_path",
+        "setting_lasts",
+        "image_pullable",
+        "template_expected",
+    }  # they ask the API server or the engine
     assert {item.name for item in found} | elsewhere == set(rules.BY_NAME)
     assert len(rules.BY_NAME) == len(rules.RULES), "each once"
 

@@ -9,12 +9,14 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster import context as context_module
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster import gates
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.context import Context
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.gates import Gate
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.observe import Deep, Observed
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.operations import rollout
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.plan import Step
+from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._engine.errors import EngineError
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._engine.profiles import PROFILES
 from ansible_collections.kaiwudb.kubernetes.tests.unit.plugins.module_utils.cluster.factories import (
     FAR,
@@ -40,6 +42,12 @@ class Settings:
 
     def __init__(self, known: dict[str, str]) -> None:
         self.known, self.asked = known, []
+        self.past: str | None = None  # seconds since the setting was made
+
+    def sql_rows(self, _statement: str) -> list[dict[str, str | None]]:
+        if self.past == "broken":
+            raise EngineError("sql", "relation does not exist")
+        return [] if self.past == "default" else [{"past": self.past}]
 
     def setting(self, name: str) -> str:
         self.asked.append(name)
@@ -47,13 +55,19 @@ class Settings:
 
 
 def context(
-    seen: Observed, *, known: Deep | None = None, settings: dict[str, str] | None = None, **asked: Any
+    seen: Observed,
+    *,
+    known: Deep | None = None,
+    settings: dict[str, str] | None = None,
+    past: str | None = "86400",
+    **asked: Any,
 ) -> Context:
     """A run that asks for this on a cluster that looks so."""
     made = spec_over(seen, **asked)
     ctx = Context(Client(Clock()), made, PROFILES[made.engine], "ann")  # type: ignore[arg-type]
     ctx.seen = seen
     ctx.engine = Settings(settings or {})  # type: ignore[assignment]
+    ctx.engine.past = past  # type: ignore[attr-defined]
     ctx.deep = lambda: known or deep()  # type: ignore[method-assign]
     return ctx
 
@@ -114,9 +128,42 @@ def test_a_setting_that_must_be_made_before(value: str, holds: bool) -> None:
     ctx = context(
         built("V3.1.0", "V3.1.0", "V3.1.0"), image=NEW, settings={"ts.raft_log.sync_period": value} if value else {}
     )
-    path, need = rollout.version_path(ctx)
-    assert path.holds and told([need]) == [("version_path", f"ts.raft_log.sync_period = {value}", "= 0s", holds)]
-    assert need.sentence == "Run SET CLUSTER SETTING ts.raft_log.sync_period = '0s' and wait 300 s first."
+    path, need, *lasts = rollout.version_path(ctx)
+    assert (
+        path.holds
+        and bool(lasts) is holds
+        and told([need]) == [("version_path", f"ts.raft_log.sync_period = {value}", "= 0s", holds)]
+    )
+    assert need.sentence == (
+        "Run SET CLUSTER SETTING ts.raft_log.sync_period = '0s' first; the next run waits until that is 300 s ago."
+    )
+
+
+@pytest.mark.parametrize(
+    ("past", "left"),
+    [("0.4", 300), ("31", 270), ("299", 30), ("300.1", 0), ("86400", 0), ("-28800", 300), ("default", 300), (None, 300), ("broken", 300)],
+)  # fmt: skip
+def test_a_setting_must_have_lasted(past: str | None, left: int) -> None:
+    """Where the engine does not tell since when it is so, this run waits all of the time itself."""
+    ctx = context(built("V3.1.0", "V3.1.0", "V3.1.0"), image=NEW, settings={"ts.raft_log.sync_period": "0s"}, past=past)
+    found = rollout.version_path(ctx)[-1]
+    assert told([found]) == [("setting_lasts", f"{left} s left" if left else "long enough", "300 s", not left)]
+    assert found.waits is bool(left)
+    if left:
+        assert found.sentence == f"ts.raft_log.sync_period has not been 0s for 300 s yet, about {left} s are left."
+
+
+def test_what_the_engine_does_not_tell_is_counted_over_the_slices_of_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock()
+    monkeypatch.setattr(context_module, "time", clock)
+    ctx = context(
+        built("V3.1.0", "V3.1.0", "V3.1.0"), image=NEW, settings={"ts.raft_log.sync_period": "0s"}, past="default"
+    )
+    values = []
+    for _turn in range(3):
+        values.append(rollout.version_path(ctx)[-1].value)
+        clock.now += 150
+    assert values == ["300 s left", "150 s left", "long enough"]
 
 
 @pytest.mark.parametrize(
