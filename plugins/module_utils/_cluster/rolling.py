@@ -17,6 +17,7 @@ from .spec import Spec
 
 if t.TYPE_CHECKING:
     from .._engine.profiles import Profile
+    from .journal import Journal
 
 Object = t.Mapping[str, t.Any]
 
@@ -213,16 +214,38 @@ def pulled_nodes(seen: Observed, image: str) -> set[str]:
     return set(pulled.get("nodes") or ()) if pulled.get("image") == image else set()
 
 
-def _must_preserve(spec: Spec, seen: Observed, profile: Profile) -> bool:
+def _may_raise(spec: Spec, seen: Observed, profile: Profile) -> bool:
     """Whether the release asked for may raise the cluster version, from which there is no way back."""
-    if seen.journal.unfinalized.get("set", bool(seen.journal.unfinalized)) or not seen.initialized or spec.single_node:
-        return False
     builds = [version_of(node.build) for node in seen.live()] or [version_from_image(str(seen.image))]
     source, target = next((build for build in builds if build), None), version_from_image(spec.image)
     if source and target and target[:3] <= source[:3]:
         return False
     known = cluster_version(profile, source), cluster_version(profile, target)
     return not (all(known) and known[0] == known[1])
+
+
+def _must_preserve(spec: Spec, seen: Observed, profile: Profile) -> bool:
+    if seen.journal.unfinalized.get("set", bool(seen.journal.unfinalized)) or not seen.initialized or spec.single_node:
+        return False
+    return _may_raise(spec, seen, profile)
+
+
+def asks_what_is_held(spec: Spec, seen: Observed, profile: Profile) -> bool:
+    """Whether the plan depends on what holds the cluster version, which only the engine knows; a run that has nothing to do with it does not ask."""
+    if seen.nodes is None or not seen.initialized or spec.single_node:
+        return False
+    if seen.journal.unfinalized or "finalize" in spec.operations:
+        return True
+    return bool(seen.image != spec.image or outdated(spec, seen)) and _may_raise(spec, seen, profile)
+
+
+def with_hold(journal: Journal, version: str) -> Journal:
+    """The journal, by what the engine says: the cluster version that is held, "" for none. Somebody may have set it by hand, or lost the journal."""
+    known = dict(journal.unfinalized)
+    if not version and not known:
+        return journal
+    same = not version or known.get("version") == version
+    return replace(journal, unfinalized={**(known if same else {"version": version}), "set": bool(version)})
 
 
 def final(spec: Spec, seen: Observed, profile: Profile, ahead: t.Sequence[Step]) -> list[Step]:

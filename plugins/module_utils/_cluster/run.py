@@ -14,7 +14,7 @@ from dataclasses import replace
 from .._engine.errors import EngineError
 from .._engine.profiles import PROFILES
 from .._kube.errors import KubeError
-from . import absent, answer, gates, growing, lock, observe, placement, present, rights, undo
+from . import absent, answer, gates, growing, lock, observe, placement, present, rights, rolling, undo
 from . import volumes as planned
 from .context import Context, Paused, utc
 from .deeds import DEEDS
@@ -186,9 +186,13 @@ class Run:
 
     def plan(self, ctx: Context, *, look: bool = True) -> Plan:
         """The plan with the gates of its first disruptive step; refuses what must not be done before anything is touched."""
-        spec, seen = ctx.spec, ctx.seen
         if self.state == "absent":
             return self._removal(ctx, look)
+        if not self.volumes_only and rolling.asks_what_is_held(ctx.spec, ctx.seen, ctx.profile):
+            with contextlib.suppress(EngineError):  # then the journal's word is the best there is
+                held = ctx.engine.setting("cluster.preserve_downgrade_option")
+                ctx.seen = replace(ctx.seen, journal=rolling.with_hold(ctx.seen.journal, held))
+        spec, seen = ctx.spec, ctx.seen
         if seen.namespace is not None and not usable(seen.namespace):
             raise ClusterError(
                 f"namespace {spec.namespace} is being deleted. Nothing was changed. Run again when it is gone.",

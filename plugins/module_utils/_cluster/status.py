@@ -256,8 +256,11 @@ def status_lines(
         lines.append(f"  paused   {seen.paused}: runs only look until one says paused=false")
     if seen.journal.unfinalized:
         held = seen.journal.unfinalized
+        back = f": can go back to {held['image']}" if held.get("image") else ""
         lines.append(
-            f"  version  held at {held.get('version')} since {held.get('since')}: can go back to {held.get('image')} until finalised"
+            f"  version  held at {held.get('version')} since {held.get('since') or '?'}{back} until finalised"
+            if held.get("set", True)
+            else f"  version  {held.get('version')} is not held any more: it rises by itself once every node runs one release"
         )
     if seen.journal.window:
         window = seen.journal.window

@@ -40,8 +40,10 @@ ITS_OWN = ("timeout", "unschedulable", "volume_mount")  # of its Kubernetes node
 def preserve(ctx: Context, step: Step) -> None:
     """Hold the cluster version, so that the old release can still open the stores; noted before and after, for a run may die between."""
     version = ctx.engine.setting("version")
-    held = {"version": version, "image": ctx.seen.image, "since": utc(), "who": ctx.who, "set": False}
-    held = dict(ctx.seen.journal.unfinalized) or held
+    held: dict[str, t.Any] = {"version": version, "image": ctx.seen.image, "since": utc(), "who": ctx.who}
+    known = ctx.seen.journal.unfinalized
+    # What was noted at another version is over: it has risen since, and nothing leads back there.
+    held = {**held, **(known if known.get("version") == version else {}), "set": False}
     ctx.write_journal(replace(ctx.seen.journal, unfinalized=held))
     ctx.engine.sql(f"SET CLUSTER SETTING cluster.preserve_downgrade_option = '{version}'", repeatable=True)
     ctx.write_journal(replace(ctx.seen.journal, unfinalized={**held, "set": True}))
@@ -376,6 +378,8 @@ def finalize(ctx: Context, step: Step) -> None:
     held = str(ctx.seen.journal.unfinalized.get("version") or "")
     if not step.facts.get("undone"):
         ctx.prove_in_time(lambda: before_final(ctx, step), step)
+    if ctx.seen.journal.unfinalized:  # a run that dies after the next line leaves no hold behind
+        ctx.write_journal(replace(ctx.seen.journal, unfinalized={**ctx.seen.journal.unfinalized, "set": False}))
     ctx.engine.sql("RESET CLUSTER SETTING cluster.preserve_downgrade_option", repeatable=True)
 
     # The engine asks every node for its release but those it counts as decommissioned, which takes as long as it takes to call one dead.

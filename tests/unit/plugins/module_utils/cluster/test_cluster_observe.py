@@ -698,6 +698,10 @@ def test_status_says_what_a_person_must_not_forget() -> None:
         f"  version  held at 20.1-3 since 08:00: can go back to {OLD} until finalised",
     ]
     assert not [line for line in shown(live()) if line.split()[0] in ("paused", "version")]
+    over = replace(JOURNAL, unfinalized={**held.unfinalized, "set": False})
+    assert shown(live(journal=over))[-3] == (
+        "  version  20.1-3 is not held any more: it rises by itself once every node runs one release"
+    )
 
 
 def test_where_the_ui_is() -> None:

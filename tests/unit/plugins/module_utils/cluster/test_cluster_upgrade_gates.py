@@ -10,12 +10,13 @@ from typing import Any
 
 import pytest
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster import context as context_module
-from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster import gates
+from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster import gates, rolling
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.context import Context
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.gates import Gate
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.observe import Deep, Observed
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.operations import rollout
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.plan import Step
+from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.run import Run
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._engine.errors import EngineError
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._engine.profiles import PROFILES
 from ansible_collections.kaiwudb.kubernetes.tests.unit.plugins.module_utils.cluster.factories import (
@@ -23,7 +24,9 @@ from ansible_collections.kaiwudb.kubernetes.tests.unit.plugins.module_utils.clus
     JOURNAL,
     NEW,
     OLD,
+    REQUIRED,
     deep,
+    ids,
     live,
     mid_upgrade,
     pod,
@@ -53,6 +56,13 @@ class Settings:
         self.asked.append(name)
         return self.known.get(name, "")
 
+    def sql(self, statement: str, *, repeatable: bool) -> None:
+        """SET or RESET, which may never be answered."""
+        assert repeatable
+        self.asked.append(statement)
+        if self.past == "broken":
+            raise EngineError("cut", "the stream ended")
+
 
 def context(
     seen: Observed,
@@ -81,6 +91,96 @@ def built(*builds: str | None, **more: Any) -> Observed:
 
 def told(found: list[Gate]) -> list[tuple[str, str, str, bool]]:
     return [(gate.name, gate.value, gate.limit, gate.holds) for gate in found]
+
+
+# ---- what holds the cluster version: the engine's word, not the journal's
+
+OPTION = "cluster.preserve_downgrade_option"
+HELD = {"version": "20.1-3", "image": NEW, "since": "09:00", "who": "bob", "set": True}
+NOT_SET = {**HELD, "set": False}
+
+
+def far(held: Any = None) -> Observed:
+    return built("V3.3.0", "V3.3.0", "V3.3.0", of=spec(image=FAR), journal=replace(JOURNAL, unfinalized=held or {}))
+
+
+@pytest.mark.parametrize(
+    ("noted", "says", "known"),
+    [
+        ({}, "", {}),
+        (HELD, "20.1-3", HELD),
+        (HELD, "", NOT_SET),  # RESET by hand
+        (NOT_SET, "", NOT_SET),
+        (NOT_SET, "20.1-3", HELD),
+        ({}, "20.1-3", {"version": "20.1-3", "set": True}),  # the journal was lost
+        (HELD, "20.2", {"version": "20.2", "set": True}),
+    ],
+)
+def test_what_is_held_is_what_the_engine_says(noted: Any, says: str, known: Any) -> None:
+    assert rolling.with_hold(replace(JOURNAL, unfinalized=noted), says).unfinalized == known
+
+
+@pytest.mark.parametrize(
+    ("case", "seen", "asked", "asks"),
+    [
+        ("nothing to do", live(), {}, False),
+        ("nothing to do, after an upgrade", far(), {}, False),
+        ("other options", live(), {"cache": "1GiB"}, False),
+        ("both bring the same", live(), {"image": NEW}, False),
+        ("it may rise", live(), {"image": FAR}, True),
+        ("something is noted", far(HELD), {}, True),
+        ("it is to be finalised", far(), {"operations": ["finalize"]}, True),
+        ("nobody answers", silent(far(HELD)), {"operations": ["finalize"]}, False),
+    ],
+)
+def test_the_engine_is_asked_only_where_a_plan_depends_on_it(
+    case: str, seen: Observed, asked: dict[str, Any], asks: bool
+) -> None:
+    ctx = context(seen, **asked)
+    Run(ctx.client, REQUIRED).plan(ctx, look=False)
+    assert (OPTION in ctx.engine.asked) is asks, case  # type: ignore[attr-defined]
+
+
+def planned(seen: Observed, held: str, **asked: Any) -> list[str]:
+    ctx = context(seen, settings={OPTION: held, "version": "20.1-3"}, **asked)
+    return ids(Run(ctx.client, REQUIRED).plan(ctx, look=False))
+
+
+def test_a_hold_that_was_let_go_by_hand_is_made_again_for_the_next_release() -> None:
+    assert "preserve" in planned(far(HELD), "", image="kwdb/kwdb:3.4.0")
+    assert "preserve" not in planned(far(HELD), "20.1-3", image="kwdb/kwdb:3.4.0")
+
+
+def test_a_hold_of_which_the_journal_knows_nothing_ends_with_its_finalisation() -> None:
+    assert planned(far(), "20.1-3", operations=["upgrade", "finalize"]) == ["finalize"]
+    assert planned(far(), "", operations=["upgrade", "finalize"]) == []
+
+
+@pytest.mark.parametrize(
+    ("noted", "active", "version", "image"),
+    [
+        ({}, "20.1-3", "20.1-3", FAR),
+        (NOT_SET, "20.1-3", "20.1-3", NEW),  # not risen yet: the way back is as long as it was
+        (NOT_SET, "20.2", "20.2", FAR),  # risen since
+    ],
+)
+def test_the_version_that_the_engine_has_is_the_one_that_is_held(
+    noted: Any, active: str, version: str, image: str
+) -> None:
+    ctx = context(far(noted), image="kwdb/kwdb:3.4.0", settings={"version": active})
+    rollout.preserve(ctx, Step("preserve", "x", "upgrade"))
+    assert ctx.engine.asked == ["version", f"SET CLUSTER SETTING {OPTION} = '{active}'"]  # type: ignore[attr-defined]
+    found = ctx.seen.journal.unfinalized
+    assert (found["version"], found["image"], found["set"]) == (version, image, True)
+
+
+def test_a_finalisation_that_dies_leaves_no_hold_in_the_journal() -> None:
+    ctx = context(far(HELD), image=FAR, past="broken")
+    with pytest.raises(EngineError):
+        rollout.finalize(ctx, Step("finalize", "x", "finalize", facts={"undone": True}))
+    assert ctx.engine.asked == [f"RESET CLUSTER SETTING {OPTION}"]  # type: ignore[attr-defined]
+    assert ctx.seen.journal.unfinalized == NOT_SET
+    assert planned(ctx.seen, "", operations=["finalize"]) == ["finalize"], "and is seen through by the next run"
 
 
 # ---- from the version that runs to the one asked for
