@@ -67,6 +67,7 @@ class Run:
         self.who, self.run_id, self.seconds, self.volumes_only, self.sliced = who, run_id, seconds, volumes_only, sliced
         self.started = time.monotonic()
         self.changed = bool((carry or {}).get("changed"))  # whether this run did anything to the cluster, in any slice
+        self.undoes = run_id  # the run whose way back this one goes: its own, or an earlier one's
         self.done: list[str] = []
         self.times: list[dict[str, t.Any]] = []  # of the steps done, not yet in the journal
         self.whole: bool | None = (
@@ -167,8 +168,10 @@ class Run:
         spec = resolve(self.asked, remembered, required)
         if self.state == "absent" and "operations" not in self.asked:
             spec = replace(spec, values={**spec.values, "operations": ("remove",)})
-        if (seen.journal.operation.get("undoing") or {}).get("run") == self.run_id:
-            spec = undo.before(spec, seen.journal)  # an earlier slice of this run has begun to go back
+        back = undo.goes_on(spec, seen.journal, self.run_id)
+        if back:
+            self.undoes = seen.journal.operation["undoing"].get("run")
+            spec = undo.before(spec, seen.journal)
         ctx = Context(
             self.client,
             spec,
@@ -179,6 +182,9 @@ class Run:
             carry=self.carry,
         )
         ctx.seen = replace(seen, names=names_of(spec), sql_port=spec.sql_port)
+        if back and self.undoes != self.run_id:
+            why = seen.journal.operation["undoing"]
+            ctx.say(f"{why['step']} failed ({why['reason']}) in the run before: goes on rolling back to {spec.image}")
         # A removal asks the engine only whether it holds tables; without protection nobody needs its answer.
         if self.state == "present" or spec.deletion_protection:
             ctx.seen = observe.ask_engine(ctx.engine, ctx.seen)
@@ -310,6 +316,7 @@ class Run:
         """Execute the steps; a slice that ends early says so."""
         operation = next((step.operation for step in plan.steps if step.operation), "")
         queue = list(plan.steps)
+        undoing = self._undoing(ctx)
         if first is not plan:
             self.done += [
                 step.id
@@ -328,13 +335,14 @@ class Run:
             if not ended:
                 # The journal would still name the step before, and the next slice would do that one again.
                 self._note(ctx, plan, step)
+                if undoing:
+                    undo.pauses(ctx)
                 return self._result(ctx, plan, first, finished=False, at=step)
             queue = queue[len(batch) :]
             if step.verb == "scale_in" and any(item.verb == "scale_out" for item in queue):
                 # What an earlier run left of a pod that is wanted again: its volume is another one now, or none.
                 return self._work(ctx, self.plan(ctx, look=False), first)
             self._say_how_far(ctx, step, [*queue, *(plan.remaining if plan.held else ())])
-        undoing = ctx.seen.journal.operation.get("undoing") or {}
         if operation and self.state == "present" and not self.volumes_only:
             back = any(step.verb == "recommission" for step in plan.steps)
             outcome = "rolled back" if undoing else "held" if plan.held else "undone" if back else "done"
@@ -346,7 +354,7 @@ class Run:
             ctx.look()
             deep = ctx.deep() if ctx.seen.nodes else None
             self.whole = deep.wholeness(ctx.seen).whole if deep else None
-        if undoing.get("run") == self.run_id:
+        if undoing:
             raise ClusterError(
                 f"{undoing['msg']} It was rolled back: every pod runs {ctx.spec.image} as before.",
                 undoing["reason"],
@@ -360,6 +368,13 @@ class Run:
         if any(step.known.rolls for step in plan.steps):
             rollout.refuse_down(ctx, steps=self.done, plan=first.result(), progress=ctx.lines)
         return self._result(ctx, plan, first, finished=True)
+
+    def _undoing(self, ctx: Context) -> dict[str, t.Any]:
+        """Why this run goes back, as the journal is to have it; empty where it does not, whatever a run that was killed had begun."""
+        noted = ctx.seen.journal.operation.get("undoing") or {}
+        if noted.get("run") not in (self.run_id, self.undoes):
+            return {}
+        return {**{key: value for key, value in noted.items() if key != "paused"}, "run": self.run_id}
 
     def _say_how_far(self, ctx: Context, step: Step, left: t.Sequence[Step]) -> None:
         """After a pod: how many are done, and about how long the others take."""
@@ -447,8 +462,8 @@ class Run:
                 item.operation == journal.operation.get("name") for item in plan.steps[plan.steps.index(step) :]
             )
             journal = journal.end(utc(), "interrupted" if goes_on else "done")
-        if (journal.operation.get("undoing") or {}).get("run") not in (None, self.run_id):
-            facts["undoing"] = {}  # of a run that went back and was killed; this one goes where it was asked to
+        if journal.operation.get("undoing"):
+            facts["undoing"] = self._undoing(ctx)
         begins = journal.operation.get("name") != name
         if name in ("upgrade", "reconfigure") and (begins or "from" not in journal.operation):
             facts["from"] = undo.origin(ctx.seen, name)

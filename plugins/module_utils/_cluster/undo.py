@@ -56,11 +56,36 @@ def begins(ctx: Context, step: Step, error: ClusterError) -> bool:
         "msg": error.msg,
         "step": step.id,
         "node": error.facts.get("node"),
+        "target": _target(ctx.spec),
     }
     ctx.write_journal(replace(journal, operation={**journal.operation, "undoing": why}))
     ctx.spec = before(ctx.spec, ctx.seen.journal)
     ctx.look()
     return True
+
+
+def _target(spec: Spec) -> dict[str, t.Any]:
+    """What of the pods was asked for: who asks for it again after an interruption wants the same."""
+    template = {option.name for option in OPTIONS if option.scope == "template"} & spec.asked
+    return {"image": spec.image, **{name: value for name, value in spec.remembered().items() if name in template}}
+
+
+def goes_on(spec: Spec, journal: Journal, run_id: str) -> bool:
+    """Whether the way back that the journal tells of is this run's: begun in an earlier slice of it, or cut by the time of one that asked the same.
+
+    After one that was killed, a run goes where it was asked to: somebody may have killed it to go there.
+    """
+    undoing = journal.operation.get("undoing") or {}
+    if undoing.get("run") == run_id:
+        return True
+    return bool(undoing.get("paused")) and spec.on_failure == "rollback" and undoing.get("target") == _target(spec)
+
+
+def pauses(ctx: Context) -> None:
+    """The time is over on the way back: the journal says so, until somebody goes on."""
+    journal = ctx.seen.journal
+    undoing = {**journal.operation.get("undoing", {}), "paused": True}
+    ctx.write_journal(replace(journal, operation={**journal.operation, "undoing": undoing}))
 
 
 def before(spec: Spec, journal: Journal) -> Spec:

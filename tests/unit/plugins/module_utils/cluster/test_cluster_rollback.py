@@ -9,16 +9,20 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster import manifests
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.context import Context
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.errors import ClusterError
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.journal import Journal
+from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.observe import Observed
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.operations.close import close
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.plan import Plan, Step
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.run import Run
+from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.spec import parse_asked
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.undo import UNDOABLE, before, begins
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._engine.profiles import PROFILES
 from ansible_collections.kaiwudb.kubernetes.tests.unit.plugins.module_utils.cluster.factories import (
     JOURNAL,
+    NAMES,
     NEW,
     OLD,
     REQUIRED,
@@ -125,6 +129,7 @@ def test_a_pod_that_cannot_start_is_undone_when_that_was_asked_for(reason: str) 
     assert (ctx.spec.image, ctx.spec.cache) == (OLD, "1GiB")
     assert ctx.seen.journal.operation["undoing"] == {
         "run": "r1", "reason": reason, "msg": "pod kw-2 cannot start.", "step": "upgrade/kw-2", "node": "kw-2",
+        "target": {"image": NEW, "security": "insecure", "cache": "2GiB"},
     }  # fmt: skip
     assert ctx.lines == [f"upgrade/kw-2 failed ({reason}): rolling back to {OLD}"]
 
@@ -251,6 +256,83 @@ def test_a_later_run_goes_where_it_was_asked_to(run_id: str, still: bool) -> Non
     run, ctx, _client = run_on(seen, run_id=run_id, on_failure="rollback")
     assert bool(noted(run, ctx).get("undoing")) is still
     assert begins(ctx, STEP, failed("image_pull")) is not still
+
+
+# ---- a way back that the run's time cuts short
+
+WHY = {
+    "run": "r1",
+    "reason": "image_pull",
+    "msg": "pod kw-2 cannot start.",
+    "step": "upgrade/kw-2",
+    "node": "kw-2",
+    "target": {"image": NEW, "cache": "2GiB"},
+}
+SAME = {"image": NEW, "cache": "2GiB", "on_failure": "rollback"}
+
+
+def cut(**why: Any) -> Observed:
+    """The pods go back; the highest one is next."""
+    return mid_upgrade(**{"from": ORIGIN, "undoing": {**WHY, **why}})
+
+
+def test_time_that_is_over_is_noted_until_somebody_goes_on() -> None:
+    run, ctx, _client = run_on(cut(), **SAME)
+    ctx.deadline = 0.0
+    plan = Plan("kw", (STEP,))
+    assert run._work(ctx, plan, plan)["in_progress"]
+    assert ctx.seen.journal.operation["undoing"] == {**WHY, "paused": True}
+    assert noted(run, ctx)["undoing"] == WHY, "one that is killed afterwards was not cut by its time"
+
+
+def test_the_time_of_another_run_says_nothing_of_the_way_back() -> None:
+    run, ctx, _client = run_on(cut(), run_id="r2", **SAME)
+    ctx.deadline = 0.0
+    plan = Plan("kw", (Step("settle", "x"),))
+    assert run._work(ctx, plan, plan)["in_progress"]
+    assert "paused" not in ctx.seen.journal.operation["undoing"]
+
+
+@pytest.mark.parametrize(
+    ("case", "run_id", "paused", "asked", "goes"),
+    [
+        ("the next slice", "r1", False, {}, True),
+        ("the same again", "r2", True, {}, True),
+        ("it was killed", "r2", False, {}, False),
+        ("another image", "r2", True, {"image": "kwdb/kwdb:3.2.3"}, False),
+        ("other options", "r2", True, {"cache": "1GiB"}, False),
+        ("more options", "r2", True, {"memory": "4Gi"}, False),
+        ("it is not to go back", "r2", True, {"on_failure": "stop"}, False),
+        ("other words about the run alone", "r2", True, {"soak": 9, "waive": ["space"]}, True),
+    ],
+)
+def test_who_goes_on_with_a_way_back(case: str, run_id: str, paused: bool, asked: dict[str, Any], goes: bool) -> None:
+    seen = cut(paused=paused)
+    journal = manifests.configmap(NAMES, seen.journal.data())
+    objects = [item for kind in seen.objects.values() for item in kind.values() if item["kind"] != "ConfigMap"]
+    client = Client(Clock(), *objects, journal, {"kind": "Namespace", "metadata": {"name": "db"}})
+    given = parse_asked({"name": "kw", "namespace": "db", **SAME, **asked})
+    run = Run(client, given, who="ann", run_id=run_id)  # type: ignore[arg-type]
+    ctx = run._context()
+    assert (ctx.spec.image == OLD) is goes, case
+    assert bool(run._undoing(ctx)) is goes
+    told = f"upgrade/kw-2 failed (image_pull) in the run before: goes on rolling back to {OLD}"
+    assert ctx.lines == ([told] if goes and run_id == "r2" else [])
+    after = noted(run, ctx)["undoing"]
+    assert after == ({**WHY, "run": run_id} if goes else {})
+
+
+def test_who_goes_on_with_a_way_back_fails_as_the_run_before_would_have() -> None:
+    run, ctx, _client = run_on(cut(paused=True), run_id="r2", **SAME)
+    run.undoes, ctx.deep = "r1", lambda: None  # type: ignore[method-assign]
+    plan = Plan("kw", (Step("stamp", "x"),))
+    with pytest.raises(ClusterError, match=r"pod kw-2 cannot start\. It was rolled back") as error:
+        run._do = lambda *_what: None  # type: ignore[method-assign]
+        run._work(ctx, plan, plan)
+    assert error.value.reason == "image_pull" and error.value.facts["rolled_back"]
+
+
+# ---- what the journal keeps of steps
 
 
 def test_steps_with_their_times_reach_the_journal_with_the_next_one() -> None:
