@@ -243,6 +243,20 @@ class Observed:
         """Members that answer and are not leaving."""
         return [row for row in self.members() if row.is_live and row.is_available and not row.is_decommissioning]
 
+    def down(self, pod: str) -> bool:
+        """Whether nobody loses anything when the pod is ended: there is none, or it is not Ready and its node does not live either.
+
+        A kubelet that is silent and a probe that fails make a pod not Ready whose database serves. Where the engine as a whole is
+        silent, only a container that does not run proves anything; before the first init there is nothing to lose.
+        """
+        found = self.pods.get(pod)
+        if found is None or ready(found):
+            return found is None
+        if self.nodes is None:
+            return not self.initialized or not may_run(found)
+        row = self.node_of(pod)
+        return row is None or not row.is_live
+
 
 def container(template: Object) -> Object:
     """The database container of a pod template or pod."""
@@ -259,6 +273,21 @@ def ready(pod: Object) -> bool:
     return any(
         item["type"] == "Ready" and item["status"] == "True" for item in pod.get("status", {}).get("conditions") or ()
     )
+
+
+def ending(pod: Object | None) -> bool:
+    """Whether somebody has ordered its end already, which cannot be called back."""
+    return pod is not None and bool(pod["metadata"].get("deletionTimestamp"))
+
+
+def may_run(pod: Object) -> bool:
+    """Whether the database may run in the pod, whatever becomes of its probes: unless it has no place, or its container waits or has ended."""
+    status = pod.get("status", {})
+    if not pod["spec"].get("nodeName") or status.get("phase") in ("Succeeded", "Failed"):
+        return False
+    name = container(pod)["name"]
+    state = next((item.get("state") for item in status.get("containerStatuses") or () if item["name"] == name), None)
+    return not any((state or {}).get(kind) for kind in ("waiting", "terminated"))
 
 
 def look_at_objects(client: Client, names: Names, *, sql_port: int = 26257, volumes: bool | None = True) -> Observed:

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from .._engine.profiles import cluster_version, version_from_image, version_of
 from .names import ordinal_of
-from .observe import Observed, container, ready
+from .observe import Observed, container, ending, ready
 from .options import OPTIONS
 from .plan import Changes, Step
 from .spec import Spec
@@ -144,7 +144,8 @@ def edited_and_down(seen: Observed) -> list[str]:
         for name in seen.expected_pods()
         if (pod := seen.pods.get(name)) is not None
         and not ready(pod)
-        and not pod["metadata"].get("deletionTimestamp")
+        and (seen.nodes is None or seen.down(name))
+        and not ending(pod)
         and pod["metadata"]["labels"].get("controller-revision-hash") == status.get("updateRevision")
         and image_of(seen, pod) != seen.image
     ]

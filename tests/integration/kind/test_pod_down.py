@@ -48,7 +48,11 @@ def test_a_dead_member_holds_the_others_up(lost: str, place: Place) -> None:
     """Its own pod may have what is new, for that takes nothing away; but its replicas may be the ones that the next restart takes away."""
     before = place.uids(NAME)
     refused = place.refused(NAME, "nodes_live", **UPGRADE)
-    assert refused.data["step"] == f"upgrade/{NAME}-2" and refused.data["changed"] and "Nothing was changed" not in refused.msg
+    assert (
+        refused.data["step"] == f"upgrade/{NAME}-2"
+        and refused.data["changed"]
+        and "Nothing was changed" not in refused.msg
+    )
     assert images(place) == [IMAGE] * 3 + [UPGRADE_IMAGE]
     assert {**place.uids(NAME), DOWN: ""} == {**before, DOWN: ""}
 

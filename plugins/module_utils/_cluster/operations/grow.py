@@ -9,7 +9,7 @@ import typing as t
 from dataclasses import replace
 
 from .. import gates, growing, verdict
-from ..observe import ready
+from ..observe import ending
 from ..volumes import refuse_going
 from . import members, rollout, stamp, volumes
 
@@ -87,8 +87,7 @@ def rebind(ctx: Context, step: Step) -> None:
     ordinal = step.facts["ordinal"]
     name, volume = ctx.names.claim(ordinal), ctx.names.volume(ordinal)
     if _behind(ctx, step):
-        pod = ctx.seen.pods.get(step.pod)
-        if pod is not None and ready(pod):
+        if not ending(ctx.seen.pods.get(step.pod)) and not ctx.seen.down(step.pod):
             ctx.prove_in_time(lambda: gates.common(ctx.seen, ctx.deep(), None), step)
         refuse_going(ctx.client.get("PersistentVolume", volume), step.pod, f"Pod {step.pod} was not touched")
         ctx.client.patch("PersistentVolume", volume, None, {"spec": {"capacity": {"storage": ctx.spec.storage_size}}})

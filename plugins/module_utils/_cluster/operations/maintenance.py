@@ -14,7 +14,7 @@ from ..context import utc
 from ..errors import ClusterError
 from ..maintenance import STORE_DEAD, marked
 from ..names import CORDONED
-from ..observe import ready
+from ..observe import ending, ready
 from . import create, ranges
 
 if t.TYPE_CHECKING:
@@ -113,8 +113,7 @@ def uncordon(ctx: Context, step: Step) -> None:
 
 def before(ctx: Context, step: Step) -> list[gates.Gate]:
     """The gates before a pod is evicted; one that is down or on its way takes nothing away from anybody."""
-    pod = ctx.seen.pods.get(step.pod)
-    if pod is None or not ready(pod):
+    if ending(ctx.seen.pods.get(step.pod)) or ctx.seen.down(step.pod):
         return []
     deep, row = ctx.deep(), ctx.seen.node_of(step.pod)
     judged = [*gates.common(ctx.seen, deep, None), gates.claims_kept(ctx.seen)]

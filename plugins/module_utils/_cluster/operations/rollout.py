@@ -22,7 +22,7 @@ from .. import compare, gates, manifests, rolling, short_lived_pods, verdict
 from ..context import utc
 from ..errors import ClusterError
 from ..names import OPTIONS, ordinal_of
-from ..observe import container, ready
+from ..observe import container, ending, ready
 from ..progress import Falling, about
 from . import create, short_lived
 
@@ -84,11 +84,13 @@ def before(ctx: Context, step: Step) -> list[gates.Gate]:
     """The gates before this pod is restarted.
 
     Restarting a pod that is down takes nothing away from anybody: its own failure must not block its repair. And one that was
-    restarted in an earlier slice is only waited for: that the engine does not count it as live yet is no reason to refuse.
+    restarted in an earlier slice is only waited for: that the engine does not count it as live yet, or still counts it while it
+    stops, is no reason to refuse.
     """
     if _new(ctx, step.pod) and not _needs_template(ctx, step):
         return []
-    if step.pod not in ctx.seen.pods or not ready(ctx.seen.pods[step.pod]):
+    stops = ending(ctx.seen.pods.get(step.pod)) and not _needs_template(ctx, step)
+    if stops or ctx.seen.down(step.pod):
         return [*version_path(ctx), *_pullable(ctx, step)]
     found = [*gates.common(ctx.seen, ctx.deep(), None), gates.claims_kept(ctx.seen)]
     if found[0].name == "engine_answers" and not found[0].holds:
@@ -287,24 +289,25 @@ def roll(ctx: Context, step: Step) -> None:
 def _down_before(ctx: Context, turn: str) -> list[str]:
     """Pods that were down before this operation came to them, by its journal or as they are; not those it restarts itself.
 
-    turn: the pod whose turn it is. While it is old, its gates have just held: whoever is not ready then is down, of whichever template.
+    One that lives when its turn comes is none of them, whatever it was before: the others must not go on while it is away.
+    turn: the pod whose turn it is. While it is old, its gates have just held: whoever is down then was so before, of whichever template.
     """
     noted, pods = list(ctx.seen.journal.operation.get("down") or ()), ctx.seen.pods
     restarted = _new(ctx, turn)
     down = [
         pod
         for pod in ctx.seen.expected_pods()
-        if (pod in noted and (pod not in pods or not ready(pods[pod])))
+        if (pod in noted and (pod not in pods or (not ready(pods[pod]) and (_new(ctx, pod) or ctx.seen.down(pod)))))
         or (
             pod in pods
-            and not ready(pods[pod])
+            and ctx.seen.down(pod)
             and not (restarted and _new(ctx, pod))
             and not verdict.ends_in_time(pods[pod], time.time())
         )
     ]
-    if set(down) - set(noted):
+    if set(down) != set(noted):
         journal = ctx.seen.journal
-        ctx.write_journal(replace(journal, operation={**journal.operation, "down": sorted({*noted, *down})}))
+        ctx.write_journal(replace(journal, operation={**journal.operation, "down": sorted(down)}))
     return down
 
 

@@ -12,7 +12,7 @@ from .. import fingerprint, gates, growing, manifests, short_lived_pods, verdict
 from ..context import utc
 from ..errors import ClusterError, InputError
 from ..names import ARCHIVED, FINGERPRINT, RETIRED, WIPING
-from ..observe import ready
+from ..observe import ending
 from ..placement import node_of
 from ..volumes import deleting, refuse_going, retired, wiping
 from . import create, short_lived
@@ -309,7 +309,8 @@ def before(ctx: Context, step: Step) -> list[gates.Gate]:
         or claim["metadata"].get("deletionTimestamp")
         or growing.less(growing.requested(claim), ctx.spec.storage_size)
     )
-    return gates.common(ctx.seen, ctx.deep(), None) if pod is not None and ready(pod) and goes else []
+    stays = goes and not ending(pod) and not ctx.seen.down(step.pod)
+    return gates.common(ctx.seen, ctx.deep(), None) if stays else []
 
 
 def reclaim(ctx: Context, step: Step) -> None:
@@ -328,7 +329,7 @@ def reclaim(ctx: Context, step: Step) -> None:
         return verdict.DONE
 
     if not successor().done and (found := ctx.seen.pods.get(pod)) is not None:
-        if ready(found):
+        if not ending(found) and not ctx.seen.down(pod):
             ctx.prove_in_time(lambda: gates.common(ctx.seen, ctx.deep(), None), step)
         refuse_going(ctx.client.get("PersistentVolume", volume), pod, f"Pod {pod} was not touched")
         ctx.client.delete("Pod", pod, ctx.names.namespace, uid=found["metadata"]["uid"])

@@ -541,13 +541,26 @@ def test_a_claim_taken_away_by_force_under_a_pod_that_serves_is_judged(gates: Ga
     assert gates.asked == 1
 
 
-def test_a_pod_that_is_down_needs_no_gate(gates: Gates, monkeypatch: pytest.MonkeyPatch) -> None:
-    client = server(pod(1, ready=False))
+@pytest.mark.parametrize(
+    ("there", "lives", "asked"),
+    [
+        (pod(1, ready=False), False, 0),
+        (pod(1, ready=False, deleting=True), True, 0),
+        (pod(1, ready=False), True, 2),  # of the database itself nobody has said that it is down
+    ],
+)
+def test_a_pod_that_is_down_or_on_its_way_needs_no_gate(
+    there: Any, lives: bool, asked: int, gates: Gates, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = server(there)
     ctx = context(client)
+    rows = (row(1, 0), row(2, 1, is_live=lives), row(3, 2))
+    monkeypatch.setattr(Context, "ask_engine", lambda _self: ctx.seen)
     monkeypatch.setattr(volumes, "reclaim", lambda _ctx, _step: None)
+    ctx.seen = replace(ctx.seen, nodes=rows)
     volumes.before(ctx, REBIND)
     grow.rebind(ctx, REBIND)
-    assert gates.asked == 0 and (PVC, "datadir-kw-1") not in client.objects
+    assert gates.asked == asked and ("delete", PVC, "datadir-kw-1") in client.sent
 
 
 # ---- by a fresh volume

@@ -319,6 +319,27 @@ def test_check_mode_writes_nothing(world: World) -> None:
     assert go(world, "drained", check=True)["steps"] == OUT and world.writes == []
 
 
+def test_a_pod_whose_kubelet_is_silent_is_judged_as_one_that_lives(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """kw-0 is down, and kw-2 is not Ready though its database serves: to evict it would take the second one away."""
+    world.disk_dies(0)
+    looked = World.list
+
+    def silent_kubelet(self: World, kind: str, *args: Any, **how: Any) -> Any:
+        found, version = looked(self, kind, *args, **how)
+        for item in found:
+            if item["metadata"]["name"] == "kw-2" and kind == "Pod":
+                item["status"]["conditions"] = [{"type": "Ready", "status": "False"}]
+        return found, version
+
+    monkeypatch.setattr(World, "list", silent_kubelet)
+    with pytest.raises(ClusterError) as error:
+        go(world, "drained")
+    assert error.value.reason == "nodes_live" and world.lives(2) == 3
+    assert not [what for what in world.writes if what.startswith("evict")]
+
+
 def test_another_node_down_refuses_it_with_nothing_touched(world: World) -> None:
     world.node_dies("w1")
     with pytest.raises(ClusterError) as error:

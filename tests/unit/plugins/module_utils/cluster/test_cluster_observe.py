@@ -72,6 +72,44 @@ def test_of_two_rows_with_one_address(rows: list[Any], told: dict[str, int], cho
     assert found is not None and found.id == chosen
 
 
+UNSCHEDULED = {**pod(2, ready=False, unschedulable="no room"), "spec": {"containers": [{"name": "kaiwudb"}]}}
+
+
+@pytest.mark.parametrize(
+    ("last", "node", "down"),
+    [
+        (pod(2), row(3, 2), False), (pod(2), row(3, 2, is_live=False), False), (pod(2), None, False),
+        (pod(2, ready=False), row(3, 2), False), (pod(2, ready=False), row(3, 2, is_available=False), False),
+        (pod(2, ready=False), row(3, 2, is_live=False), True), (pod(2, ready=False), row(3), True), (pod(2, ready=False), None, True),
+        (None, row(3, 2), True), (pod(2, deleting=True), row(3, 2), False), (pod(2, deleting=True), row(3, 2, is_live=False), True),
+    ],
+)  # fmt: skip
+def test_a_pod_is_down_when_kubernetes_and_the_engine_say_so(last: Any, node: Any, down: bool) -> None:
+    seen = live(
+        pods=[pod(0), pod(1), *([last] if last else [])], nodes=[row(1, 0), row(2, 1), *([node] if node else [])]
+    )
+    assert seen.down("kw-2") is down
+
+
+@pytest.mark.parametrize(
+    ("last", "down"),
+    [
+        (pod(2), False), (pod(2, ready=False), False), (None, True), (UNSCHEDULED, True),
+        (pod(2, ready=False, ended=1), True), (pod(2, ready=False, waiting=("CrashLoopBackOff", "")), True),
+        (pod(2, ready=False, phase="Failed"), True),
+        ({**pod(2, ready=False), "status": {"phase": "Pending"}}, False),  # its kubelet has said nothing yet
+    ],
+)  # fmt: skip
+def test_where_the_engine_is_silent_the_container_says_it(last: Any, down: bool) -> None:
+    seen = silent(live(pods=[pod(0), pod(1), *([last] if last else [])]))
+    assert seen.down("kw-2") is down
+
+
+def test_before_the_first_init_nothing_is_lost() -> None:
+    never = silent(live(pods=[pod(number, ready=False) for number in range(3)], journal=Journal()))
+    assert not never.initialized and never.down("kw-2")
+
+
 def test_history_is_no_member_but_a_dead_or_leaving_node_is() -> None:
     dead, leaving = row(2, 1, is_live=False, is_available=False), row(3, 2, is_decommissioning=True)
     seen = live(nodes=[row(1, 0), dead, leaving, gone(4, 3), gone(5), gone(6, 2)])

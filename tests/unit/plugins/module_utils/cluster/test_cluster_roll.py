@@ -240,6 +240,19 @@ def test_a_pod_whose_image_a_webhook_rewrites_is_not_ended_again_and_again(
     assert len(gone) == deletes
 
 
+@pytest.mark.parametrize("noted", [[], ["kw-2"]])
+def test_a_pod_that_lived_when_its_turn_came_holds_up_the_others(world: World, noted: list[str]) -> None:
+    """Whatever Kubernetes said of it, or it was when the operation began: while it is away, no other one may go."""
+    world.journal = replace(JOURNAL, operation={**UNDER_WAY.operation, "down": noted})
+    world.pods = lambda: [
+        pod(0), pod(1), pod(2, ready=False) if world.past < 8 else pod(2, image=NEW, revision="r2", ready=False),
+    ]  # fmt: skip
+    world.live = lambda: {1, 2, 3} if world.past < 8 else {1, 2}
+    with pytest.raises(ClusterError) as error:
+        turn(world, wait_timeout=120, waive=["ranges_steady"])
+    assert error.value.reason == "timeout" and world.past > 120
+
+
 def test_what_the_controller_has_not_seen_yet_is_not_done(world: World) -> None:
     """Its revisions are those of the template before, by which every pod would be new."""
     of = spec(image=NEW)

@@ -152,6 +152,7 @@ def test_pods_that_are_down_since_they_were_edited_are_made_anew_at_once() -> No
     ("case", "other"),
     [
         ("it serves, so the gates come first", edited(1, ready=True)),
+        ("the engine counts it as live, so they do too", edited(1)),
         ("it ends already", edited(1, deleting=True)),
         ("it is of another template", edited(1, revision="r0")),
     ],

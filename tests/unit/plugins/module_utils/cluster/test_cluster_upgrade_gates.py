@@ -362,6 +362,38 @@ def test_a_pod_that_is_down_may_always_be_repaired(down: Any) -> None:
     assert "nodes_live" in [gate.name for gate in gates.failed(rollout.before(ctx, other))]
 
 
+SILENT_KUBELET = [pod(0), pod(1), pod(2, ready=False)]
+
+
+def test_a_pod_that_is_not_ready_is_judged_as_long_as_its_node_lives() -> None:
+    """kw-0 is dead, and the kubelet of kw-2 is silent: to end kw-2 would take the second of three away."""
+    seen = live(pods=SILENT_KUBELET, nodes=[row(1, 0, is_live=False), row(2, 1), row(3, 2)])
+    ctx = context(seen, known=deep(ranges((1, 2, 3))), image=NEW)
+    assert "nodes_live" in [gate.name for gate in gates.failed(rollout.before(ctx, upgrade()))]
+    revert = replace(upgrade(), id="revert/kw-2")
+    assert "nodes_live" in [gate.name for gate in gates.failed(rollout.before(ctx, revert))]
+
+
+def test_where_the_engine_is_silent_only_a_container_that_does_not_run_is_down() -> None:
+    """A new template may be all that mends pods that crash; of pods that run, nobody can tell what they hold together."""
+    ctx = context(silent(live(pods=[pod(0, ready=False), pod(1, ready=False), pod(2, ready=False)])), image=NEW)
+    assert [gate.name for gate in gates.failed(rollout.before(ctx, upgrade()))] == ["engine_answers"]
+    crashing = pod(2, ready=False, waiting=("CrashLoopBackOff", ""), restarts=5)
+    ctx = context(silent(live(pods=[pod(0, ready=False), pod(1, ready=False), crashing])), image=NEW)
+    assert [gate.name for gate in rollout.before(ctx, upgrade())] == ["version_path"]
+
+
+def test_a_pod_that_stops_already_is_judged_as_long_as_its_template_is_not_written() -> None:
+    stopping = [pod(0), pod(1), pod(2, ready=False, deleting=True)]
+    nodes = [row(1, 0, is_live=False), row(2, 1), row(3, 2, is_draining=True)]
+    ctx = context(live(pods=stopping, nodes=nodes), image=NEW)
+    assert "nodes_live" in [gate.name for gate in gates.failed(rollout.before(ctx, upgrade()))]
+    written = statefulset(spec(image=NEW), partition=2)
+    written["status"]["updateRevision"] = "r2"
+    ctx = context(live(sts=written, pods=stopping, nodes=nodes), image=NEW)
+    assert gates.failed(rollout.before(ctx, upgrade())) == [], "this operation ended it, and only waits for it"
+
+
 def test_a_pod_that_was_restarted_in_an_earlier_slice_is_only_waited_for() -> None:
     half = mid_upgrade()
     nodes = [row(1, 0), row(2, 1), row(3, 2, is_live=False)]
