@@ -17,6 +17,7 @@ from ..ranges import by_table, stall_seconds
 from . import create, stamp, volumes
 
 if t.TYPE_CHECKING:
+    from ..._engine.parse import NodeRow
     from ..context import Context
     from ..plan import Step
 
@@ -101,6 +102,7 @@ def scale_in(ctx: Context, step: Step) -> None:
             step=step.id,
             node=pod,
         )
+    _refuse_grown(ctx, step)
     if ctx.seen.replicas > ordinal:
         node = ctx.seen.node_of(pod)
         if node is None and ctx.seen.initialized:
@@ -110,7 +112,10 @@ def scale_in(ctx: Context, step: Step) -> None:
             decommission(ctx, step, node_id)
             # The counter said 0 twice; the ranges' own lists must say the same before the pod goes.
             ctx.prove_in_time(lambda: gates.emptied(ctx.deep(), node_id), step, changed=True)
-        set_replicas(ctx, ordinal)
+        ctx.look_at_objects()
+        _refuse_grown(ctx, step, node)
+        if ctx.seen.replicas > ordinal:  # else somebody was faster
+            set_replicas(ctx, ordinal)
         ctx.disturbed()
     elif (row := ctx.seen.node_of(pod)) is not None:
         # The pod went first, by hand or before this run was killed: its volume is only touched when the node holds nothing.
@@ -120,6 +125,31 @@ def scale_in(ctx: Context, step: Step) -> None:
         ctx.prove_in_time(lambda: gates.common(ctx.seen, ctx.deep(), None), step)
     ctx.wait(lambda: _gone(ctx, pod), step.id, poll=5.0)
     ctx.say(f"pod {pod} gone   {volumes.retire(ctx, ordinal, step.id)}")
+
+
+def _refuse_grown(ctx: Context, step: Step, emptied: NodeRow | None = None) -> None:
+    """ClusterError when pods above this one have appeared since the steps were planned: its size would end them with their data.
+
+    emptied: the node that was decommissioned for this step already.
+    """
+    size, ordinal = ctx.seen.replicas, step.facts["ordinal"]
+    if size <= ordinal + 1:
+        return
+    names = ", ".join(ctx.names.pod(number) for number in range(ordinal + 1, size))
+    raise ClusterError(
+        f"somebody scaled StatefulSet {ctx.names.name} to {size} meanwhile; without {step.pod} it would be {ordinal}, and {names} would go "
+        "with their data. "
+        + (
+            f"No pod was taken away; node {emptied.id} ({step.pod}) is empty and still leaving: put it back (kaiwudb_node_decommission, node "
+            f"id={emptied.id}, state active), then run again."
+            if emptied is not None
+            else f"{step.id} changed nothing. Run again: it takes away whom it should, from the highest down."
+        ),
+        "scaled_meanwhile",
+        step=step.id,
+        node=step.pod,
+        resumable=True,
+    )
 
 
 def _prove_never_joined(ctx: Context, step: Step) -> None:
