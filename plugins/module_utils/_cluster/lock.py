@@ -100,7 +100,7 @@ class Lock:
             "spec": {
                 "holderIdentity": holder,
                 "renewTime": stamp,
-                **({"acquireTime": stamp} if self._other(lease) or not holder else {}),
+                **({"acquireTime": stamp} if lease["spec"].get("holderIdentity") != holder else {}),
             },
         }
         try:

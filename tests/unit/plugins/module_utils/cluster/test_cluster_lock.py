@@ -61,6 +61,7 @@ def test_taking_one_that_was_given_back(client: Client, make: Make) -> None:
     held_by(client, "")
     take(make("ann/1"))
     assert lease(client)["holderIdentity"] == "ann/1" and lease(client)["renewTime"] != THEN
+    assert lease(client)["acquireTime"] == lease(client)["renewTime"], "not since the run before it ended"
     assert "watch" not in [verb for verb, _kind, _name in client.sent], "nobody is waited for"
 
 
