@@ -167,6 +167,12 @@ class Context:
 
     def check_time(self) -> None:
         """Paused when the slice is over; ClusterError when another run took the lock."""
+        self.check_lock()
+        if self.deadline is not None and time.monotonic() >= self.deadline:
+            raise Paused
+
+    def check_lock(self) -> None:
+        """ClusterError when another run took the lock."""
         taker = self.lost()
         if taker:
             raise ClusterError(
@@ -174,8 +180,6 @@ class Context:
                 "lock_lost",
                 resumable=True,
             )
-        if self.deadline is not None and time.monotonic() >= self.deadline:
-            raise Paused
 
     def pause(self, seconds: float = POLL) -> None:
         """Until a pod of the cluster changes, at most so long: the engine has nothing to watch, so it is asked again."""
@@ -195,6 +199,7 @@ class Context:
             if error.status != 410:
                 raise
         self._version = ""
+        self.check_lock()  # the machine may have slept meanwhile, and what follows may be an order
 
     def say(self, text: str) -> None:
         """A line for a person, when something moved."""
@@ -349,6 +354,7 @@ class Context:
         journal = replace(journal, options=self.seen.noted or journal.options)
         if journal == self.seen.journal and self.names.journal in self.seen.objects["ConfigMap"]:
             return
+        self.check_lock()  # what this run knows may be older than what another has written since
         kept = self.client.apply(manifests.configmap(self.names, journal.data()))
         self.seen = replace(
             self.seen,

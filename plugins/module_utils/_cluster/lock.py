@@ -41,6 +41,7 @@ class Lock:
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self.lost: str = ""
+        self._renewed = self._clocks()
 
     def take(self, describe: t.Callable[[], str], say: t.Callable[[str], None]) -> None:
         """Hold the lock, or raise ClusterError (locked) that names its holder and what C(describe) knows of its work."""
@@ -59,8 +60,27 @@ class Lock:
                     break
                 raise self._refusal(lease, describe())
         self._swap(lease, self._holder, describe)
+        self._renewed = self._clocks()
         self._thread = threading.Thread(target=self._renew, daemon=True)
         self._thread.start()
+
+    def taken(self) -> str:
+        """Who has taken the lock; "" while it is ours. Whoever was not renewed for so long that others may have taken it asks first.
+
+        So it is after a machine slept, or a server was away. KubeError while the server does not answer.
+        """
+        while not self.lost and self._overdue():
+            with contextlib.suppress(ClusterError):  # another was faster in this moment: look again
+                self._keep()
+        return self.lost
+
+    @staticmethod
+    def _clocks() -> tuple[float, float]:
+        """Both: the one stands still while a machine sleeps, the other is set by hand."""
+        return time.monotonic(), time.time()
+
+    def _overdue(self) -> bool:
+        return any(now - then > DURATION for now, then in zip(self._clocks(), self._renewed, strict=True))
 
     def hold(self) -> None:
         """Keep the lock for the next slice of this run: stop renewing, do not give it up."""
@@ -146,14 +166,23 @@ class Lock:
             ):
                 return
 
+    def _keep(self) -> None:
+        """Renew it once, or note that it is lost: also to a run that has given it back since."""
+        lease, began = self._get(), self._clocks()
+        if lease is None:
+            self.lost = "nobody (it was deleted)"
+        elif lease["spec"].get("holderIdentity") != self._holder:
+            self.lost = self._other(lease) or "another run, which has ended since"
+        else:
+            self._swap(lease, self._holder)
+            self._renewed = began
+
     def _renew(self) -> None:
         while not self._stop.wait(RENEW):
             try:
-                lease = self._get()
-                if lease is None or self._other(lease):
-                    self.lost = (lease or {}).get("spec", {}).get("holderIdentity", "") or "nobody (it was deleted)"
+                self._keep()
+                if self.lost:
                     return
-                self._swap(lease, self._holder)
             except (KubeError, ClusterError):
                 continue  # an API server that is away for a moment: the duration allows for it
 
@@ -168,7 +197,7 @@ def locked(run: Run, ctx: Context, work: t.Callable[[], dict[str, t.Any]]) -> di
     held = Lock(run.client, ctx.names, run.holder)
     held.take(lambda: under_way(ctx.seen), ctx.say)
     run.kept = False
-    ctx.lost = lambda: held.lost
+    ctx.lost = held.taken
     try:
         result = work()
     except BaseException:

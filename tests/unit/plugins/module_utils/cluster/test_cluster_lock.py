@@ -257,3 +257,56 @@ def test_a_lock_that_was_lost_says_to_whom(client: Client) -> None:
     assert renewing(client, 3).lost == "eve/9" and ("patch", "Lease", "kw-lock") not in client.sent
     client.objects.clear()
     assert renewing(client, 3).lost == "nobody (it was deleted)"
+
+
+@pytest.mark.parametrize(
+    ("holder", "lost"), [("eve/9", "eve/9"), ("", "another run, which has ended since"), ("ann/1", "")]
+)
+@pytest.mark.parametrize("sleeps", [True, False])
+def test_after_a_sleep_the_lease_is_asked_before_anything_else(
+    client: Client, clock: Clock, make: Make, monkeypatch: pytest.MonkeyPatch, holder: str, lost: str, sleeps: bool
+) -> None:
+    """While a machine sleeps its monotonic clock may stand still; a clock set back must not hide it either."""
+    held = make("ann/1")
+    take(held)
+    held_by(client, holder)
+    client.sent.clear()
+    assert held.taken() == "" and client.sent == [], "renewed in time it is nobody else's"
+    monkeypatch.setattr(clock, "time" if sleeps else "monotonic", lambda: 1.7e9 + 2000.0)
+    assert held.taken() == lost
+    assert [verb for verb, _kind, _name in client.sent] == (["get"] if lost else ["get", "patch"])
+    client.sent.clear()
+    assert held.taken() == lost and client.sent == [], "once is enough"
+
+
+def test_of_a_lock_that_cannot_be_looked_at_nobody_says_that_it_is_ours(
+    client: Client, clock: Clock, make: Make
+) -> None:
+    held = make("ann/1")
+    take(held)
+    clock.now += DURATION + 1
+    client.fail["get", "Lease"] = KubeError(0, "ConnectionFailed", "refused")
+    with pytest.raises(KubeError):
+        held.taken()
+
+
+def test_taken_in_the_very_moment_it_is_renewed(
+    client: Client, clock: Clock, make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = make("ann/1")
+    take(held)
+    clock.now += DURATION + 1
+    patch = client.patch
+
+    def late(*args: Any, **how: Any) -> Any:
+        held_by(client, "eve/9")
+        return patch(*args, **how)
+
+    monkeypatch.setattr(client, "patch", late)
+    assert held.taken() == "eve/9" and lease(client)["holderIdentity"] == "eve/9"
+
+
+def test_one_that_was_given_back_by_whoever_took_it_is_lost_too(client: Client) -> None:
+    held_by(client, "")
+    assert renewing(client, 3).lost == "another run, which has ended since"
+    assert ("patch", "Lease", "kw-lock") not in client.sent
