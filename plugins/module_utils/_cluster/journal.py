@@ -30,12 +30,15 @@ _SHAPES = {
 }
 
 
-_NOTES = ("moving", "from", "was", "undoing", "at_step", "options")  # dictionaries inside an operation
+_NOTES = ("moving", "from", "was", "undoing", "at_step", "options", "within")  # dictionaries inside an operation
 
 
 def _sound(operation: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
     """An operation without what in it is of the wrong shape."""
     kept = {key: value for key, value in operation.items() if key not in _NOTES or isinstance(value, dict)}
+    if "within" in kept:
+        outer = kept.pop("within")
+        kept.update({"within": _sound(outer)} if _named(outer) else {})
     if not isinstance(kept.get("steps", []), list):
         del kept["steps"]
     if "steps" in kept:
@@ -60,7 +63,8 @@ def _named(operation: t.Any) -> bool:
 class Journal:
     """cluster_id and initialized (who, when) are written after C(init), initializing before it.
 
-    operation: the one under way (name, who, since, what was before it, step, steps with their times, figures); history: the last ones
+    operation: the one under way (name, who, since, what was before it, step, steps with their times, figures; within: another one, in whose middle
+    it is done for its own sake, and that goes on afterwards); history: the last ones
     done (until, outcome, and how many seconds they took, whatever runs there were).
     options: those in force, should the StatefulSet lose them.
     pulled: the image that an upgrade has seen run, on which Kubernetes nodes, and the build it said; until that upgrade ends.
@@ -117,6 +121,13 @@ class Journal:
             return replace(self, operation={**self.operation, "who": who, **facts})
         return replace(self, operation={"name": name, "who": who, "since": now, **facts})
 
+    def within(self, name: str, who: str, now: str, **facts: t.Any) -> Journal:
+        """As C(begin), in the middle of the one under way, which is taken up again as it was when this one ends."""
+        outer = self.operation
+        if outer and outer.get("name") != name:
+            facts = {**facts, "within": dict(outer)}
+        return self.begin(name, who, now, **facts)
+
     def left(self, pod: str) -> Journal:
         """One of the pods that were leaving is gone, or stays after all."""
         pods = [name for name in self.leaving_pods if name != pod]
@@ -156,17 +167,17 @@ class Journal:
         )
 
     def end(self, now: str, outcome: str) -> Journal:
-        """The operation under way becomes history. now: as C(begin) was given it; how long it took is told where both can be read."""
+        """The operation under way becomes history, and the one around it is under way again. now: as C(begin) was given it; how long it took is told where both can be read."""
         if not self.operation:
             return self
-        passing = {"moving", "step", "at_step", "from", "undoing", "down"}  # of use while it is under way
+        passing = {"moving", "step", "at_step", "from", "undoing", "down", "within"}  # of use while it is under way
         if outcome in UNFINISHED:
             passing.discard("from")  # whoever goes on must still be able to go back
         kept = {key: value for key, value in self.operation.items() if key not in passing}
         done = {**kept, "until": now, "outcome": outcome, **_took(kept.get("since"), now)}
         return replace(
             self,
-            operation={},
+            operation=dict(self.operation.get("within") or {}),
             history=(*self.history, done)[-KEPT:],
             pulled={} if self.operation.get("name") == "upgrade" and outcome != "interrupted" else self.pulled,
         )

@@ -158,7 +158,11 @@ class NodeRun(Run):
         journal = ctx.seen.journal
         if journal.operation.get("name") in NODE_OPERATIONS:
             journal = journal.timed(self.times).end(utc(), "done")
-        return journal.stays(step.pod) if self.wanted == "active" else journal
+        if self.wanted != "active" or step.pod not in journal.leaving_pods:
+            return journal
+        journal = journal.stays(step.pod)
+        over = journal.operation.get("name") == "scale_in" and not journal.leaving_pods
+        return journal.end(utc(), "undone") if over else journal
 
     def _holds(self, ctx: Context, row: NodeRow) -> bool:
         """Whether any range still has a replica there; the gossiped number may be old."""
@@ -171,8 +175,11 @@ class NodeRun(Run):
             ctx.write_journal(self._closed(ctx, step))
             self.done.append(step.id)
             return self._answer(ctx, plan, row)
-        at = self._at(ctx, step)
-        ctx.write_journal(ctx.seen.journal.begin(step.verb, self.who, utc(), step=step.id, node=row.id, at_step=at))
+        at, journal = self._at(ctx, step), ctx.seen.journal
+        if journal.operation.get("name") in {"decommission", "recommission"} - {step.verb}:
+            journal = journal.end(utc(), "interrupted")  # its opposite, which is not wanted any more
+        # An upgrade or a scale in that was interrupted goes on afterwards, and must still be able to go back.
+        ctx.write_journal(journal.within(step.verb, self.who, utc(), step=step.id, node=row.id, at_step=at))
         finished = self._try(ctx, step, plan, functools.partial(DEEDS[step.verb].do, ctx, [step]))
         if finished:
             self._ended([step.id], at)

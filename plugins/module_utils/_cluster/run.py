@@ -456,7 +456,7 @@ class Run:
         facts.update(step.facts.get("remember", {}))
         if "lost" in step.facts:
             journal = journal.replaces(step.facts["lost"].kept(), self.who, utc())
-        if journal.operation and journal.operation.get("name") != name:
+        while journal.operation and journal.operation.get("name") != name:  # one may be within another
             # A repair comes between, or is interrupted itself: the one may still be undone, the other goes on.
             goes_on = {name, journal.operation["name"]}.intersection(REPAIRS) or any(
                 item.operation == journal.operation.get("name") for item in plan.steps[plan.steps.index(step) :]

@@ -199,6 +199,7 @@ def decommission(ctx: Context, step: Step, node_id: int) -> None:
             changed=step.facts.get("moved", False),
         )
     who = f"node {node_id} ({step.pod or 'no pod'})"
+    name = ctx.seen.journal.operation.get("name")
     known = ctx.seen.journal.operation.get("moving") or {}
     falling = Falling("replicas", ctx.run_id, known if known.get("node") == node_id else None)
     limit, quiet, confirmed = _stall_limit(ctx), 40.0, 0
@@ -225,7 +226,7 @@ def decommission(ctx: Context, step: Step, node_id: int) -> None:
             ctx.pause(0.5 if confirmed else POLL)
     finally:
         journal = ctx.seen.journal
-        if journal.operation:  # not when a stalled node was put back
+        if name and journal.operation.get("name") == name:  # not when a stalled node was put back
             ctx.write_journal(
                 replace(journal, operation={**journal.operation, "moving": {"node": node_id, **falling.kept()}})
             )

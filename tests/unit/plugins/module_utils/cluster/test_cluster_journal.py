@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -62,6 +63,19 @@ def test_an_operation_keeps_its_beginning_over_runs_and_takes_the_new_facts() ->
     assert other.operation == {"name": "upgrade", "who": "bob", "since": "12:00", "step": "c"}
 
 
+def test_an_operation_within_another_hands_back_to_it() -> None:
+    """The machine of kw-1 dies half-way through an upgrade: its node is decommissioned, then the upgrade goes on."""
+    half = {"step": "upgrade/kw-1", "from": {"image": "x:1"}, "down": ["kw-1"], "steps": [{"step": "a", "seconds": 1}]}
+    upgrade = replace(Journal(), pulled={"image": "x:2"}).begin("upgrade", "ann", "2026-11-23T10:00:00Z", **half)
+    inner = upgrade.within("decommission", "bob", "2026-11-23T11:00:00Z", node=2)
+    again = inner.within("decommission", "bob", "2026-11-23T11:05:00Z", node=2)
+    assert again == inner == Journal.read({"data": inner.data()}) and inner.operation["since"] == "2026-11-23T11:00:00Z"
+    ended = inner.end("2026-11-23T11:10:00Z", "done")
+    assert ended.operation == upgrade.operation and ended.pulled == upgrade.pulled
+    assert [(item["name"], "within" in item) for item in ended.history] == [("decommission", False)]
+    assert Journal().within("decommission", "bob", "x").end("y", "done").operation == {}
+
+
 def test_an_operation_that_ends_becomes_history_and_only_the_last_are_kept() -> None:
     journal = Journal(cluster_id="id")
     assert journal.end("10:00", "done") is journal
@@ -97,7 +111,7 @@ def test_nonsense_in_what_is_kept_is_nothing(name: str, nonsense: Any) -> None:
 
 
 @pytest.mark.parametrize("nonsense", ["x", 5, True, [], [1], None])
-@pytest.mark.parametrize("name", ["moving", "from", "was", "undoing", "at_step"])
+@pytest.mark.parametrize("name", ["moving", "from", "was", "undoing", "at_step", "within"])
 def test_nonsense_inside_an_operation_is_nothing(name: str, nonsense: Any) -> None:
     found = read(operation={"name": "upgrade", "step": "upgrade/kw-2", name: nonsense})
     assert (found.operation.get(name) or {}) == {} and found.operation["step"] == "upgrade/kw-2"

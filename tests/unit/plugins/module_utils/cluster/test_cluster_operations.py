@@ -482,7 +482,7 @@ def test_a_node_that_is_put_back_is_not_sent_away_again_by_the_next_run(clock: C
     planned = doer._plan_for(ctx, found)
     assert ids(planned) == [step]
     doer._act(ctx, planned, found)
-    assert ctx.seen.journal.leaving == {}
+    assert ctx.seen.journal.leaving == {} and ctx.seen.journal.operation == {}
     after = replace(live(5), journal=Journal.read(client.objects["ConfigMap", "kw-journal"]))
     assert not [step for step in ids(plan(after)) if step.startswith("scale_in")]
 
@@ -499,6 +499,45 @@ def test_the_store_of_a_node_that_is_put_back_is_no_longer_marked(clock: Clock, 
         assert bool(client.objects[key]["metadata"]["annotations"]["kaiwudb.kubernetes/retired"]) is replaced
     assert ctx.engine.back == [4]
     members.recommission(ctx, Step("recommission/4", "", "scale_in", True, "", {"id": 4}))  # one without a pod
+
+
+HALF = during("upgrade", "upgrade/kw-1", since="09:00", **{"from": {"image": "kwdb/kwdb:3.2.0"}, "down": ["kw-4"]})
+
+
+def test_an_upgrade_goes_on_as_it_was_once_a_dead_node_has_left(clock: Clock) -> None:
+    rows = [row(number + 1, number) for number in range(4)]
+    seen = live(5, nodes=[*rows, row(5, 4, is_live=False, is_available=False)], journal=HALF)
+    ctx, client = ground(seen, clock)
+    ctx.known = deep(whole_for=20, apart=15, stores=[store(number) for number in range(1, 5)])
+    during_it: list[Journal] = []
+
+    class Quick(Engine):
+        def decommission(self, _ids: list[int], **_how: Any) -> Any:
+            during_it.append(Journal.read(client.objects["ConfigMap", "kw-journal"]))
+            return SimpleNamespace(replicas=0, done=True)
+
+    ctx.engine = Quick()  # type: ignore[assignment]
+    doer = node_run(client, "id=5", "decommissioned")
+    found = ctx.seen.node_of("kw-4")
+    assert found is not None
+    planned = doer._plan_for(ctx, found)
+    assert ids(planned) == ["decommission/5"]
+    doer._act(ctx, planned, found)
+    assert during_it[0].operation["name"] == "decommission" and during_it[0].operation["within"] == HALF.operation
+    known = Journal.read(client.objects["ConfigMap", "kw-journal"])
+    assert known.operation == HALF.operation and [item["name"] for item in known.history] == ["decommission"]
+
+
+def test_nor_does_an_upgrade_lose_it_that_begins_before_the_node_has_left(clock: Clock) -> None:
+    """The decommission was killed, and the node came back by itself."""
+    seen = live(journal=HALF.within("decommission", "bob", "10:00", step="decommission/5", node=5))
+    ctx, client = ground(seen, clock)
+    run = Run(client, {"name": "kw", "namespace": "db"}, who="ann", run_id="r2")  # type: ignore[arg-type]
+    step = Step("upgrade/kw-0", "", "upgrade", pod="kw-0", facts={"ordinal": 0})
+    run._note(ctx, Plan("x", (step,)), step)
+    known = ctx.seen.journal
+    assert known.operation["from"] == HALF.operation["from"] and known.operation["since"] == "09:00"
+    assert [item["name"] for item in known.history] == ["decommission"]
 
 
 def test_a_node_that_stays_settled_needs_nothing_written(clock: Clock) -> None:
