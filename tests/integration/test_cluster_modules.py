@@ -191,6 +191,7 @@ def test_a_wrong_server_costs_no_request(
 ) -> None:
     failed = cluster(**options)
     assert failed["failed"] and failed["reason"].endswith(reason) and says in failed["msg"], failed
+    assert failed["msg"].endswith(". Nothing was changed.")
     assert sent() == []
 
 

@@ -11,6 +11,11 @@ STAYS = "What had been done until then stays"
 AGAIN = f"{STAYS}; run again to continue."
 
 
+def stopped(why: object) -> str:
+    """The message of a run that something outside of it ended."""
+    return f"{str(why).rstrip('.')}. {AGAIN}"
+
+
 class ClusterError(Exception):
     """A refusal or a failure that says what, why and what to do.
 

@@ -17,7 +17,7 @@ from .._kube.auth import AUTH_ARGS, connection_of
 from .._kube.client import Client
 from .._kube.errors import KubeError
 from . import options, status
-from .errors import AGAIN, ClusterError
+from .errors import UNCHANGED, ClusterError, stopped
 from .maintain_run import MaintainRun, window_of
 from .node_run import NodeRun
 from .operations.remove import refuse_unconfirmed
@@ -54,7 +54,7 @@ def finish(module: AnsibleModule, work: t.Callable[[], dict[str, t.Any]]) -> t.N
         module.fail_json(**error.result())
     except EngineError as error:
         module.fail_json(
-            msg=f"{error}. {AGAIN}",
+            msg=stopped(error),
             reason=f"engine_{error.reason}",
             step=None,
             node=error.pod or None,
@@ -62,7 +62,7 @@ def finish(module: AnsibleModule, work: t.Callable[[], dict[str, t.Any]]) -> t.N
         )
     except KubeError as error:
         module.fail_json(
-            msg=f"{error} {AGAIN}",
+            msg=f"{str(error).rstrip('.')}. {UNCHANGED}" if error.unasked else stopped(error),
             reason=f"api_{error.reason}".lower(),
             step=None,
             node=None,

@@ -18,7 +18,7 @@ from . import absent, answer, gates, growing, lock, observe, placement, present,
 from . import volumes as planned
 from .context import Context, Paused, utc
 from .deeds import DEEDS
-from .errors import AGAIN, ClusterError
+from .errors import ClusterError, stopped
 from .manifests import names_of
 from .names import Names
 from .observe import Observed
@@ -416,7 +416,7 @@ class Run:
             return False
         except EngineError as error:
             raise ClusterError(
-                f"{error}. {AGAIN}",
+                stopped(error),
                 f"engine_{error.reason}",
                 step=step.id,
                 node=error.pod or None,
@@ -426,7 +426,7 @@ class Run:
             ) from error
         except KubeError as error:
             raise ClusterError(
-                f"{error}. {AGAIN}".replace("..", "."),
+                stopped(error),
                 f"api_{error.reason}".lower(),
                 step=step.id,
                 node=step.pod or None,

@@ -61,6 +61,11 @@ class KubeError(Exception):
         super().__init__(str(self))
 
     @property
+    def unasked(self) -> bool:
+        """True when the connection itself cannot be used, so that nothing was ever sent."""
+        return self.reason in (CONFIG, LIBRARY, WRONG_SERVER)
+
+    @property
     def unanswered(self) -> bool:
         """True when it is unknown whether the server saw the request: observe again before writing again."""
         return not self.unsent and self.status == 0 and self.reason in (CONNECTION, TIMEOUT, EXEC_CUT, EXEC_TIMEOUT)
