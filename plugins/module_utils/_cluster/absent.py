@@ -7,10 +7,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 from .errors import ClusterError
+from .fingerprint import wiping
 from .observe import Observed
 from .plan import Plan, Step, permitted
 from .spec import Spec
-from .volumes import wiping
 
 
 def absent(spec: Spec, seen: Observed, *, volumes_only: bool = False, lock: bool = False) -> Plan:

@@ -13,7 +13,7 @@ from .._engine.cli import Engine
 from .._engine.errors import STORE_IN_USE
 from .._kube.client import runner
 from . import gates as _gates
-from . import manifests, observe, verdict
+from . import manifests, missing, observe, verdict
 from .errors import UNCHANGED, ClusterError
 from .journal import TIME, Journal
 from .names import CONTAINER, Names, ordinal_of, owned
@@ -21,7 +21,6 @@ from .observe import Deep, Observed
 from .progress import EVERY, about
 from .rules import BY_NAME
 from .spec import Spec
-from .volumes import when_it_cannot_be_mounted
 
 if t.TYPE_CHECKING:
     from .._engine.profiles import Profile
@@ -300,7 +299,7 @@ class Context:
         if found.never == "container_crash" and any(STORE_IN_USE in line for line in evidence["log"]):
             return
         remedy = (
-            when_it_cannot_be_mounted(self.spec, self.seen, found.pod)
+            missing.advice(self.spec, self.seen, found.pod)
             if found.never == "volume_mount"
             else _REMEDY.get(found.never, "Look at the evidence, mend it and run again.")
         )

@@ -9,7 +9,7 @@ import re
 import typing as t
 from dataclasses import asdict, dataclass, replace
 
-from .names import CLUSTER_ID, FINGERPRINT, STORE
+from .names import CLUSTER_ID, FINGERPRINT, RETIRED, STORE, WIPING
 
 Object = t.Mapping[str, t.Any]
 FILE = "kaiwudb.kubernetes.json"  # in the volume, beside the engine's own files, which never have such a name
@@ -108,3 +108,13 @@ def objection(
             f"holds {inside}; that node was decommissioned, and would come back so and never take data",
         )
     return "", ""
+
+
+def retired(volume: Object) -> bool:
+    """Whether its node has left the cluster: the store in it must never be mounted again as it is."""
+    return RETIRED in (volume["metadata"].get("annotations") or {})
+
+
+def wiping(claim: Object) -> bool:
+    """Whether what it reaches is being erased: a run was killed there, and nothing but the end of it is of use."""
+    return WIPING in (claim["metadata"].get("annotations") or {})

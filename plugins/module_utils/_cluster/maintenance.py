@@ -12,6 +12,7 @@ import typing as t
 
 from .._engine.parse import seconds as seconds_of
 from .errors import ClusterError
+from .going import refuse_losing
 from .names import CORDONED
 from .observe import Observed
 from .observe import ready as is_ready
@@ -19,7 +20,6 @@ from .placement import node_of
 from .plan import Changes, Plan, Step
 from .present import settled
 from .spec import Spec
-from .volumes import refuse_losing
 
 Object = t.Mapping[str, t.Any]
 OPERATION = "maintain_node"

@@ -7,7 +7,7 @@ from __future__ import annotations
 import typing as t
 from dataclasses import replace
 
-from . import growing, objects, placement, quantity, rolling, volumes
+from . import fingerprint, going, growing, missing, objects, placement, quantity, rolling, volumes
 from .errors import ClusterError, InputError
 from .names import CLUSTER_ID, RETIRED, ordinal_of
 from .observe import Observed, ready
@@ -49,7 +49,7 @@ def present(
         *growing.template(spec, seen, changes),
         *_returning(spec, seen),
         *objects.needed(spec, seen, profile, changes),
-        *(volumes.reclaim(spec, seen) if there else ()),
+        *(going.reclaim(spec, seen) if there else ()),
     ]
     steps = volumes.needed(spec, seen, kube_nodes, changes)
     placed = any(step.verb == "volume" for step in steps)
@@ -80,10 +80,10 @@ def present(
         changes=changes,
         held=bool(held) and not later,
         placement=tuple(rows) if placed else (),
-        waiting=tuple(volumes.waiting(spec, seen)),
+        waiting=tuple(missing.directories(spec, seen)),
     )
     plan = permitted(plan, spec)
-    volumes.refuse_losing(seen, plan.steps)
+    going.refuse_losing(seen, plan.steps)
     if not later and not seen.paused and not volumes_only:  # what this run may not do would have waited
         plan = replace(plan, steps=(*plan.steps, *_settling(spec, seen, plan.steps)))
     return replace(plan, headline=_headline(spec, seen, plan.steps, held if plan.held else ()))
@@ -233,7 +233,7 @@ def _refuse_to_drop_pods(spec: Spec, seen: Observed) -> None:
         (ordinal, name)
         for name, place in [*seen.claims.items(), *seen.volumes.items()]
         if CLUSTER_ID in (place["metadata"].get("annotations") or {})
-        and not volumes.retired(place)
+        and not fingerprint.retired(place)
         and (ordinal := ordinal_of(name)) is not None
     ]
     highest, name = max(kept, default=(-1, ""))
@@ -403,7 +403,7 @@ def _joining(spec: Spec, seen: Observed, changes: Changes) -> list[Step]:
     back = [
         ordinal
         for ordinal, claim in claims.items()
-        if claim is not None and not volumes.retired(claim) and volumes.decommissioned(spec, seen, ordinal) is None
+        if claim is not None and not fingerprint.retired(claim) and volumes.decommissioned(spec, seen, ordinal) is None
     ]
     steps = [
         Step(

@@ -11,13 +11,14 @@ from __future__ import annotations
 import typing as t
 from dataclasses import asdict, dataclass, replace
 
-from . import fingerprint, manifests, placement, verdict
+from . import fingerprint, manifests, missing, placement, verdict
 from .errors import ClusterError
+from .fingerprint import retired
 from .names import ordinal_of
 from .observe import Observed, ready
 from .plan import Changes, Plan, Step
 from .spec import Spec
-from .volumes import making, retired, table, topology, waiting
+from .volumes import making, table, topology
 
 if t.TYPE_CHECKING:
     from .._engine.parse import NodeRow
@@ -363,7 +364,7 @@ def replacement(
         if steps
         else f"{spec.name}: nothing to replace, {name} serves: {loss.text}"
     )
-    unmade = tuple(waiting(spec, seen))
+    unmade = tuple(missing.directories(spec, seen))
     return Plan(headline, tuple(steps), changes=changes, placement=tuple(rows), waiting=unmade)
 
 

@@ -14,7 +14,7 @@ from dataclasses import replace
 from .._engine.errors import EngineError
 from .._engine.profiles import PROFILES
 from .._kube.errors import KubeError
-from . import absent, answer, gates, growing, lock, observe, placement, present, rights, rolling, undo
+from . import absent, answer, gates, going, growing, lock, observe, placement, present, rights, rolling, undo
 from . import volumes as planned
 from .context import Context, Paused, utc
 from .deeds import DEEDS
@@ -101,7 +101,7 @@ class Run:
         plan = self.plan(ctx)
         self._count_ended(ctx, plan)
         if self.check or not plan.steps:
-            for line in planned.going_notes(ctx.seen):
+            for line in going.notes(ctx.seen):
                 ctx.say(line)
             return self._result(ctx, plan, plan, finished=True)
         if not plan.writes:

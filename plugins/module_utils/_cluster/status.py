@@ -10,7 +10,7 @@ from dataclasses import asdict
 
 from .._engine.profiles import PROFILES
 from .._kube.errors import KubeError
-from . import fingerprint, observe, volumes
+from . import fingerprint, going, observe, volumes
 from .answer import summary
 from .context import Context
 from .errors import ClusterError
@@ -272,7 +272,7 @@ def status_lines(
         f"  replace  {pod} since {lost.get('since')}, {lost.get('who')}: not complete, run replace_node again"
         for pod, lost in sorted(seen.journal.replacing.items())
     ]
-    lines += [f"  volume   {line}" for line in volumes.going_notes(seen)]
+    lines += [f"  volume   {line}" for line in going.notes(seen)]
     ready = next((node["pod"] for node in nodes if node["ready"]), seen.names.pod(0))
     server = f"--context {ctx.client.context} " if ctx.client.context else ""
     lines.append(

@@ -6,10 +6,11 @@ from __future__ import annotations
 
 import typing as t
 
-from . import compare, fingerprint, growing, manifests, placement
+from . import compare, fingerprint, going, growing, manifests, placement
 from .errors import ClusterError
-from .names import RETIRED, WIPING, ordinal_of
-from .observe import Observed, ready
+from .fingerprint import retired, wiping
+from .names import RETIRED, ordinal_of
+from .observe import Observed, ending, ready
 from .placement import node_of
 from .plan import Changes, Step
 from .spec import Spec
@@ -107,10 +108,10 @@ def needed(spec: Spec, seen: Observed, kube_nodes: t.Sequence[Object] | None, ch
             and (volume["spec"].get("claimRef", {}).get("uid") or _too_small(spec, volume))
             and claim_that_stays(seen, ordinal) is None
         ):
-            if deleting(volume):
+            if ending(volume):
                 name = volume["metadata"]["name"]
                 raise ClusterError(
-                    f"{_going(volume, seen.names.pod(ordinal))} Nothing was changed. To have its store back, save it now (kubectl get pv {name} -o yaml) and "
+                    f"{going.told(volume, seen.names.pod(ordinal))} Nothing was changed. To have its store back, save it now (kubectl get pv {name} -o yaml) and "
                     "create it again without its resourceVersion when it has gone. Else decommission its node (kaiwudb_node_decommission) first.",
                     "volume_going",
                     node=seen.names.pod(ordinal),
@@ -226,52 +227,6 @@ def _old_claims(spec: Spec, seen: Observed, strange: t.Collection[int]) -> list[
     return steps
 
 
-def _begun(seen: Observed, ordinal: int) -> str:
-    """Whose store the ordinal's volume should hold, as is noted, or as the engine says of its pod; "" where there has been none yet."""
-    mark, row = fingerprint.read(seen.volumes.get(seen.names.volume(ordinal))), seen.node_of(seen.names.pod(ordinal))
-    if mark is not None and mark.node_id is not None:
-        return str(mark)
-    # One that is leaving is the node which this volume's replaces.
-    return f"the store of node {row.id}" if row is not None and not row.is_decommissioning else ""
-
-
-def waiting(spec: Spec, seen: Observed) -> list[dict[str, str]]:
-    """Directories of volumes that were made while nobody had made these yet: no store was ever seen on them, and their pods do not serve.
-
-    Never one of a member, whose directory is missing because its disk is: made anew it would bring the node back empty.
-    """
-    if spec.storage != "local" or (seen.initialized and seen.nodes is None):  # then nobody can say who is a member
-        return []
-    found = []
-    for ordinal in range(max(seen.replicas, spec.replicas)):
-        volume, pod = seen.volumes.get(seen.names.volume(ordinal)), seen.pods.get(seen.names.pod(ordinal))
-        if volume is None or retired(volume) or _begun(seen, ordinal) or (pod is not None and ready(pod)):
-            continue
-        found.append({"node": node_of(volume) or "", "directory": volume["spec"]["local"]["path"]})
-    return found
-
-
-def when_it_cannot_be_mounted(spec: Spec, seen: Observed, pod: str) -> str:
-    """What to do about a directory that is missing under a pod's volume."""
-    ordinal = ordinal_of(pod)
-    volume = None if ordinal is None else seen.volumes.get(seen.names.volume(ordinal))
-    if spec.storage != "local" or ordinal is None or volume is None or pod != seen.names.pod(ordinal):
-        return "Look on the node what is wrong with what it mounts, mend it and run again."
-    where = f"{volume['spec']['local']['path']} on {node_of(volume)}"
-    held = _begun(seen, ordinal)
-    if held:
-        return (
-            f"{where} held {held}: mount its disk again, or bring the directory back, and run again. Do not make an empty one: the node would "
-            "come back without its data, under its old name."
-            + (
-                f" Where it is lost, replace the node (playbook replace_node, kaiwudb_node={pod})."
-                * (not spec.single_node)
-            )
-        )
-    how = " (playbook prepare_nodes does)" if spec.local_pv_prepare == "ssh" else ""
-    return f"Make the directory {where}{how}, and run again: a kubelet tries again within two minutes."
-
-
 def _unproved(row: NodeRow | None) -> dict[str, t.Any]:
     """Facts of a step that gives a store up which no scale in has marked: whose, for the ranges must say that it holds nothing."""
     return {"left": row.id} if row else {}
@@ -303,16 +258,11 @@ def decommissioned(spec: Spec, seen: Observed, ordinal: int) -> NodeRow | None:
     return row if row is not None and row.is_decommissioning else None
 
 
-def deleting(obj: Object | None) -> bool:
-    """Whether it is on its way out, which nobody can call back."""
-    return bool(obj and obj["metadata"].get("deletionTimestamp"))
-
-
 def claim_that_stays(seen: Observed, ordinal: int) -> Object | None:
     """The claim that a pod to come would take. One that is being deleted goes with the pod that drains; under an orphan that runs it stays."""
     claim = seen.claims.get(seen.names.claim(ordinal))
     held = seen.statefulset is None and seen.names.pod(ordinal) in seen.pods
-    return None if deleting(claim) and not held else claim
+    return None if ending(claim) and not held else claim
 
 
 def _strangers(seen: Observed, wanted: t.Collection[int], kind: str) -> set[int]:
@@ -445,78 +395,3 @@ def _stamp(spec: Spec, why: t.Sequence[str]) -> list[Step]:
 def _too_small(spec: Spec, volume: Object) -> bool:
     """Whether a claim of the size that is wanted would not bind to it."""
     return growing.less(volume["spec"]["capacity"]["storage"], spec.storage_size)
-
-
-def retired(volume: Object) -> bool:
-    """Whether its node has left the cluster: the store in it must never be mounted again as it is."""
-    return RETIRED in (volume["metadata"].get("annotations") or {})
-
-
-def wiping(claim: Object) -> bool:
-    """Whether what it reaches is being erased: a run was killed there, and nothing but the end of it is of use."""
-    return WIPING in (claim["metadata"].get("annotations") or {})
-
-
-def reclaim(spec: Spec, seen: Observed) -> list[Step]:
-    """Pods whose claim was deleted, or whose volume still belongs to a claim that is gone: the volume goes to a new claim."""
-    if spec.storage != "local":
-        return []
-    steps = []
-    for ordinal in range(min(seen.replicas, spec.replicas)):
-        volume, claim = seen.volumes.get(seen.names.volume(ordinal)), seen.claims.get(seen.names.claim(ordinal))
-        owner = (volume or {}).get("spec", {}).get("claimRef", {}).get("uid")
-        if volume is None or retired(volume) or not owner:
-            continue
-        going = deleting(claim)
-        if claim is None or going or claim["metadata"].get("uid") not in (None, owner):
-            pod = seen.names.pod(ordinal)
-            title = (
-                f"claim {seen.names.claim(ordinal)} "
-                + ("is being deleted" if going else "was deleted")
-                + ": its volume goes to a new one"
-            )
-            steps.append(Step(f"reclaim/{pod}", title, "reconfigure", pod=pod, facts={"ordinal": ordinal}))
-    return steps
-
-
-def refuse_losing(seen: Observed, steps: t.Iterable[Step]) -> None:
-    """ClusterError (volume_going) before a step that ends a pod whose volume would go with it: both it and its claim are being deleted.
-
-    Scaling in is none of these, for the node's data has moved away by then.
-    """
-    for step in steps:
-        ordinal = ordinal_of(step.pod)
-        if ordinal is None or not step.disruptive or step.operation == "scale_in":
-            continue
-        if step.verb in ("reclaim", "rebind") or deleting(seen.claims.get(seen.names.claim(ordinal))):
-            refuse_going(seen.volumes.get(seen.names.volume(ordinal)), step.pod)
-
-
-def refuse_going(volume: Object | None, pod: str, untouched: str = "Nothing was changed") -> None:
-    """ClusterError (volume_going) for a volume that is being deleted, before the pod on it is ended. untouched: what was left alone."""
-    if volume is None or not deleting(volume):
-        return
-    raise ClusterError(
-        f"{_going(volume, pod)} {untouched}. Move its data away and give it another volume: kaiwudb_node_decommission, then kaiwudb_node_replace "
-        f"for {pod}; where too few nodes would stay, scale out first (playbook scale).",
-        "volume_going",
-        node=pod,
-        resumable=False,
-    )
-
-
-def _going(volume: Object, pod: str) -> str:
-    return (
-        f"PersistentVolume {volume['metadata']['name']} of {pod} is being deleted, and nobody can call that back: it goes with its claim, and with it the "
-        f"only note of where the store lies ({volume['spec'].get('local', {}).get('path')} on {node_of(volume)})."
-    )
-
-
-def going_notes(seen: Observed) -> list[str]:
-    """Of each volume in use that is being deleted, a line for whoever has nothing else to do."""
-    pods = ((pod, seen.volumes.get(seen.names.volume(ordinal))) for ordinal, pod in enumerate(seen.expected_pods()))
-    return [
-        f"{_going(volume, pod)} Decommission {pod} and replace it before its pod or its claim goes."
-        for pod, volume in pods
-        if volume is not None and deleting(volume)
-    ]

@@ -8,9 +8,8 @@ import functools
 import typing as t
 from dataclasses import replace
 
-from .. import gates, growing, verdict
+from .. import gates, going, growing, verdict
 from ..observe import ending
-from ..volumes import refuse_going
 from . import members, rollout, stamp, volumes
 
 if t.TYPE_CHECKING:
@@ -89,7 +88,7 @@ def rebind(ctx: Context, step: Step) -> None:
     if _behind(ctx, step):
         if not ending(ctx.seen.pods.get(step.pod)) and not ctx.seen.down(step.pod):
             ctx.prove_in_time(lambda: gates.common(ctx.seen, ctx.deep(), None), step)
-        refuse_going(ctx.client.get("PersistentVolume", volume), step.pod, f"Pod {step.pod} was not touched")
+        going.refuse(ctx.client.get("PersistentVolume", volume), step.pod, f"Pod {step.pod} was not touched")
         ctx.client.patch("PersistentVolume", volume, None, {"spec": {"capacity": {"storage": ctx.spec.storage_size}}})
         claim = ctx.client.get(PVC, name, ctx.names.namespace)
         if claim is not None and growing.less(growing.requested(claim), ctx.spec.storage_size):

@@ -11,8 +11,8 @@ from ..._kube.errors import KubeError
 from .. import fingerprint, gates, manifests, placement, replacing, verdict
 from ..context import utc
 from ..errors import ClusterError
+from ..fingerprint import retired
 from ..names import RETIRED
-from ..volumes import retired
 from . import create, members, ranges, volumes
 from .stamp import stamp
 

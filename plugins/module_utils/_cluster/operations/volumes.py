@@ -8,13 +8,13 @@ import re
 import typing as t
 from dataclasses import dataclass, replace
 
-from .. import fingerprint, gates, growing, manifests, short_lived_pods, verdict
+from .. import fingerprint, gates, going, growing, manifests, short_lived_pods, verdict
 from ..context import utc
 from ..errors import ClusterError, InputError
+from ..fingerprint import retired, wiping
 from ..names import ARCHIVED, FINGERPRINT, RETIRED, WIPING
 from ..observe import ending
 from ..placement import node_of
-from ..volumes import deleting, refuse_going, retired, wiping
 from . import create, short_lived
 from .stamp import stamp
 
@@ -261,7 +261,7 @@ def take_back(ctx: Context, steps: t.Sequence[Step]) -> None:
     """Kept volumes go to new claims, once somebody has looked what really lies in their directories."""
     volumes = {step.facts["ordinal"]: ctx.seen.volumes[ctx.names.volume(step.facts["ordinal"])] for step in steps}
     # Such a claim waits for its pod, which still writes while it drains; and freed before, the volume would go back to the old claim.
-    going = [name for name in map(ctx.names.claim, volumes) if deleting(ctx.seen.claims.get(name))]
+    going = [name for name in map(ctx.names.claim, volumes) if ending(ctx.seen.claims.get(name))]
     wait_gone(ctx, "PersistentVolumeClaim", going, steps[0].id)
     if ctx.spec.local_pv_prepare == "pod":
         seen = {step.facts["ordinal"] for step in steps if step.facts["look"]}
@@ -331,7 +331,7 @@ def reclaim(ctx: Context, step: Step) -> None:
     if not successor().done and (found := ctx.seen.pods.get(pod)) is not None:
         if not ending(found) and not ctx.seen.down(pod):
             ctx.prove_in_time(lambda: gates.common(ctx.seen, ctx.deep(), None), step)
-        refuse_going(ctx.client.get("PersistentVolume", volume), pod, f"Pod {pod} was not touched")
+        going.refuse(ctx.client.get("PersistentVolume", volume), pod, f"Pod {pod} was not touched")
         ctx.client.delete("Pod", pod, ctx.names.namespace, uid=found["metadata"]["uid"])
         ctx.disturbed()
     ctx.wait(successor, step.id, poll=0.5)

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster import volumes
+from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster import missing
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.errors import ClusterError, InputError
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.journal import Journal
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.names import CLUSTER_ID
@@ -319,12 +319,12 @@ def test_directories_of_volumes_that_were_made_before_them() -> None:
     )
     for held in (stamped(3), RETIRED):
         again = without_directory(extra=[volume(3, "w4", uid="claim-3", **held)])
-        assert volumes.waiting(spec(replicas=4), again) == []
+        assert missing.directories(spec(replicas=4), again) == []
     silent = without_directory(nodes=None)
-    assert volumes.waiting(spec(replicas=4), silent) == [], "nobody says who has joined"
+    assert missing.directories(spec(replicas=4), silent) == [], "nobody says who has joined"
     beforehand = observed(volume(0, "w1"), volume(1, "w2"))
     assert [row["node"] for row in plan_of(spec(), beforehand).waiting] == ["w1", "w2"]
-    assert plan().waiting == () and volumes.waiting(spec(storage="dynamic"), beforehand) == []
+    assert plan().waiting == () and missing.directories(spec(storage="dynamic"), beforehand) == []
 
 
 @pytest.mark.parametrize(
@@ -337,15 +337,15 @@ def test_directories_of_volumes_that_were_made_before_them() -> None:
 )
 def test_what_helps_where_a_directory_is_missing(prepare: str, says: str) -> None:
     wanted = spec(replicas=4, local_pv_prepare=prepare)
-    advice = volumes.when_it_cannot_be_mounted(wanted, without_directory(), "kw-3")
+    advice = missing.advice(wanted, without_directory(), "kw-3")
     assert advice.startswith("Make the directory /var/lib/kaiwudb/db.kw-3 on w4") and says in advice
     lost = without_directory(extra=[volume(3, "w4", uid="claim-3", **stamped(3))])
-    advice = volumes.when_it_cannot_be_mounted(wanted, lost, "kw-3")
+    advice = missing.advice(wanted, lost, "kw-3")
     assert advice.startswith("/var/lib/kaiwudb/db.kw-3 on w4 held the store of node 4 of cluster")
     assert "Do not make an empty one" in advice and "playbook replace_node, kaiwudb_node=kw-3" in advice
     for other in ("kw-volume-3", "kw-9", "x"):
-        assert volumes.when_it_cannot_be_mounted(wanted, lost, other).startswith("Look on the node")
-    assert "replace_node" not in volumes.when_it_cannot_be_mounted(spec(single_node=True), live(1, of=spec(single_node=True),
+        assert missing.advice(wanted, lost, other).startswith("Look on the node")
+    assert "replace_node" not in missing.advice(spec(single_node=True), live(1, of=spec(single_node=True),
         nodes=[row(1, 0)], extra=[volume(0, "w1", **stamped(0))]), "kw-0")  # fmt: skip
 
 
