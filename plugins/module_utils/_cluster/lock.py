@@ -31,17 +31,17 @@ def now() -> str:
 
 
 class Lock:
-    """holder: C(who/run id); the same run coming back with its next slice holds it still.
+    """holder: C(who/run id); the same run coming back with its next slice holds it still. kept: whether a slice before has kept it for this one.
 
     Whether another's renew time moves is watched, not compared with this machine's clock, which may be wrong by minutes.
     """
 
-    def __init__(self, client: Client, names: Names, holder: str) -> None:
+    def __init__(self, client: Client, names: Names, holder: str, *, kept: bool = False) -> None:
         self._client, self._names, self._holder = client, names, holder
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self.lost: str = ""
-        self._renewed = self._clocks()
+        self._renewed = (0.0, 0.0) if kept else self._clocks()  # between slices nobody renews it
 
     def take(self, describe: t.Callable[[], str], say: t.Callable[[str], None]) -> None:
         """Hold the lock, or raise ClusterError (locked) that names its holder and what C(describe) knows of its work."""
@@ -194,10 +194,12 @@ def _when(spec: t.Mapping[str, t.Any], field: str) -> str:
 
 def locked(run: Run, ctx: Context, work: t.Callable[[], dict[str, t.Any]]) -> dict[str, t.Any]:
     """C(work) under the cluster's lock. A slice that ends keeps it for the next one; everything else gives it up."""
-    held = Lock(run.client, ctx.names, run.holder)
+    held = Lock(run.client, ctx.names, run.holder, kept=run.kept)
+    ctx.lost = held.taken
+    if run.kept:
+        ctx.check_lock()  # the machine may have slept between two slices; what is asked may be called off by now
     held.take(lambda: under_way(ctx.seen), ctx.say)
     run.kept = False
-    ctx.lost = held.taken
     try:
         result = work()
     except BaseException:

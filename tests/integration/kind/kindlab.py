@@ -156,14 +156,21 @@ class Process:
 
     def kill(self) -> None:
         """SIGKILL to ansible and to all that it started; its workers and modules have sessions of their own."""
-        victims = _descendants(self._process.pid)
-        for pid in [self._process.pid, *victims]:
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGSTOP)  # so that none of them starts another meanwhile
-        for pid in {self._process.pid, *victims, *_descendants(self._process.pid)}:
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        self.sleep()  # so that none of them starts another meanwhile
+        self._signal(signal.SIGKILL)
         self._process.wait(10)
+
+    def sleep(self) -> None:
+        """As when its machine is suspended: nothing of it moves until `wake`."""
+        self._signal(signal.SIGSTOP)
+
+    def wake(self) -> None:
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, number: int) -> None:
+        for pid in [self._process.pid, *_descendants(self._process.pid)]:
+            with suppress(ProcessLookupError):
+                os.kill(pid, number)
 
     def wait(self, seconds: float = 300) -> Result:
         try:

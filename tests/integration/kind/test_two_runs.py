@@ -45,6 +45,23 @@ def test_the_second_run_is_refused_and_told_who_works(cluster: None, place: Plac
     assert {pod["metadata"]["annotations"]["round"] for pod in place.pods(NAME).values()} == {"1"}
 
 
+def test_a_run_whose_machine_slept_gives_way(cluster: None, place: Place) -> None:
+    """Another one took over and asked for something else meanwhile; what the sleeper wanted then is called off."""
+    asleep = {"pod_annotations": {"round": "asleep"}}
+    place.when_allowed(NAME, **asleep)
+    before = place.uids(NAME)
+    slept = place.start(NAME, environment=JOB, **asleep)
+    until("its first pod is restarted", lambda: place.uids(NAME) != before, 120, 0.2)
+    slept.sleep()
+    place.good(NAME, pod_annotations={"round": "1"})
+    known, pods = place.journal(NAME), place.uids(NAME)
+    slept.wake()
+    result = slept.wait(120)
+    assert result.failed and result.data["reason"] == "lock_lost", result.msg
+    assert (place.journal(NAME), place.uids(NAME)) == (known, pods)
+    assert place.good(NAME, pod_annotations={"round": "1"}).writes == []
+
+
 def test_a_killed_run_s_lock_is_taken_over_and_said(cluster: None, place: Place) -> None:
     before = place.uids(NAME)
     place.when_allowed(NAME, pod_annotations={"round": "2"})

@@ -75,6 +75,20 @@ def test_the_next_slice_of_the_same_run_holds_it_still(client: Client, make: Mak
     assert lease(client)["acquireTime"] == acquired, "since when it runs is not told anew"
 
 
+@pytest.mark.parametrize(
+    ("holder", "lost"),
+    [("ann/1", ""), ("eve/9", "eve/9"), ("", "another run, which has ended since"), (None, "nobody (it was deleted)")],
+)
+def test_a_lock_that_was_lost_between_two_slices_is_not_taken_again(
+    client: Client, holder: str | None, lost: str
+) -> None:
+    """The machine may have slept for hours."""
+    if holder is not None:
+        held_by(client, holder)
+    assert Lock(client, NAMES, "ann/1", kept=True).taken() == lost
+    assert (("patch", "Lease", "kw-lock") in client.sent) is (not lost), "renewed, or left alone"
+
+
 @pytest.mark.parametrize("ends", ["refused", "nothing to do"])
 @pytest.mark.parametrize(("carry", "still"), [({"locked": True}, ""), ({}, "ann/1"), (None, "ann/1")])
 def test_a_slice_that_ends_early_gives_up_what_the_one_before_kept(
