@@ -121,8 +121,8 @@ class Run:
             self._count_ended(ctx, now)  # perhaps while the lock was taken
             return self._work(ctx, now, plan)
 
-        if ctx.seen.namespace is None:
-            return work()  # volumes of a cluster whose namespace is gone: there is nothing left to hold a lock in
+        if ctx.seen.namespace is None or (self.state == "absent" and not usable(ctx.seen.namespace)):
+            return work()  # the namespace is gone or goes, and with it whatever could hold a lock
         result = lock.locked(self, ctx, work)
         if self.state == "absent" and not result["in_progress"] and not self.volumes_only:
             self.client.delete("Lease", ctx.names.lock, ctx.names.namespace)

@@ -172,6 +172,7 @@ def namespace(ctx: Context, step: Step) -> None:
             )
         )
         return
+    ctx.lost = lambda: ""  # the lock goes with it
     ctx.client.delete("Namespace", ctx.names.namespace, propagation="Background")
     ctx.wait(
         lambda: (
