@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) 2026, kaiwudb.kubernetes contributors
-"""The highest pod does not come back from an upgrade for a reason of its own. Its controller would wait for it for ever; the others go on."""
+"""What becomes of the highest of four pods: it is down before an upgrade, its volume is deleted under it, its node is decommissioned by hand.
+
+The tests are one walk.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,9 @@ NAME = "kd"
 PODS = [f"{NAME}-{ordinal}" for ordinal in range(4)]
 DOWN = PODS[3]
 UPGRADE = {"image": UPGRADE_IMAGE, "replicas": "4", "operations": ["upgrade"]}
+UPGRADED = {"image": UPGRADE_IMAGE, "replicas": "4"}
+DECOMMISSION = "kaiwudb.kubernetes.kaiwudb_node_decommission"
+REPLACE = "kaiwudb.kubernetes.kaiwudb_node_replace"
 
 pytestmark = pytest.mark.skipif(
     not shutil.which("docker"), reason="takes a directory away on a kind node through Docker"
@@ -59,14 +65,14 @@ def test_a_dead_member_holds_the_others_up(lost: str, place: Place) -> None:
 
 def test_the_others_are_upgraded_past_it(lost: str, place: Place) -> None:
     """Its node has left, so nothing is taken from anybody; that its pod is still down is said at the end, and again by the next run."""
-    place.good(NAME, module="kaiwudb.kubernetes.kaiwudb_node_decommission", node=f"id={lost}")
+    place.good(NAME, module=DECOMMISSION, node=f"id={lost}")
     before = place.uids(NAME)
     result = place.refused(NAME, "pod_down", **UPGRADE)
     assert result.data["node"] == DOWN and "every other pod has what was asked" in result.msg
     assert images(place) == [UPGRADE_IMAGE] * 4 and place.ready(NAME, 3)
     after = place.uids(NAME)
     assert [pod for pod in PODS if after[pod] != before[pod]] == PODS[:3], "the one that is down has had its turn"
-    again = place.run(NAME, replicas="4", image=UPGRADE_IMAGE)
+    again = place.run(NAME, **UPGRADED)
     assert again.failed and again.data["node"] == DOWN
     assert {**place.uids(NAME), DOWN: ""} == {**after, DOWN: ""}
 
@@ -75,9 +81,39 @@ def test_replaced_it_ends_the_upgrade(lost: str, place: Place) -> None:
     """Its worker has another disk: there is none but that one."""
     volume = place.volume(NAME, 3)
     assert volume is not None
-    place.good(NAME, module="kaiwudb.kubernetes.kaiwudb_node_replace", node="3", kubernetes_node=node_of(volume))
+    place.good(NAME, module=REPLACE, node="3", kubernetes_node=node_of(volume))
     place.good(NAME, **UPGRADE)
+    assert is_new(place) > int(lost) and images(place) == [UPGRADE_IMAGE] * 4
+
+
+def is_new(place: Place) -> int:
+    """Id of the highest node, which serves; nothing is left to do."""
     row = place.row_of(NAME, 3)
-    assert row is not None and int(row["id"]) > int(lost) and row["is_live"] == "true"
-    assert images(place) == [UPGRADE_IMAGE] * 4 and place.ready(NAME, 4)
-    assert place.good(NAME, replicas="4", image=UPGRADE_IMAGE).writes == []
+    assert row is not None and (row["is_live"], row["is_decommissioning"]) == ("true", "false") and place.ready(NAME, 4)
+    assert place.good(NAME, **UPGRADED).writes == []
+    return int(row["id"])
+
+
+def test_no_run_ends_a_pod_whose_volume_would_go_with_it(lost: str, place: Place) -> None:
+    """Deleted with its claim, both stay as long as the pod; no word can call that back, so its data has to move."""
+    before, uids, volume = is_new(place), place.uids(NAME), place.volume(NAME, 3)
+    assert volume is not None
+    kubectl("delete", "persistentvolume", volume["metadata"]["name"], "--wait=false")
+    kubectl("--namespace", place.namespace, "delete", "pvc", f"datadir-{DOWN}", "--wait=false")
+    refused = place.refused(NAME, "volume_going", **UPGRADED)
+    assert refused.writes == [] and place.uids(NAME) == uids and volume["spec"]["local"]["path"] in refused.msg
+    place.good(NAME, module=DECOMMISSION, node="3")
+    place.good(NAME, module=REPLACE, node="3", kubernetes_node=node_of(volume), volumes="archive")
+    assert is_new(place) > before
+
+
+def test_a_store_whose_node_was_decommissioned_by_hand_does_not_come_back(lost: str, place: Place) -> None:
+    """Nobody has marked it; the engine's own word is enough."""
+    before = is_new(place)
+    place.good(NAME, module=DECOMMISSION, node="3")
+    kubectl("--namespace", place.namespace, "scale", "statefulset", NAME, "--replicas=3")
+    until(f"{DOWN} is gone", lambda: DOWN not in place.pods(NAME), 90)
+    refused = place.refused(NAME, "store_retired", **UPGRADED)
+    assert refused.writes == [] and f"node {before}" in refused.msg
+    place.good(NAME, **UPGRADED, volumes="archive")
+    assert is_new(place) > before
