@@ -366,8 +366,8 @@ options:
       - What a run does when a node stalls while it leaves, or a pod cannot start with what is new.
       - V(stop) leaves it as it is, to be mended and continued.
       - V(rollback) puts the node back, or brings the pods back to what they ran, behind the same gates.
-      - Where C(ignore:max_runtime) ends the run on the way back, the same run again completes it, and fails as
-        that one would have.
+      - Where its time (C(max_runtime)) is over on the way back, the same run again completes it, and fails as that
+        one would have.
       - One of V(stop), V(rollback).
       - V(stop) when not given.
     type: str

@@ -408,7 +408,7 @@ OPTIONS: tuple[Option, ...] = (
             "What a run does when a node stalls while it leaves, or a pod cannot start with what is new.",
             "V(stop) leaves it as it is, to be mended and continued.",
             "V(rollback) puts the node back, or brings the pods back to what they ran, behind the same gates.",
-            "Where O(ignore:max_runtime) ends the run on the way back, the same run again completes it, and fails as that one would have.",
+            "Where its time (C(max_runtime)) is over on the way back, the same run again completes it, and fails as that one would have.",
         ),
         default="stop",
         choices=("stop", "rollback"),
