@@ -185,6 +185,7 @@ def test_a_pod_that_its_volume_lets_run_nowhere(three: None, place: Place) -> No
         result = replace(place, 2)
         assert result.data["loss"]["kind"] == "unschedulable" and "affinity" in result.data["loss"]["text"]
         assert pinned_to(place, 2) != where
+    on_node(where, "rm", "-rf", directory(place, 2))  # its old store was left as it was
     is_new(place, 2, before)
 
 
