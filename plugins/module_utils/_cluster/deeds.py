@@ -10,7 +10,21 @@ from __future__ import annotations
 import typing as t
 from dataclasses import dataclass
 
-from .operations import close, create, grow, initialize, lost, maintenance, members, remove, rollout, stamp, volumes
+from .operations import (
+    close,
+    cluster_version,
+    create,
+    grow,
+    initialize,
+    lost,
+    maintenance,
+    members,
+    remove,
+    rollout,
+    stamp,
+    upgrade_gates,
+    volumes,
+)
 
 if t.TYPE_CHECKING:
     from .context import Context
@@ -50,7 +64,7 @@ DEEDS: t.Mapping[str, Deed] = {
     "drop": Deed(volumes.drop),
     "reclaim": Deed(volumes.reclaim, volumes.before),
     "stamp": Deed(lambda ctx, _step: stamp.stamp(ctx)),
-    "template": Deed(grow.template),
+    "template": Deed(grow.claim_template),
     "expand": Deed(grow.expand),
     "rebind": Deed(grow.rebind, volumes.before),
     "renew": Deed(grow.renew, grow.before_renew),
@@ -61,12 +75,12 @@ DEEDS: t.Mapping[str, Deed] = {
     "decommission": Deed(lambda ctx, step: members.decommission(ctx, step, step.facts["id"]), members.before),
     "recommission": Deed(members.recommission),
     "prepull": Deed(rollout.prepull),
-    "preserve": Deed(rollout.preserve),
-    "upgrade": Deed(rollout.roll, rollout.before),
-    "reconfigure": Deed(rollout.roll, rollout.before),
-    "revert": Deed(rollout.revert, rollout.before),
-    "finalize": Deed(rollout.finalize, rollout.before_final),
-    "release": Deed(rollout.finalize),
+    "preserve": Deed(cluster_version.preserve),
+    "upgrade": Deed(rollout.roll, upgrade_gates.before),
+    "reconfigure": Deed(rollout.roll, upgrade_gates.before),
+    "revert": Deed(rollout.revert, upgrade_gates.before),
+    "finalize": Deed(cluster_version.finalize, cluster_version.before),
+    "release": Deed(cluster_version.finalize),
     "leave": Deed(lost.leave, lost.before),
     "detach": Deed(lost.detach, lost.before),
     "clear": Deed(lost.clear),

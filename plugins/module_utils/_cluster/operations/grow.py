@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from .. import gates, going, growing, verdict
 from ..observe import ending
-from . import members, rollout, stamp, volumes
+from . import members, stamp, template, volumes
 
 if t.TYPE_CHECKING:
     from ..context import Context
@@ -19,7 +19,7 @@ if t.TYPE_CHECKING:
 PVC = "PersistentVolumeClaim"
 
 
-def template(ctx: Context, step: Step) -> None:
+def claim_template(ctx: Context, step: Step) -> None:
     """Make the StatefulSet again with larger claims in its template, while its pods run on as orphans for a moment.
 
     What is to be made is written into the journal before the old one goes: from there the next run sees it, wherever this one is killed.
@@ -34,7 +34,7 @@ def template(ctx: Context, step: Step) -> None:
         ctx.client.delete("StatefulSet", names.name, names.namespace, propagation="Orphan", uid=live["metadata"]["uid"])
         volumes.wait_gone(ctx, "StatefulSet", [names.name], step.id)
         ctx.client.apply(wanted)
-    ctx.wait(lambda: rollout.controller_saw(ctx), step.id, poll=0.5)
+    ctx.wait(lambda: template.controller_saw(ctx), step.id, poll=0.5)
     newest = ctx.seen.running_set["status"].get("updateRevision")
     odd = [
         name
@@ -43,7 +43,7 @@ def template(ctx: Context, step: Step) -> None:
         and pod["metadata"]["labels"].get("controller-revision-hash") != newest
     ]
     if not odd:  # else what differs is rolled out behind the gates, as always
-        rollout.set_partition(ctx, 0)
+        template.set_partition(ctx, 0)
     ctx.write_journal(replace(ctx.seen.journal, recreate={}))
     ctx.say(f"new claims are of {ctx.spec.storage_size}; no pod was restarted")
 

@@ -30,6 +30,7 @@ PATCHES = {
     )),
     "lock": Patch("nobody takes the lock", (
         ("lock.py", "        lease = self._get() or self._create()\n        seen = time.monotonic()\n", "        return\n"),
+        ("lock.py", "        while not self.lost and self._overdue():\n", "        while False:\n"),
     )),
     "memory": Patch("journal, claims and volumes are not asked whether the cluster existed before", (
         ("observe.py", "self.journal.initialized or self.cluster_id or self.nodes or any(", "any("),
@@ -40,7 +41,8 @@ PATCHES = {
         ("present.py", "    if alone is not (spec.replicas == 1):\n", "    if False:\n"),
     )),
     "retired": Patch("a volume of a node that left is taken as it is", (
-        ("volumes.py", "def retired(volume: Object) -> bool:\n", "def retired(volume: Object) -> bool:\n    return False\n"),
+        ("fingerprint.py", "def retired(volume: Object) -> bool:\n", "def retired(volume: Object) -> bool:\n    return False\n"),
+        ("volumes.py", "    return row if row is not None and row.is_decommissioning else None\n", "    return None\n"),
         ("operations/members.py", "    if found.done and node is not None and node.is_decommissioning:\n", "    if False:\n"),
     )),
     "confirm": Patch("a removal needs no confirmation", (

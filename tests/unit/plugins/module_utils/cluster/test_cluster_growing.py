@@ -282,7 +282,7 @@ def test_the_template_follows_and_no_pod_is_touched() -> None:
     client = server()
     ctx = context(client)
     volumes_before = {key: item for key, item in client.objects.items() if key[0] in ("Pod", PVC, PV)}
-    grow.template(ctx, TEMPLATE)
+    grow.claim_template(ctx, TEMPLATE)
     alive = client.objects[STS, "kw"]
     assert (
         growing.template_size(alive) == "20Gi" and alive["spec"]["template"] == statefulset(spec())["spec"]["template"]
@@ -301,19 +301,19 @@ def test_the_template_follows_and_no_pod_is_touched() -> None:
 
 def test_should_the_revision_be_another_nothing_rolls_by_itself() -> None:
     client = server(revision="r2")
-    grow.template(context(client), TEMPLATE)
+    grow.claim_template(context(client), TEMPLATE)
     assert client.objects[STS, "kw"]["spec"]["updateStrategy"]["rollingUpdate"]["partition"] == 3
 
 
 def test_killed_after_any_write_the_next_run_makes_it_whole() -> None:
     """Whatever that run asks for: the size need not be said again."""
     whole = server()
-    grow.template(context(whole), TEMPLATE)
+    grow.claim_template(context(whole), TEMPLATE)
     assert whole.writes == 5
     for after in range(whole.writes):
         client = server(after=after)
         with pytest.raises(Killed):
-            grow.template(context(client), TEMPLATE)
+            grow.claim_template(context(client), TEMPLATE)
         client.after = None
         seen = observe.look_at_objects(client, NAMES)  # type: ignore[arg-type]
         seen = replace(seen, nodes=tuple(row(number + 1, number) for number in range(3)))
@@ -325,17 +325,17 @@ def test_killed_after_any_write_the_next_run_makes_it_whole() -> None:
         assert ids(planned)[0] == "template/kw" and "create/StatefulSet/kw" not in ids(planned)
         assert not [name for name in ids(planned) if name.startswith(("upgrade", "reconfigure"))], "nothing else rolls"
         ctx = context(client)
-        grow.template(ctx, TEMPLATE)
+        grow.claim_template(ctx, TEMPLATE)
         assert client.objects[STS, "kw"]["spec"] == whole.objects[STS, "kw"]["spec"] and not ctx.seen.journal.recreate
 
 
 def test_another_size_than_the_killed_runs_is_reached_in_one_go() -> None:
     client = server(after=2)
     with pytest.raises(Killed):
-        grow.template(context(client), TEMPLATE)
+        grow.claim_template(context(client), TEMPLATE)
     client.after = None
     assert (STS, "kw") not in client.objects
-    grow.template(context(client, storage_size="30Gi"), TEMPLATE)
+    grow.claim_template(context(client, storage_size="30Gi"), TEMPLATE)
     assert growing.template_size(client.objects[STS, "kw"]) == "30Gi"
 
 

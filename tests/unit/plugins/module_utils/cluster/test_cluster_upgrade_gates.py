@@ -14,7 +14,10 @@ from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster import
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.context import Context
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.gates import Gate
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.observe import Deep, Observed
-from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.operations import rollout
+from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.operations import (
+    cluster_version,
+    upgrade_gates,
+)
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.plan import Step
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.run import Run
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._engine.errors import EngineError
@@ -168,7 +171,7 @@ def test_the_version_that_the_engine_has_is_the_one_that_is_held(
     noted: Any, active: str, version: str, image: str
 ) -> None:
     ctx = context(far(noted), image="kwdb/kwdb:3.4.0", settings={"version": active})
-    rollout.preserve(ctx, Step("preserve", "x", "upgrade"))
+    cluster_version.preserve(ctx, Step("preserve", "x", "upgrade"))
     assert ctx.engine.asked == ["version", f"SET CLUSTER SETTING {OPTION} = '{active}'"]  # type: ignore[attr-defined]
     found = ctx.seen.journal.unfinalized
     assert (found["version"], found["image"], found["set"]) == (version, image, True)
@@ -177,7 +180,7 @@ def test_the_version_that_the_engine_has_is_the_one_that_is_held(
 def test_a_finalisation_that_dies_leaves_no_hold_in_the_journal() -> None:
     ctx = context(far(HELD), image=FAR, past="broken")
     with pytest.raises(EngineError):
-        rollout.finalize(ctx, Step("finalize", "x", "finalize", facts={"undone": True}))
+        cluster_version.finalize(ctx, Step("finalize", "x", "finalize", facts={"undone": True}))
     assert ctx.engine.asked == [f"RESET CLUSTER SETTING {OPTION}"]  # type: ignore[attr-defined]
     assert ctx.seen.journal.unfinalized == NOT_SET
     assert planned(ctx.seen, "", operations=["finalize"]) == ["finalize"], "and is seen through by the next run"
@@ -198,7 +201,7 @@ def test_a_finalisation_that_dies_leaves_no_hold_in_the_journal() -> None:
     ],
 )
 def test_version_path(builds: tuple[str | None, ...], image: str, value: str, holds: bool) -> None:
-    found = rollout.version_path(context(built(*builds), image=image))
+    found = upgrade_gates.version_path(context(built(*builds), image=image))
     assert [(gate.name, gate.value, gate.holds) for gate in found] == [("version_path", value, holds)]
     if not holds:
         assert found[0].sentence == "2.2.2→3.2.2: 2.x to 3.x is not possible in place: export and import."
@@ -207,8 +210,8 @@ def test_version_path(builds: tuple[str | None, ...], image: str, value: str, ho
 def test_what_the_nodes_say_counts_before_what_the_images_say() -> None:
     """A tag may have been pushed again."""
     ctx = context(built("V2.2.2", "V2.2.2", "V2.2.2", of=spec(image=OLD)), image=NEW)
-    assert rollout.version_path(ctx)[0].value == "2.2.2→3.2.2"
-    assert rollout.version_path(context(silent(live()), image=NEW))[0].value == "3.2.1→3.2.2"
+    assert upgrade_gates.version_path(ctx)[0].value == "2.2.2→3.2.2"
+    assert upgrade_gates.version_path(context(silent(live()), image=NEW))[0].value == "3.2.1→3.2.2"
 
 
 def test_an_image_without_a_version_is_told_by_its_pre_pull() -> None:
@@ -219,7 +222,7 @@ def test_an_image_without_a_version_is_told_by_its_pre_pull() -> None:
         ({}, "3.2.1→unknown"),
     ):
         seen = built("V3.2.1", "V3.2.1", "V3.2.1", journal=replace(JOURNAL, pulled=pulled))
-        (found,) = rollout.version_path(context(seen, image=latest))
+        (found,) = upgrade_gates.version_path(context(seen, image=latest))
         assert found.value == value and found.holds is (value == "3.2.1→unknown")
 
 
@@ -228,7 +231,7 @@ def test_a_setting_that_must_be_made_before(value: str, holds: bool) -> None:
     ctx = context(
         built("V3.1.0", "V3.1.0", "V3.1.0"), image=NEW, settings={"ts.raft_log.sync_period": value} if value else {}
     )
-    path, need, *lasts = rollout.version_path(ctx)
+    path, need, *lasts = upgrade_gates.version_path(ctx)
     assert (
         path.holds
         and bool(lasts) is holds
@@ -246,7 +249,7 @@ def test_a_setting_that_must_be_made_before(value: str, holds: bool) -> None:
 def test_a_setting_must_have_lasted(past: str | None, left: int) -> None:
     """Where the engine does not tell since when it is so, this run waits all of the time itself."""
     ctx = context(built("V3.1.0", "V3.1.0", "V3.1.0"), image=NEW, settings={"ts.raft_log.sync_period": "0s"}, past=past)
-    found = rollout.version_path(ctx)[-1]
+    found = upgrade_gates.version_path(ctx)[-1]
     assert told([found]) == [("setting_lasts", f"{left} s left" if left else "long enough", "300 s", not left)]
     assert found.waits is bool(left)
     if left:
@@ -261,7 +264,7 @@ def test_what_the_engine_does_not_tell_is_counted_over_the_slices_of_a_run(monke
     )
     values = []
     for _turn in range(3):
-        values.append(rollout.version_path(ctx)[-1].value)
+        values.append(upgrade_gates.version_path(ctx)[-1].value)
         clock.now += 150
     assert values == ["300 s left", "150 s left", "long enough"]
 
@@ -272,7 +275,7 @@ def test_what_the_engine_does_not_tell_is_counted_over_the_slices_of_a_run(monke
 )
 def test_the_way_back_ends_where_the_version_was_finalised(active: str, holds: bool) -> None:
     ctx = context(built("V3.3.0", "V3.3.0", "V3.3.0", of=spec(image=FAR)), image=NEW, settings={"version": active})
-    path, back = rollout.version_path(ctx)
+    path, back = upgrade_gates.version_path(ctx)
     assert path.holds and told([back]) == [("version_path", f"cluster version {active}", "≤ 20.1-3", holds)]
     assert back.sentence == (
         f"The cluster was finalised at {active}; {NEW} only reads up to 20.1-3. Go forward, or export and import."
@@ -282,7 +285,7 @@ def test_the_way_back_ends_where_the_version_was_finalised(active: str, holds: b
 
 def test_going_forward_asks_no_setting() -> None:
     ctx = context(built("V3.2.1", "V3.2.1", "V3.2.1"), image=FAR)
-    assert len(rollout.version_path(ctx)) == 1 and ctx.engine.asked == []  # type: ignore[attr-defined]
+    assert len(upgrade_gates.version_path(ctx)) == 1 and ctx.engine.asked == []  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize(
@@ -291,7 +294,7 @@ def test_going_forward_asks_no_setting() -> None:
 def test_half_way_back_one_pod_is_enough_to_ask(builds: tuple[str, ...]) -> None:
     """Two nodes run the old release already, the third is to follow."""
     seen = built(*builds, of=spec(image=FAR))
-    found = rollout.version_path(context(seen, image=NEW, settings={"version": "20.2"}))
+    found = upgrade_gates.version_path(context(seen, image=NEW, settings={"version": "20.2"}))
     assert [gate.holds for gate in found] == [True, False]
 
 
@@ -299,14 +302,14 @@ def test_half_way_back_one_pod_is_enough_to_ask(builds: tuple[str, ...]) -> None
     "builds", [("V3.2.2", "V3.2.2", "V3.1.0"), ("V3.0.0", "V3.2.2", "V3.2.2"), ("V3.2.2", "V3.1.7", "V3.2.2")]
 )
 def test_half_way_on_one_pod_is_enough_to_need_a_setting(builds: tuple[str, ...]) -> None:
-    found = rollout.version_path(context(built(*builds), image=NEW, settings={"ts.raft_log.sync_period": "10s"}))
+    found = upgrade_gates.version_path(context(built(*builds), image=NEW, settings={"ts.raft_log.sync_period": "10s"}))
     assert [gate.holds for gate in found] == [True, False]
 
 
 def test_where_nobody_knows_what_a_release_reads_the_way_back_is_not_judged() -> None:
     seen = built("release2.1", of=spec(engine="bini", image="bini/bini:release2.1"))
     ctx = context(seen, image="bini/bini:release2.0", settings={"version": "20.1"})
-    assert [gate.holds for gate in rollout.version_path(ctx)] == [True]
+    assert [gate.holds for gate in upgrade_gates.version_path(ctx)] == [True]
 
 
 # ---- the image that was run once
@@ -327,7 +330,7 @@ def test_the_image_ran_on_every_node_that_needs_it(
 ) -> None:
     seen = live(journal=replace(JOURNAL, pulled={"image": image, "nodes": nodes}))
     step = Step("upgrade/kw-2", "x", "upgrade", pod="kw-2", facts={"ordinal": 2, "pre_pull": ["w1", "w2", "w3"]})
-    found = next(gate for gate in rollout.before(context(seen, image=NEW), step) if gate.name == "image_pullable")
+    found = next(gate for gate in upgrade_gates.before(context(seen, image=NEW), step) if gate.name == "image_pullable")
     assert told([found]) == [("image_pullable", value, "all", holds)]
     if not holds:
         assert (
@@ -343,10 +346,10 @@ def upgrade(**facts: Any) -> Step:
 
 
 def test_every_gate_of_a_restart() -> None:
-    names = [gate.name for gate in rollout.before(context(live(), image=NEW), upgrade(pre_pull=["w3"]))]
+    names = [gate.name for gate in upgrade_gates.before(context(live(), image=NEW), upgrade(pre_pull=["w3"]))]
     common = [gate.name for gate in gates.common(live(), deep(), None)]
     assert names == [*common, "claims_kept", "version_path", "image_pullable"]
-    assert "image_pullable" not in [gate.name for gate in rollout.before(context(live(), image=NEW), upgrade())]
+    assert "image_pullable" not in [gate.name for gate in upgrade_gates.before(context(live(), image=NEW), upgrade())]
 
 
 @pytest.mark.parametrize("down", [pod(2, ready=False), None])
@@ -356,10 +359,13 @@ def test_a_pod_that_is_down_may_always_be_repaired(down: Any) -> None:
         pods=[pod(0), pod(1), *([down] if down else [])], nodes=[row(1, 0), row(2, 1), row(3, 2, is_live=False)]
     )
     ctx = context(seen, known=deep(ranges((1, 3))), image=NEW)
-    assert [gate.name for gate in rollout.before(ctx, upgrade(pre_pull=["w3"]))] == ["version_path", "image_pullable"]
-    assert gates.failed(rollout.before(ctx, upgrade())) == []
+    assert [gate.name for gate in upgrade_gates.before(ctx, upgrade(pre_pull=["w3"]))] == [
+        "version_path",
+        "image_pullable",
+    ]
+    assert gates.failed(upgrade_gates.before(ctx, upgrade())) == []
     other = replace(upgrade(), id="upgrade/kw-1", pod="kw-1")
-    assert "nodes_live" in [gate.name for gate in gates.failed(rollout.before(ctx, other))]
+    assert "nodes_live" in [gate.name for gate in gates.failed(upgrade_gates.before(ctx, other))]
 
 
 SILENT_KUBELET = [pod(0), pod(1), pod(2, ready=False)]
@@ -369,43 +375,43 @@ def test_a_pod_that_is_not_ready_is_judged_as_long_as_its_node_lives() -> None:
     """kw-0 is dead, and the kubelet of kw-2 is silent: to end kw-2 would take the second of three away."""
     seen = live(pods=SILENT_KUBELET, nodes=[row(1, 0, is_live=False), row(2, 1), row(3, 2)])
     ctx = context(seen, known=deep(ranges((1, 2, 3))), image=NEW)
-    assert "nodes_live" in [gate.name for gate in gates.failed(rollout.before(ctx, upgrade()))]
+    assert "nodes_live" in [gate.name for gate in gates.failed(upgrade_gates.before(ctx, upgrade()))]
     revert = replace(upgrade(), id="revert/kw-2")
-    assert "nodes_live" in [gate.name for gate in gates.failed(rollout.before(ctx, revert))]
+    assert "nodes_live" in [gate.name for gate in gates.failed(upgrade_gates.before(ctx, revert))]
 
 
 def test_where_the_engine_is_silent_only_a_container_that_does_not_run_is_down() -> None:
     """A new template may be all that mends pods that crash; of pods that run, nobody can tell what they hold together."""
     ctx = context(silent(live(pods=[pod(0, ready=False), pod(1, ready=False), pod(2, ready=False)])), image=NEW)
-    assert [gate.name for gate in gates.failed(rollout.before(ctx, upgrade()))] == ["engine_answers"]
+    assert [gate.name for gate in gates.failed(upgrade_gates.before(ctx, upgrade()))] == ["engine_answers"]
     crashing = pod(2, ready=False, waiting=("CrashLoopBackOff", ""), restarts=5)
     ctx = context(silent(live(pods=[pod(0, ready=False), pod(1, ready=False), crashing])), image=NEW)
-    assert [gate.name for gate in rollout.before(ctx, upgrade())] == ["version_path"]
+    assert [gate.name for gate in upgrade_gates.before(ctx, upgrade())] == ["version_path"]
 
 
 def test_a_pod_that_stops_already_is_judged_as_long_as_its_template_is_not_written() -> None:
     stopping = [pod(0), pod(1), pod(2, ready=False, deleting=True)]
     nodes = [row(1, 0, is_live=False), row(2, 1), row(3, 2, is_draining=True)]
     ctx = context(live(pods=stopping, nodes=nodes), image=NEW)
-    assert "nodes_live" in [gate.name for gate in gates.failed(rollout.before(ctx, upgrade()))]
+    assert "nodes_live" in [gate.name for gate in gates.failed(upgrade_gates.before(ctx, upgrade()))]
     written = statefulset(spec(image=NEW), partition=2)
     written["status"]["updateRevision"] = "r2"
     ctx = context(live(sts=written, pods=stopping, nodes=nodes), image=NEW)
-    assert gates.failed(rollout.before(ctx, upgrade())) == [], "this operation ended it, and only waits for it"
+    assert gates.failed(upgrade_gates.before(ctx, upgrade())) == [], "this operation ended it, and only waits for it"
 
 
 def test_a_pod_that_was_restarted_in_an_earlier_slice_is_only_waited_for() -> None:
     half = mid_upgrade()
     nodes = [row(1, 0), row(2, 1), row(3, 2, is_live=False)]
     ctx = context(replace(half, nodes=tuple(nodes)), image=NEW)
-    assert rollout.before(ctx, upgrade()) == [], "kw-2 has the new template already"
+    assert upgrade_gates.before(ctx, upgrade()) == [], "kw-2 has the new template already"
     other = replace(upgrade(), id="upgrade/kw-1", pod="kw-1")
-    assert "nodes_live" in [gate.name for gate in gates.failed(rollout.before(ctx, other))]
+    assert "nodes_live" in [gate.name for gate in gates.failed(upgrade_gates.before(ctx, other))]
 
 
 def test_without_an_answer_nothing_more_is_asked() -> None:
     ctx = context(silent(live()), image=NEW)
-    assert [gate.name for gate in rollout.before(ctx, upgrade())] == ["engine_answers", "claims_kept"]
+    assert [gate.name for gate in upgrade_gates.before(ctx, upgrade())] == ["engine_answers", "claims_kept"]
 
 
 # ---- a template that changes what was asked for, and nothing else
@@ -435,7 +441,7 @@ def edited(change: Any, **options: Any) -> Observed:
 )  # fmt: skip
 def test_what_the_options_stand_for_is_expected(asked: dict[str, Any]) -> None:
     ctx, step = reconfiguring(live(), **asked)
-    (found,) = rollout.template_expected(ctx, step)
+    (found,) = upgrade_gates.template_expected(ctx, step)
     assert (
         found.name == "template_expected"
         and found.holds
@@ -448,7 +454,7 @@ def test_what_the_options_stand_for_is_expected(asked: dict[str, Any]) -> None:
 
 def test_an_option_that_was_set_before_goes_away() -> None:
     ctx, step = reconfiguring(live(of=spec(memory="2Gi", cache="1GiB")), memory="4Gi")
-    assert rollout.template_expected(ctx, step)[0].holds
+    assert upgrade_gates.template_expected(ctx, step)[0].holds
 
 
 def by_hand(template: dict[str, Any]) -> None:
@@ -458,7 +464,7 @@ def by_hand(template: dict[str, Any]) -> None:
 
 def test_what_somebody_changed_by_hand_would_change_back() -> None:
     ctx, step = reconfiguring(edited(by_hand), cache="1GiB")
-    (found,) = rollout.template_expected(ctx, step)
+    (found,) = upgrade_gates.template_expected(ctx, step)
     assert (found.value, found.holds) == ("2 of 3", False)
     assert found.sentence.startswith(
         "Not asked for, but it would change too: spec.containers[0].livenessProbe.periodSeconds, spec.hostNetwork (changed by hand, or"
@@ -474,7 +480,7 @@ def test_many_surprises_are_shortened(count: int, says: str) -> None:
         template["spec"].update({f"added{number}": 1 for number in range(count)})
 
     ctx, step = reconfiguring(edited(much), cache="1GiB")
-    (found,) = rollout.template_expected(ctx, step)
+    (found,) = upgrade_gates.template_expected(ctx, step)
     assert found.value == f"{count} of {count + 1}" and says in found.sentence and "added5" not in found.sentence
 
 
@@ -490,23 +496,23 @@ def test_what_the_server_adds_is_no_surprise() -> None:
         return obj
 
     ctx.client.on_dry_run = server  # type: ignore[attr-defined]
-    assert rollout.template_expected(ctx, step)[0].holds
+    assert upgrade_gates.template_expected(ctx, step)[0].holds
 
 
 def test_the_dry_run_restarts_nothing_and_scales_nothing() -> None:
     ctx, step = reconfiguring(live(5, of=spec(replicas=5)), cache="1GiB", replicas=3)
     seen: list[dict[str, Any]] = []
     ctx.client.on_dry_run = lambda obj: (seen.append(copy.deepcopy(obj)), obj)[1]  # type: ignore[attr-defined]
-    rollout.template_expected(ctx, step)
+    upgrade_gates.template_expected(ctx, step)
     assert seen[0]["spec"]["replicas"] == 5 and seen[0]["spec"]["updateStrategy"]["rollingUpdate"] == {"partition": 5}
 
 
 def test_without_options_or_with_the_template_written_nothing_is_asked() -> None:
     ctx, step = reconfiguring(live(), cache="1GiB")
-    assert rollout.template_expected(ctx, replace(step, facts={"ordinal": 2, "options": []})) == []
+    assert upgrade_gates.template_expected(ctx, replace(step, facts={"ordinal": 2, "options": []})) == []
     written = live(of=spec(cache="1GiB"))
     ctx = context(written, cache="1GiB")
-    assert rollout.template_expected(ctx, step) == [] and ctx.client.sent == []  # type: ignore[attr-defined]
+    assert upgrade_gates.template_expected(ctx, step) == [] and ctx.client.sent == []  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize(
@@ -519,4 +525,4 @@ def test_without_options_or_with_the_template_written_nothing_is_asked() -> None
     ],
 )  # fmt: skip
 def test_what_lies_in_what_was_expected(expected: str, path: str, covers: bool) -> None:
-    assert rollout._covers(expected, path) is covers
+    assert upgrade_gates._covers(expected, path) is covers
