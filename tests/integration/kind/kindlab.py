@@ -309,15 +309,31 @@ class Place:
     def when_allowed(self, name: str, **how: Any) -> Result:
         """Check mode, until no gate refuses: a new node takes its replicas some ten seconds after it joined."""
 
+        said = ""
+
         def tried() -> Result | None:
+            nonlocal said
             result = self.run(name, check=True, **how)
+            said = result.msg
             assert (
                 not result.failed or result.data.get("gates") or result.data.get("reason", "").startswith("ranges_")
             ), result.msg
             return None if result.failed else result
 
-        found: Result = until(f"{name}: no gate refuses", tried, 120, 1)
+        try:
+            found: Result = until(f"{name}: no gate refuses", tried, 120, 1)
+        except AssertionError as error:
+            raise AssertionError(f"{error}; last: {said}\n{self.told(name)}") from error
         return found
+
+    def told(self, name: str) -> str:
+        """What the engine says of its ranges, and the ends of its logs: for the message of whoever waited in vain."""
+        here = ("--namespace", self.namespace)
+        with suppress(AssertionError, subprocess.TimeoutExpired):
+            ranges = self.sql(name, "SELECT range_id, replicas FROM kwdb_internal.ranges_no_leases")
+            logs = [f"{pod}: {kubectl(*here, 'logs', pod, '--tail=15', check=False)}" for pod in self.pods(name)]
+            return "\n".join([ranges, *logs])
+        return "the engine does not answer"
 
     # ---- what is there
 
