@@ -167,7 +167,10 @@ class Journal:
         )
 
     def end(self, now: str, outcome: str) -> Journal:
-        """The operation under way becomes history, and the one around it is under way again. now: as C(begin) was given it; how long it took is told where both can be read."""
+        """The operation under way becomes history, and the one around it is under way again.
+
+        now: as C(begin) was given it; how long it took is told where both can be read.
+        """
         if not self.operation:
             return self
         passing = {"moving", "step", "at_step", "from", "undoing", "down", "within"}  # of use while it is under way

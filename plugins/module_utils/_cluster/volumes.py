@@ -111,8 +111,8 @@ def needed(spec: Spec, seen: Observed, kube_nodes: t.Sequence[Object] | None, ch
             if ending(volume):
                 name = volume["metadata"]["name"]
                 raise ClusterError(
-                    f"{going.told(volume, seen.names.pod(ordinal))} Nothing was changed. To have its store back, save it now (kubectl get pv {name} -o yaml) and "
-                    "create it again without its resourceVersion when it has gone. Else decommission its node (kaiwudb_node_decommission) first.",
+                    f"{going.told(volume, seen.names.pod(ordinal))} Nothing was changed. To have its store back, save it now (kubectl get pv {name} "
+                    "-o yaml) and create it again without its resourceVersion when it has gone. Else decommission its node (kaiwudb_node_decommission) first.",
                     "volume_going",
                     node=seen.names.pod(ordinal),
                     resumable=False,

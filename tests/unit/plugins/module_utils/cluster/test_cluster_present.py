@@ -345,8 +345,9 @@ def test_what_helps_where_a_directory_is_missing(prepare: str, says: str) -> Non
     assert "Do not make an empty one" in advice and "playbook replace_node, kaiwudb_node=kw-3" in advice
     for other in ("kw-volume-3", "kw-9", "x"):
         assert missing.advice(wanted, lost, other).startswith("Look on the node")
-    assert "replace_node" not in missing.advice(spec(single_node=True), live(1, of=spec(single_node=True),
-        nodes=[row(1, 0)], extra=[volume(0, "w1", **stamped(0))]), "kw-0")  # fmt: skip
+    alone = spec(single_node=True)
+    single = live(1, of=alone, nodes=[row(1, 0)], extra=[volume(0, "w1", **stamped(0))])
+    assert "replace_node" not in missing.advice(alone, single, "kw-0")
 
 
 def test_half_scaled_out() -> None:

@@ -60,10 +60,12 @@ class World:
         return self.clock.now - self.started
 
     def seen(self) -> Observed:
-        rows = [
-            row(number, number - 1, build="V3.2.2" if number == 3 or f"kw-{number - 1}" in self.ended else "V3.2.1", is_live=number in self.live(), is_available=number in self.live())
-            for number in (1, 2, 3)
-        ]  # fmt: skip
+        def one(number: int) -> Any:
+            alive, ended = number in self.live(), f"kw-{number - 1}" in self.ended
+            build = "V3.2.2" if number == 3 or ended else "V3.2.1"
+            return row(number, number - 1, build=build, is_live=alive, is_available=alive)
+
+        rows = [one(number) for number in (1, 2, 3)]
         return live(of=spec(image=NEW), sts=self.set, pods=list(self.pods()), nodes=rows, journal=self.journal)
 
 
