@@ -326,6 +326,15 @@ class Place:
             raise AssertionError(f"{error}; last: {said}\n{self.told(name)}") from error
         return found
 
+    def await_whole(self, name: str) -> None:
+        """Every range has three replicas. A plan does not wait for that: gates that mend by themselves refuse no check mode."""
+
+        def whole() -> bool:
+            lists = self.sql(name, "SELECT replicas FROM kwdb_internal.ranges_no_leases").splitlines()[1:]
+            return bool(lists) and all(len(re.findall(r"\d+", line)) >= 3 for line in lists)
+
+        until(f"{name}: every range has three replicas", whole, 120, 1)
+
     def told(self, name: str) -> str:
         """What the engine says of its ranges, and the ends of its logs: for the message of whoever waited in vain."""
         here = ("--namespace", self.namespace)

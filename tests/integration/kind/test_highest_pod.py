@@ -30,7 +30,7 @@ pytestmark = pytest.mark.skipif(
 def lost(place: Place) -> Iterator[str]:
     """A cluster of four whose highest node has lost its disk. The id of that node."""
     place.good(NAME, replicas="4")
-    place.when_allowed(NAME, replicas="4", cache="128MiB")  # every range has its replicas
+    place.await_whole(NAME)
     row = place.row_of(NAME, 3)
     volume = place.volume(NAME, 3)
     assert row is not None and volume is not None

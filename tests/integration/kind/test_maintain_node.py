@@ -29,7 +29,7 @@ pytestmark = pytest.mark.skipif(
 @pytest.fixture(scope="module")
 def three(place: Place) -> Iterator[None]:
     place.good(NAME, replicas="3")
-    place.when_allowed(NAME, cache="128MiB")  # every range has its three replicas
+    place.await_whole(NAME)
     yield
     for worker in worker_nodes():
         kubectl("uncordon", worker, check=False)

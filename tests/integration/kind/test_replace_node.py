@@ -34,7 +34,7 @@ pytestmark = [
 def three(place: Place) -> None:
     """A cluster of three nodes that holds rows."""
     place.good(NAME, replicas="3")
-    place.when_allowed(NAME, cache="128MiB")  # every range has its three replicas
+    place.await_whole(NAME)
     place.sql(NAME, "CREATE DATABASE bank; CREATE TABLE bank.accounts (id INT PRIMARY KEY, balance INT)")
     values = ", ".join(f"({number}, {number * 7})" for number in range(ROWS))
     place.sql(NAME, f"INSERT INTO bank.accounts VALUES {values}")

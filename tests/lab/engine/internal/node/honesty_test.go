@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"path/filepath"
@@ -409,4 +410,25 @@ func TestANewNodeUnderAnOldAddress(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.check(w, rows)
+}
+
+// An address that a peer had may belong to another cluster's node by now; ranges and nodes have the same numbers there.
+func TestAnotherClustersMessagesAreRefused(t *testing.T) {
+	c := newCluster(t, 3)
+	id, _ := c.nodes[0].ClusterInfo()
+	for whose, refused := range map[string]bool{newUUID(): true, id: false} {
+		conn, err := net.Dial("tcp", c.addrs[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		if _, err := conn.Write([]byte(magicRaft + whose)); err != nil {
+			t.Fatal(err)
+		}
+		_ = conn.SetReadDeadline(time.Now().Add(2 * time.Second))
+		_, err = conn.Read(make([]byte, 1))
+		if closed := errors.Is(err, io.EOF); closed != refused {
+			t.Errorf("a stream of cluster %s: %v, refused should be %t", whose, err, refused)
+		}
+	}
 }

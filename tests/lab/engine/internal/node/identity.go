@@ -185,7 +185,7 @@ func (n *Node) openEngine() error {
 	n.gossip.put(Info{ID: n.id, Address: n.cfg.Advertise, SQLAddress: n.cfg.AdvertiseSQL, HTTPAddress: n.cfg.AdvertiseHTTP,
 		Build: n.cfg.Build, Locality: n.cfg.Locality, StartMode: n.cfg.StartMode, ServerVersion: n.cfg.ServerVersion,
 		StartedAt: n.startedAt, Stamp: time.Now()})
-	n.peers = &raftPeers{queues: map[int]chan raftMessage{}, address: n.gossip.address, ctx: n.ctx}
+	n.peers = &raftPeers{queues: map[int]chan raftMessage{}, address: n.gossip.address, cluster: n.clusterID, ctx: n.ctx}
 	engine, err := replica.Open(n.db, n.id, n.peers.send, func() {
 		select {
 		case n.publish <- struct{}{}:

@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/rpc"
@@ -264,6 +265,11 @@ func (n *Node) raftStream(conn net.Conn, r *bufio.Reader) {
 	}
 	stop := context.AfterFunc(n.ctx, func() { conn.Close() })
 	defer stop()
+	whose := make([]byte, len(n.clusterID))
+	if _, err := io.ReadFull(r, whose); err != nil || string(whose) != n.clusterID {
+		conn.Close()
+		return
+	}
 	readFrames(conn, r, func(id kv.RangeID, m *pb.Message) { n.engine.Step(id, m) })
 }
 

@@ -163,6 +163,7 @@ type raftPeers struct {
 	mu      sync.Mutex
 	queues  map[int]chan raftMessage
 	address func(node int) string
+	cluster string // its id begins every stream: an address may belong to a node of another cluster by now
 	ctx     context.Context
 }
 
@@ -233,7 +234,7 @@ func (p *raftPeers) dial(node int) net.Conn {
 	if err != nil {
 		return nil
 	}
-	if _, err := io.WriteString(conn, magicRaft); err != nil {
+	if _, err := io.WriteString(conn, magicRaft+p.cluster); err != nil {
 		conn.Close()
 		return nil
 	}
