@@ -28,7 +28,6 @@ if t.TYPE_CHECKING:
     from .plan import Step
 
 POLL = 2.0  # seconds between two questions to the engine, which offers nothing to watch
-MOUNT_TRIES = 3  # a kubelet tries again after 0.5 s, 1 s, 2 s, …; the same failure so often is no moment's
 QUIET = 10.0  # seconds a wait may last before it says what it waits for
 Pods = t.Mapping[str, t.Mapping[str, t.Any]]
 

@@ -8,6 +8,7 @@ import typing as t
 from dataclasses import asdict, dataclass
 
 from . import ranges as _ranges
+from .observe import ending
 from .quantity import bytes_text
 from .rules import BY_NAME, WAIVABLE
 
@@ -136,8 +137,7 @@ def claims_kept(seen: Observed) -> Gate:
     lost = [
         name
         for ordinal in range(seen.replicas)
-        if (name := seen.names.claim(ordinal)) not in seen.claims
-        or seen.claims[name]["metadata"].get("deletionTimestamp")
+        if (name := seen.names.claim(ordinal)) not in seen.claims or ending(seen.claims[name])
     ]
     return Gate(
         "claims_kept",

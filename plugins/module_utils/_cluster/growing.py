@@ -16,7 +16,7 @@ import typing as t
 
 from . import quantity
 from .names import OPTIONS
-from .observe import Observed
+from .observe import Observed, ending
 from .plan import Changes, Step
 from .spec import Spec
 from .verdict import DONE, Verdict
@@ -86,7 +86,7 @@ def claims(spec: Spec, seen: Observed, expands: bool, changes: Changes) -> list[
         if claim is None or was is None or not less(was, spec.storage_size):
             unfinished += not local and _unfinished(claim, spec.storage_size)
             continue
-        if local and claim["metadata"].get("deletionTimestamp"):
+        if local and ending(claim):
             continue  # its successor is on the way: step reclaim
         changes[f"PersistentVolumeClaim/{claim['metadata']['name']} storage"] = (was, spec.storage_size)
         if expands and not local:

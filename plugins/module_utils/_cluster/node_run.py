@@ -7,7 +7,7 @@ from __future__ import annotations
 import functools
 import typing as t
 
-from . import gates, rights
+from . import gates, observe, rights
 from .context import Context, utc
 from .deeds import DEEDS
 from .errors import ClusterError, InputError
@@ -125,7 +125,9 @@ class NodeRun(Run):
                 tuple(steps) or self._close(ctx, row, pod),
                 changes={f"node/{row.id}": ("decommissioning", "active")} if steps else {},
             )
-        if row.is_decommissioning and not row.gossiped_replicas and not self._holds(ctx, row):
+        if (
+            row.is_decommissioning and not row.gossiped_replicas and not observe.holds(ctx.deep(), row.id)
+        ):  # the gossiped number may be old
             return Plan(f"{ctx.spec.name}: node {row.id} holds nothing", self._close(ctx, row, pod))
         step = Step(
             f"decommission/{row.id}",
@@ -163,11 +165,6 @@ class NodeRun(Run):
         journal = journal.stays(step.pod)
         over = journal.operation.get("name") == "scale_in" and not journal.leaving_pods
         return journal.end(utc(), "undone") if over else journal
-
-    def _holds(self, ctx: Context, row: NodeRow) -> bool:
-        """Whether any range still has a replica there; the gossiped number may be old."""
-        deep = ctx.deep()
-        return deep is None or any(row.id in item.replicas for item in deep.ranges)
 
     def _act(self, ctx: Context, plan: Plan, row: NodeRow) -> dict[str, t.Any]:
         step = plan.steps[0]

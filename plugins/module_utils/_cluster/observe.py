@@ -258,6 +258,11 @@ class Observed:
         return row is None or not row.is_live
 
 
+def holds(deep: Deep | None, node_id: int) -> bool:
+    """Whether a range lists it; also when nobody can tell."""
+    return deep is None or any(node_id in item.replicas for item in deep.ranges)
+
+
 def container(template: Object) -> Object:
     """The database container of a pod template or pod."""
     return next(
@@ -275,9 +280,9 @@ def ready(pod: Object) -> bool:
     )
 
 
-def ending(pod: Object | None) -> bool:
+def ending(obj: Object | None) -> bool:
     """Whether somebody has ordered its end already, which cannot be called back."""
-    return pod is not None and bool(pod["metadata"].get("deletionTimestamp"))
+    return obj is not None and bool(obj["metadata"].get("deletionTimestamp"))
 
 
 def may_run(pod: Object) -> bool:

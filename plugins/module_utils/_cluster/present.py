@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from . import fingerprint, going, growing, missing, objects, placement, quantity, rolling, volumes
 from .errors import ClusterError, InputError
-from .names import CLUSTER_ID, RETIRED, ordinal_of
+from .names import CLUSTER_ID, ordinal_of
 from .observe import Observed, ready
 from .plan import Changes, Plan, Step, permitted
 from .spec import Spec
@@ -363,9 +363,7 @@ def _leaving(spec: Spec, seen: Observed, changes: Changes) -> list[Step]:
         (
             ordinal
             for name, claim in seen.claims.items()
-            if (ordinal := ordinal_of(name)) is not None
-            and ordinal >= seen.replicas
-            and RETIRED not in (claim["metadata"].get("annotations") or {})
+            if (ordinal := ordinal_of(name)) is not None and ordinal >= seen.replicas and not fingerprint.retired(claim)
         ),
         reverse=True,
     )

@@ -15,7 +15,7 @@ from . import fingerprint, manifests, missing, placement, verdict
 from .errors import ClusterError
 from .fingerprint import retired
 from .names import ordinal_of
-from .observe import Observed, ready
+from .observe import Observed, ending, holds, ready
 from .plan import Changes, Plan, Step
 from .spec import Spec
 from .volumes import making, table, topology
@@ -177,11 +177,6 @@ def _noted(seen: Observed, ordinal: int) -> int | None:
     return next((mark.node_id for mark in marks if mark.node_id and mark.cluster_id == seen.cluster_id), None)
 
 
-def holds(deep: Deep | None, node_id: int) -> bool:
-    """Whether a range lists it; also when nobody can tell."""
-    return deep is None or any(node_id in item.replicas for item in deep.ranges)
-
-
 def begins(seen: Observed, deep: Deep | None, ordinal: int, loss: Loss) -> Lost:
     """What is to be given up now."""
     name = seen.names.pod(ordinal)
@@ -273,7 +268,7 @@ def detaching(seen: Observed, lost: Lost) -> bool:
     """
     noted = seen.journal.replacing.get(lost.pod, {}).get("detaching") is True and kept(seen, lost.pod) == lost
     claim = seen.claims.get(seen.names.claim(ordinal_of(lost.pod) or 0))
-    return noted and (claim is None or _uid(claim) != lost.claim or bool(claim["metadata"].get("deletionTimestamp")))
+    return noted and (claim is None or _uid(claim) != lost.claim or ending(claim))
 
 
 def replacement(

@@ -137,7 +137,7 @@ def _evicted(ctx: Context, step: Step) -> verdict.Verdict:
     if pod is None or pod["metadata"]["uid"] != step.facts["uid"]:
         return verdict.DONE
     draining = verdict.Verdict(False, f"pod {step.pod} is draining", pod=step.pod)
-    if pod["metadata"].get("deletionTimestamp"):
+    if ending(pod):
         return draining
     try:
         ctx.client.evict(step.pod, ctx.names.namespace, uid=step.facts["uid"])

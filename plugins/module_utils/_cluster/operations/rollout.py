@@ -17,7 +17,7 @@ from ..._engine.parse import version as build_of
 from .. import rolling, short_lived_pods, verdict
 from ..errors import ClusterError
 from ..names import ordinal_of
-from ..observe import container, ready
+from ..observe import container, ending, ready
 from ..progress import Falling
 from . import create, short_lived, template, upgrade_gates
 
@@ -213,7 +213,7 @@ def _serving(ctx: Context, pod: str) -> verdict.Verdict:
         if not again and (edited or (judged.never and judged.never != "unschedulable")):
             # The old pod's own trouble is no reason to stop its replacement; the controller waits for a broken pod for ever, and does
             # not see that somebody edited the pod itself.
-            if not found["metadata"].get("deletionTimestamp"):
+            if not ending(found):
                 ctx.client.delete("Pod", pod, ctx.names.namespace, uid=uid)
             return verdict.Verdict(False, f"pod {pod} is not what the template makes, and is replaced", pod=pod)
     if not judged.done:

@@ -10,6 +10,7 @@ from .. import verdict
 from ..context import Paused
 from ..errors import ClusterError
 from ..names import COMPONENT, RUN, owned
+from ..observe import ending
 
 if t.TYPE_CHECKING:
     from ..context import Context
@@ -57,7 +58,7 @@ def _ensure(ctx: Context, name: str, manifest: Manifest) -> None:
     there = ctx.client.get("Pod", name, ctx.names.namespace)
     if there is not None:
         mine = (there["metadata"].get("annotations") or {}).get(RUN) == ctx.run_id
-        if mine and _same_work(there, manifest) and not there["metadata"].get("deletionTimestamp"):
+        if mine and _same_work(there, manifest) and not ending(there):
             return
         # One left by a run that was killed may do something else: it goes first.
         if not _helps(ctx, there):

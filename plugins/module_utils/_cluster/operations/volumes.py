@@ -229,7 +229,7 @@ def _marked_claims(ctx: Context, ordinals: t.Sequence[int], step: str) -> dict[i
             continue
         if local:
             _refuse_mismatch(ctx, ordinal, claim, live or {})
-        if claim is not None and (claim["metadata"].get("deletionTimestamp") or not claim["spec"].get("volumeName")):
+        if claim is not None and (ending(claim) or not claim["spec"].get("volumeName")):
             # On its way out, or never bound: nothing can be reached by it.
             _delete_claims(ctx, [ordinal], step)
             claim = None
@@ -304,11 +304,7 @@ def _look_inside(ctx: Context, volumes: t.Mapping[int, Object], step: str) -> No
 def before(ctx: Context, step: Step) -> list[gates.Gate]:
     """The gates before the pod on a claim that gives way to another is ended; one that is down, on its way, or on the new claim loses nothing."""
     pod, claim = ctx.seen.pods.get(step.pod), ctx.seen.claims.get(ctx.names.claim(step.facts["ordinal"]))
-    goes = (
-        claim is None
-        or claim["metadata"].get("deletionTimestamp")
-        or growing.less(growing.requested(claim), ctx.spec.storage_size)
-    )
+    goes = claim is None or ending(claim) or growing.less(growing.requested(claim), ctx.spec.storage_size)
     stays = goes and not ending(pod) and not ctx.seen.down(step.pod)
     return gates.common(ctx.seen, ctx.deep(), None) if stays else []
 
@@ -324,7 +320,7 @@ def reclaim(ctx: Context, step: Step) -> None:
 
     def successor() -> verdict.Verdict:
         live = ctx.client.get("PersistentVolumeClaim", claim, ctx.names.namespace)
-        if live is None or live["metadata"].get("deletionTimestamp"):
+        if live is None or ending(live):
             return verdict.Verdict(False, f"claim {claim} has no successor yet", pod=pod)
         return verdict.DONE
 
