@@ -412,6 +412,35 @@ func TestANewNodeUnderAnOldAddress(t *testing.T) {
 	c.check(w, rows)
 }
 
+// Whoever did not hear the answer asks again, and another node: a second id would be a node in every list that nobody ever starts.
+func TestWhoAsksAllOfThemBecomesOneNode(t *testing.T) {
+	c := newCluster(t, 3)
+	given := make(chan int, 6)
+	for i := range 6 {
+		go func() {
+			var reply JoinReply
+			err := (&Service{c.nodes[i%3]}).Join(&JoinArgs{Address: "127.0.0.1:1", StartMode: "start", Nonce: "one"}, &reply)
+			if err != nil {
+				t.Error(err)
+			}
+			given <- reply.NodeID
+		}()
+	}
+	ids := map[int]bool{}
+	for range 6 {
+		ids[<-given] = true
+	}
+	if len(ids) != 1 {
+		t.Errorf("it was given the ids %v", ids)
+	}
+	if err := c.nodes[0].live.refresh(context.Background(), c.nodes[0]); err != nil {
+		t.Fatal(err)
+	}
+	if known := c.nodes[0].livenesses(); len(known) != 4 {
+		t.Errorf("%d nodes are known, not 4: %v", len(known), known)
+	}
+}
+
 // An address that a peer had may belong to another cluster's node by now; ranges and nodes have the same numbers there.
 func TestAnotherClustersMessagesAreRefused(t *testing.T) {
 	c := newCluster(t, 3)

@@ -124,9 +124,6 @@ type Node struct {
 
 	heardMu sync.Mutex
 	heard   []string
-
-	joinMu sync.Mutex
-	joined map[string]int // ids given to those who asked here, by address and nonce
 }
 
 // StoreLocked says that another process has the store open.
@@ -150,8 +147,7 @@ func Start(cfg Config) (*Node, error) {
 	}
 	n := &Node{cfg: cfg, exit: make(chan error, 4), identified: make(chan struct{}), engineSet: make(chan struct{}),
 		rpc: &clients{}, publish: make(chan struct{}, 1), poked: make(chan struct{}, 1), startedAt: time.Now().UTC(),
-		meta: &mirror{id: rangeMeta}, live: &mirror{id: rangeLiveness}, lastWork: map[kv.RangeID]time.Time{},
-		joined: map[string]int{}}
+		meta: &mirror{id: rangeMeta}, live: &mirror{id: rangeLiveness}, lastWork: map[kv.RangeID]time.Time{}}
 	n.ctx, n.cancel = context.WithCancel(context.Background())
 	if err := n.open(); err != nil {
 		n.Close()

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"time"
 
 	"kwdbstandin/internal/build"
@@ -224,34 +225,36 @@ func (s *Service) Join(a *JoinArgs, r *JoinReply) error {
 	if a.StartMode != n.cfg.StartMode || build.VersionLess(a.ServerVersion, r.Active) {
 		return nil
 	}
-	// One that did not hear its answer asks again, and must not become two nodes.
-	n.joinMu.Lock()
-	defer n.joinMu.Unlock()
-	asked := a.Address + " " + a.Nonce
-	if id, ok := n.joined[asked]; ok {
-		r.NodeID = id
-		for _, i := range n.gossip.all() {
-			r.Infos = append(r.Infos, i)
-		}
-		return nil
-	}
 	ctx, cancel := context.WithTimeout(n.ctx, 8*time.Second)
 	defer cancel()
-	id, err := n.next(ctx, "node")
+	id, err := n.identityOf(ctx, a.Address+" "+a.Nonce)
 	if err != nil {
 		return err
 	}
-	hb := heartbeat{Epoch: 0, UpdatedAt: time.Now().UTC()}
-	write := kv.Write{Key: heartbeatKey(id), Value: jsonBytes(hb), Expect: kv.Any}
-	if _, err := n.Commit(ctx, rangeLiveness, []kv.Write{write}); err != nil {
+	first := kv.Write{Key: heartbeatKey(id), Value: jsonBytes(heartbeat{UpdatedAt: time.Now().UTC()})}
+	if _, err := n.Commit(ctx, rangeLiveness, []kv.Write{first}); err != nil && !errors.Is(err, kv.ErrConflict) {
 		return err
 	}
-	n.joined[asked] = id
 	r.NodeID = id
 	for _, i := range n.gossip.all() {
 		r.Infos = append(r.Infos, i)
 	}
 	return nil
+}
+
+// identityOf is the id of whoever asks under this name: a new one the first time. One that did not hear the answer asks
+// again, perhaps another node, and must not become two: so the cluster remembers it, not the node that was asked.
+func (n *Node) identityOf(ctx context.Context, asked string) (id int, err error) {
+	err = n.update(ctx, n.meta, "join/"+asked, func(old []byte) ([]byte, bool, error) {
+		var err error
+		if old != nil {
+			id, err = strconv.Atoi(string(old))
+			return nil, false, err
+		}
+		id, err = n.next(ctx, "node")
+		return []byte(strconv.Itoa(id)), true, err
+	})
+	return id, err
 }
 
 // The two answers of a node that needs no init; which one depends on how it got its identity.
