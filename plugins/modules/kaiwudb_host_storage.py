@@ -192,6 +192,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.errors import ClusterError, InputError
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._host import storage
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._host.node import Node
+from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._host.wish import Wish, check, mode_of, numbered
 
 HINTS = {"type": "str", "choices": ["warn", "fail", "ignore"], "default": "warn"}
 ARGUMENTS = {
@@ -226,28 +227,28 @@ def account(option: str, name: str | None, find: t.Callable[[str], int]) -> int 
         ) from None
 
 
-def wish_of(params: dict[str, t.Any]) -> storage.Wish:
+def wish_of(params: dict[str, t.Any]) -> Wish:
     """The module's parameters, checked."""
     options = params["mount_options"]
-    wish = storage.Wish(
+    wish = Wish(
         path=params["path"],
         device=params["device"] or None,
         fstype=params["fstype"],
         mount_options=tuple(options) if options else None,
         owner=account("owner", params["owner"], lambda name: pwd.getpwnam(name).pw_uid),
         group=account("group", params["group"], lambda name: grp.getgrnam(name).gr_gid),
-        mode=storage.mode_of(params["mode"]),
-        min_free=storage.numbered("min_free", params["min_free"]),
+        mode=mode_of(params["mode"]),
+        min_free=numbered("min_free", params["min_free"]),
         directories=tuple(params["directories"]),
         new=tuple(params["new_directories"]),
         thp=params["transparent_hugepages"],
         clock=params["clock"],
     )
-    storage.check(wish)
+    check(wish)
     return wish
 
 
-def work(node: Node, wish: storage.Wish, check_mode: bool) -> dict[str, t.Any]:
+def work(node: Node, wish: Wish, check_mode: bool) -> dict[str, t.Any]:
     """Look, decide, do, until nothing is left to do; in check mode look and decide once."""
     done: list[storage.Step] = []
     fresh = str(uuid.uuid4())

@@ -18,10 +18,12 @@ import typing as t
 from .._cluster.errors import ClusterError
 from .._cluster.fingerprint import ASIDE
 from . import parse
-from .storage import Device, Seen, There, known
+from .seen import Device, Seen, There
+from .storage import known
 
 if t.TYPE_CHECKING:
-    from .storage import Step, Wish
+    from .storage import Step
+    from .wish import Wish
 
 FSTAB = "/etc/fstab"
 LOCK = "/run/kaiwudb-host-storage.lock"

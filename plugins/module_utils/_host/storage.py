@@ -9,17 +9,18 @@ a comment, before it is made, so that the next run knows it from anybody else's.
 
 from __future__ import annotations
 
-import posixpath
-import re
 import typing as t
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from .._cluster import quantity
-from .._cluster.errors import ClusterError, InputError
+from .._cluster.errors import ClusterError
 from . import parse
+from .seen import There
 
 if t.TYPE_CHECKING:
-    from .parse import Block, Entry, Mount, Signature
+    from .parse import Entry, Mount
+    from .seen import Device, Seen
+    from .wish import Wish
 
 FILESYSTEMS = ("ext4", "xfs")
 # The engine's installation guide recommends ext4 (and to keep off NFS, CIFS and Ceph).
@@ -30,26 +31,6 @@ PACKAGE = {"ext4": "e2fsprogs", "xfs": "xfsprogs"}
 LEAST = {"ext4": 16 * 1024**2, "xfs": 300 * 1024**2}
 VOLATILE = ("tmpfs", "ramfs")
 REMOTE = ("nfs", "nfs4", "cifs", "ceph")
-# Directories of the system itself, and places below which nothing lasts or nothing of ours belongs.
-SYSTEM = ("/", "/home", "/opt", "/srv", "/mnt", "/media", "/var", "/var/lib", "/var/log")
-BELOW = (
-    "/bin",
-    "/boot",
-    "/dev",
-    "/etc",
-    "/lib",
-    "/lib64",
-    "/proc",
-    "/root",
-    "/run",
-    "/sbin",
-    "/sys",
-    "/tmp",  # noqa: S108
-    "/usr",
-    "/var/lib/kubelet",
-    "/var/run",
-    "/var/tmp",  # noqa: S108
-)
 
 
 T = t.TypeVar("T")
@@ -60,82 +41,6 @@ def known(value: T | None) -> T:
     if value is None:
         raise AssertionError("the plan does not name what it needs")
     return value
-
-
-@dataclass(frozen=True)
-class Wish:
-    """What is asked of one node. None: not asked, so what is there stays.
-
-    path: where volumes get their directories. device: block device that is mounted there. owner, group: numbers. min_free: bytes.
-    directories: names below C(path); new: those that must hold nothing. thp, clock: C(warn), C(fail) or C(ignore).
-    """
-
-    path: str
-    device: str | None = None
-    fstype: str | None = None
-    mount_options: tuple[str, ...] | None = None
-    owner: int | None = None
-    group: int | None = None
-    mode: int | None = None
-    min_free: int | None = None
-    directories: tuple[str, ...] = ()
-    new: tuple[str, ...] = ()
-    thp: str = "warn"
-    clock: str = "warn"
-
-
-@dataclass(frozen=True)
-class Device:
-    """A block device as it is. node: its real name behind links. fstype, uuid: of the one filesystem in it, empty when there is none.
-
-    holders: what the kernel has built on it. swap: whether it is swapped to. busy: whether the kernel gives it to nobody else, whatever
-    the reason: it also knows mounts of other mount namespaces.
-    """
-
-    node: str
-    block: Block
-    signatures: tuple[Signature, ...] = ()
-    fstype: str = ""
-    uuid: str = ""
-    ambiguous: bool = False
-    holders: tuple[str, ...] = ()
-    swap: bool = False
-    busy: bool = False
-
-
-@dataclass(frozen=True)
-class There:
-    """What lies at a path: C(directory), C(link) or C(file); for a directory also its owner, and whether something is in it."""
-
-    kind: str
-    uid: int = 0
-    gid: int = 0
-    mode: int = 0o755
-    empty: bool = True
-
-    def owned(self) -> str:
-        return f"{self.uid}:{self.gid} {self.mode:04o}"
-
-
-@dataclass(frozen=True)
-class Seen:
-    """One node as it is. device: None when it is not there (or not asked for). path, children: None where nothing is.
-
-    free: bytes that are free where C(path) lies. real: C(path) with every link on the way followed. sources: a source named in
-    fstab, or noted there, to the device behind it, None where there is none.
-    """
-
-    mounts: tuple[Mount, ...]
-    fstab: str
-    path: There | None
-    real: str
-    free: int
-    device: Device | None = None
-    children: t.Mapping[str, There | None] = field(default_factory=dict, hash=False)
-    sources: t.Mapping[str, str | None] = field(default_factory=dict, hash=False)
-    tools: tuple[str, ...] = ()
-    thp: str = ""
-    synchronised: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -165,60 +70,6 @@ class Plan:
 
 def _refuse(option: str, problem: str, reason: str) -> ClusterError:
     return ClusterError(f"{option}: {problem}", reason, option=option, resumable=False)
-
-
-def numbered(option: str, text: str | None) -> int | None:
-    """Bytes of a quantity; raises InputError."""
-    if not text:
-        return None
-    try:
-        number = quantity.parse(text)
-    except ValueError as error:
-        raise InputError(option, f"{error}; allowed is a Kubernetes quantity, such as 500Gi") from None
-    if number < 0:
-        raise InputError(option, f"{text} is negative; allowed is a Kubernetes quantity, such as 500Gi")
-    return int(number)
-
-
-def mode_of(text: str | None) -> int | None:
-    """Permission bits of C(0750); raises InputError."""
-    if not text:
-        return None
-    if not re.fullmatch(r"0[0-7]{3}", text):
-        raise InputError("mode", f"{text!r} is no mode; allowed are four octal digits in quotes, such as '0750'")
-    return int(text, 8)
-
-
-def check(wish: Wish) -> None:
-    """Refuse what no node can have. Raises InputError."""
-    path = wish.path
-    if not path.startswith("/") or posixpath.normpath(path) != path or path.startswith("//"):
-        raise InputError(
-            "path", f"{path!r} is not allowed; allowed is an absolute path without . and .., and without / at its end"
-        )
-    if path in SYSTEM or any(path == top or path.startswith(top + "/") for top in BELOW):
-        raise InputError(
-            "path", f"{path} belongs to the system; allowed is a directory of its own, such as /data/kaiwudb"
-        )
-    if wish.device is not None and not wish.device.startswith("/dev/"):
-        raise InputError(
-            "device", f"{wish.device!r} is no device; allowed is a path such as /dev/disk/by-id/…, or /dev/sdb"
-        )
-    for option, name in [
-        *(("directories", name) for name in wish.directories),
-        *(("new_directories", name) for name in wish.new),
-    ]:
-        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
-            raise InputError(option, f"{name!r} is not allowed; allowed are names of letters, digits, '.', '-' and '_'")
-    for option in wish.mount_options or ():
-        if not re.fullmatch(r"[^\s,#]+", option):
-            raise InputError(
-                "mount_options", f"{option!r} is not allowed; allowed are words of mount(8), such as noatime"
-            )
-        if option in ("noauto", "ro", "user", "users", "bind", "loop"):
-            raise InputError(
-                "mount_options", f"{option} is not allowed: the volumes must be there, and writable, after a restart"
-            )
 
 
 def mounted_at(mounts: t.Sequence[Mount], path: str) -> Mount | None:

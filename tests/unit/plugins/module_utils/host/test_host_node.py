@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.errors import ClusterError
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._host import node as under_test
-from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._host import parse, storage
+from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._host import parse
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._host.node import Node
-from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._host.storage import There, Wish
+from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._host.seen import There
+from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._host.wish import Wish
 from ansible_collections.kaiwudb.kubernetes.plugins.modules import kaiwudb_host_storage as module
 
 UUID = "11111111-2222-3333-4444-555555555555"
@@ -274,9 +275,7 @@ def test_the_kernel_says_whether_the_clock_is_synchronised() -> None:
 
 def test_accounts() -> None:
     params = {name: option.get("default") for name, option in module.ARGUMENTS.items()}
-    assert module.wish_of({**params, "owner": "root", "group": "12"}) == storage.Wish(
-        "/var/lib/kaiwudb", owner=0, group=12
-    )
+    assert module.wish_of({**params, "owner": "root", "group": "12"}) == Wish("/var/lib/kaiwudb", owner=0, group=12)
     assert module.wish_of({**params, "mount_options": ["noatime"], "min_free": "1Ki"}).min_free == 1024
     with pytest.raises(ClusterError, match=r"^owner: there is no owner 'nobody-of-that-name'"):
         module.wish_of({**params, "owner": "nobody-of-that-name"})

@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.errors import ClusterError, InputError
-from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._host import storage
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._host.parse import Block, Mount, Signature
-from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._host.storage import Device, Seen, There, Wish, decide
+from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._host.seen import Device, Seen, There
+from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._host.storage import decide
+from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._host.wish import Wish, check, mode_of, numbered
 
 GIB = 1024**3
 PATH = "/data/kaiwudb"
@@ -378,13 +379,13 @@ def test_pages_and_clock(option: str, facts: dict[str, Any], reason: str, says: 
 )  # fmt: skip
 def test_bad_input(options: dict[str, Any], option: str) -> None:
     with pytest.raises(InputError, match=rf"^{option}: .*allowed") as error:
-        storage.check(wish(**options))
+        check(wish(**options))
     assert error.value.facts["option"] == option
 
 
 def test_good_input() -> None:
     for path in ("/data", "/var/lib/kaiwudb", "/mnt/disk1", "/tmpfs"):
-        storage.check(
+        check(
             wish(
                 path=path,
                 directories=("db.kw-0",),
@@ -395,11 +396,11 @@ def test_good_input() -> None:
 
 
 def test_quantities_and_modes() -> None:
-    assert storage.numbered("min_free", "1.5Gi") == 3 * GIB // 2 and storage.numbered("min_free", "") is None
-    assert storage.mode_of("0750") == 0o750 and storage.mode_of(None) is None
+    assert numbered("min_free", "1.5Gi") == 3 * GIB // 2 and numbered("min_free", "") is None
+    assert mode_of("0750") == 0o750 and mode_of(None) is None
     for bad in ("750", "488", "0800", "u=rwx", "00750"):
         with pytest.raises(InputError):
-            storage.mode_of(bad)
+            mode_of(bad)
     for bad in ("much", "-1"):
         with pytest.raises(InputError):
-            storage.numbered("min_free", bad)
+            numbered("min_free", bad)
