@@ -4,6 +4,7 @@
 #   make test                       everything, as continuous integration runs it (.ci/run); ends with its counts
 #   make demo                       the article's whole job on the kind cluster
 #   make faults                     kills, misoperations and faults in every row, under a workload; ends with its figures (about three hours on two cores)
+#   make thorough                   every test of what the modules do on the cluster, also those too long for make test (about forty minutes)
 #   make molecule SCENARIO=deploy   one scenario; without SCENARIO all of them
 #   make lab-up / lab-images        the kind cluster / the database's images in it
 #   make lint | typing | units | sanity | engine | conformance | careless | faults-quick | modules | behaviour | behaviour-nodes | harness
@@ -17,7 +18,7 @@ SCENARIO ?= local_pv deploy article_bini sql scale upgrade remove fleet prepare_
 run = tests/lab/env/run
 stages = lint typing units units-newer sanity sanity-newer engine conformance careless modules modules-newer behaviour behaviour-nodes harness
 
-.PHONY: test demo faults faults-quick molecule lab-up lab-images install clean $(stages)
+.PHONY: test demo thorough faults faults-quick molecule lab-up lab-images install clean $(stages)
 .DEFAULT_GOAL := test
 .NOTPARALLEL:
 
@@ -32,6 +33,9 @@ molecule: lab-up lab-images install
 
 demo: lab-up lab-images install
 	@$(run) demo
+
+thorough: lab-up lab-images install
+	@$(run) thorough thorough-nodes
 
 faults: lab-up lab-images install
 	@$(run) faults-all

@@ -14,6 +14,13 @@ sys.path.insert(0, str(Path(__file__).parent))
 import kindlab  # the helpers beside this file, under every import mode
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line(
+        "markers",
+        "thorough: too long for `make test`, which proves the like by something shorter; `make thorough` runs it",
+    )
+
+
 @pytest.fixture(scope="session")
 def kind_cluster() -> None:
     """Skips, with the reason, where the tests cannot run."""

@@ -378,6 +378,12 @@ class Place:
         found: Object | None = self.get("persistentvolume", f"{self.namespace}.{name}-{ordinal}")
         return found
 
+    def pinned_to(self, name: str, ordinal: int) -> str:
+        """The Kubernetes node that the volume of an ordinal is tied to."""
+        volume = self.volume(name, ordinal)
+        assert volume is not None
+        return node_of(volume)
+
     def exec(self, pod: str, *argv: str, check: bool = True) -> str:
         return kubectl("--namespace", self.namespace, "exec", pod, "--container=kaiwudb", "--", *argv, check=check)
 

@@ -144,6 +144,7 @@ def test_what_a_removal_retained_comes_back_with_all_rows(cluster: None, place: 
     assert place.good(NAME, replicas="3").writes == []
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("policy", ["archive", "wipe", "delete"])
 def test_a_removal_leaves_what_its_policy_says(cluster: None, place: Place, policy: str) -> None:
     place.good(NAME, replicas="3")

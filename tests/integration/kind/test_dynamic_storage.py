@@ -66,6 +66,7 @@ def test_wipe_deletes_the_claim(four: None, place: Place) -> None:
     assert place.get("persistentvolumeclaim", CLAIM) is None
 
 
+@pytest.mark.thorough
 def test_archive_keeps_the_volume_aside(four: None, place: Place) -> None:
     place.good(NAME, replicas="4", operations=["scale_out"])
     volume, old = place.get("persistentvolumeclaim", CLAIM)["spec"]["volumeName"], node_id(place)
@@ -89,6 +90,7 @@ def test_archive_keeps_the_volume_aside(four: None, place: Place) -> None:
         )
 
 
+@pytest.mark.thorough
 def test_growing_by_fresh_volumes_where_the_class_does_not_expand(four: None, place: Place) -> None:
     """Each node leaves with its data moved and comes back empty on a larger volume; three nodes alone could not."""
     name = place.get("persistentvolumeclaim", f"datadir-{NAME}-0")["spec"]["storageClassName"]

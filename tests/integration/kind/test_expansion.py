@@ -140,6 +140,7 @@ def test_while_nobody_resizes_the_run_says_so_and_another_goes_on(three: None, p
     assert place.good(NAME).writes == []
 
 
+@pytest.mark.thorough
 def test_a_file_system_that_waits_for_its_pod_holds_nobody_up(three: None, place: Place) -> None:
     uids = place.uids(NAME)
     with Resizer(place, pending=(CLAIMS[1],)):
@@ -150,6 +151,7 @@ def test_a_file_system_that_waits_for_its_pod_holds_nobody_up(three: None, place
     assert place.good(NAME).writes == [], "only its pod can end that"
 
 
+@pytest.mark.thorough
 def test_what_the_driver_refuses_is_told_at_once(three: None, place: Place) -> None:
     """Nothing was restarted; and when the storage has room after all, the same run goes on."""
     uids = place.uids(NAME)

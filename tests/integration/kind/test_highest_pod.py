@@ -94,6 +94,7 @@ def is_new(place: Place) -> int:
     return int(row["id"])
 
 
+@pytest.mark.thorough
 def test_no_run_ends_a_pod_whose_volume_would_go_with_it(lost: str, place: Place) -> None:
     """Deleted with its claim, both stay as long as the pod; no word can call that back, so its data has to move."""
     before, uids, volume = is_new(place), place.uids(NAME), place.volume(NAME, 3)
@@ -107,6 +108,7 @@ def test_no_run_ends_a_pod_whose_volume_would_go_with_it(lost: str, place: Place
     assert is_new(place) > before
 
 
+@pytest.mark.thorough
 def test_a_store_whose_node_was_decommissioned_by_hand_does_not_come_back(lost: str, place: Place) -> None:
     """Nobody has marked it; the engine's own word is enough."""
     before = is_new(place)

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from kindlab import Place, Result, kubectl, node_of, until, worker_nodes
+from kindlab import Place, Result, kubectl, until, worker_nodes
 
 NAME = "kw"
 MAINTENANCE = "kaiwudb.kubernetes.kaiwudb_node_maintenance"
@@ -48,12 +48,6 @@ def take_back(place: Place, worker: str) -> Result:
     return place.good(NAME, module=MAINTENANCE, kubernetes_node=worker, state="ready")
 
 
-def pinned_to(place: Place, ordinal: int) -> str:
-    volume = place.volume(NAME, ordinal)
-    assert volume is not None
-    return node_of(volume)
-
-
 def cordoned(worker: str) -> bool:
     return bool(json.loads(kubectl("get", "node", worker, "--output=json"))["spec"].get("unschedulable"))
 
@@ -75,7 +69,7 @@ def as_before(place: Place) -> None:
 
 
 def test_a_node_out_and_back(three: None, place: Place) -> None:
-    worker = pinned_to(place, 2)
+    worker = place.pinned_to(NAME, 2)
     planned = place.run(NAME, module=MAINTENANCE, kubernetes_node=worker, state="drained", check=True, **QUICK)
     assert planned.writes == [] and planned.steps == [f"extend/{worker}", f"cordon/{worker}", f"evict/{NAME}-2"]
     result = drain(place, worker, window="90m")
@@ -97,6 +91,7 @@ def test_a_node_out_and_back(three: None, place: Place) -> None:
     as_before(place)
 
 
+@pytest.mark.thorough
 def test_all_workers_in_turn(three: None, place: Place) -> None:
     before = [node_id["id"] for node_id in place.node_rows(NAME)]
     for worker in worker_nodes():
@@ -108,7 +103,7 @@ def test_all_workers_in_turn(three: None, place: Place) -> None:
 
 
 def test_a_second_node_is_refused_while_one_is_away(three: None, place: Place) -> None:
-    first, second = pinned_to(place, 2), pinned_to(place, 1)
+    first, second = place.pinned_to(NAME, 2), place.pinned_to(NAME, 1)
     drain(place, first)
     until("the engine sees that it is away", lambda: (place.row_of(NAME, 2) or {}).get("is_live") == "false", 60)
     found = place.refused(NAME, "nodes_live", module=MAINTENANCE, kubernetes_node=second, state="drained", **QUICK)
@@ -119,7 +114,7 @@ def test_a_second_node_is_refused_while_one_is_away(three: None, place: Place) -
 
 def test_the_budget_is_waited_for(three: None, place: Place) -> None:
     """Another budget over the same pods would be an error; so the cluster's own lets nobody go for a while."""
-    worker, budget = pinned_to(place, 2), f"{NAME}-budget"
+    worker, budget = place.pinned_to(NAME, 2), f"{NAME}-budget"
 
     def allow(count: int) -> None:
         patch = json.dumps({"spec": {"maxUnavailable": count}})
@@ -143,7 +138,7 @@ def test_the_budget_is_waited_for(three: None, place: Place) -> None:
 
 
 def test_what_somebody_else_has_cordoned_stays_so(three: None, place: Place) -> None:
-    worker = pinned_to(place, 2)
+    worker = place.pinned_to(NAME, 2)
     kubectl("cordon", worker)
     assert did(drain(place, worker)) == [f"extend/{worker}", f"evict/{NAME}-2"]
     told = place.refused(NAME, "cordoned_by_others", module=MAINTENANCE, kubernetes_node=worker, state="ready")
@@ -154,7 +149,7 @@ def test_what_somebody_else_has_cordoned_stays_so(three: None, place: Place) -> 
 
 
 def test_a_killed_run_leaves_nothing_raised(three: None, place: Place) -> None:
-    worker = pinned_to(place, 2)
+    worker = place.pinned_to(NAME, 2)
     running = place.start(NAME, module=MAINTENANCE, kubernetes_node=worker, state="drained", **QUICK)
     until("the window is open", lambda: place.journal(NAME).get("window") or not running.running, 60, 0.1)
     running.kill()
@@ -165,7 +160,7 @@ def test_a_killed_run_leaves_nothing_raised(three: None, place: Place) -> None:
 
 def test_what_was_left_raised_is_restored_by_a_plain_run(three: None, place: Place) -> None:
     """Killed after the pod came back and before the value was restored: here the node is uncordoned by hand."""
-    worker = pinned_to(place, 2)
+    worker = place.pinned_to(NAME, 2)
     drain(place, worker)
     kubectl("uncordon", worker)
     until("the pod is back", lambda: place.ready(NAME, 3), 90)

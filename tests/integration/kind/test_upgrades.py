@@ -82,6 +82,7 @@ def partial(cluster: None, place: Place) -> Iterator[None]:
         on_node(node, "ctr", "--namespace=k8s.io", "images", "rm", names[1], check=False)
 
 
+@pytest.mark.thorough
 @pytest.mark.skipif(not STANDIN, reason="gives a stand-in's image another name")
 def test_a_release_that_fails_on_the_second_pod_can_be_left(partial: None, place: Place) -> None:
     """The first pod runs it and the gates keep it there while the second is down: so that one comes back first."""

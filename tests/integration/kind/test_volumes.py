@@ -12,7 +12,7 @@ import shutil
 from typing import Any
 
 import pytest
-from kindlab import Place, Result, node_of, on_node, store_of, until
+from kindlab import Place, Result, on_node, store_of, until
 
 NAME = "kw"
 LAST = 3
@@ -44,12 +44,6 @@ def found_in(place: Place, node: str) -> list[str]:
     """The directories of the last ordinal on that node, archived ones too."""
     stem = directory(place).rsplit("/", 1)[1]
     return sorted(name for name in listing(node, place.local_path) if name.startswith(stem))
-
-
-def where(place: Place) -> str:
-    volume = place.volume(NAME, LAST)
-    assert volume is not None
-    return node_of(volume)
 
 
 def scale_in(place: Place, **how: Any) -> Result:
@@ -84,7 +78,7 @@ def node_id(place: Place) -> int:
 
 
 def test_retain_keeps_volume_and_data_and_refuses_their_return(four: None, place: Place) -> None:
-    node, old = where(place), node_id(place)
+    node, old = place.pinned_to(NAME, LAST), node_id(place)
     scale_in(place, volumes="retain")
     volume = place.volume(NAME, LAST)
     assert volume is not None and volume["metadata"]["annotations"][RETIRED]
@@ -100,7 +94,7 @@ def test_retain_keeps_volume_and_data_and_refuses_their_return(four: None, place
 
 
 def test_a_retained_store_is_archived_when_told(four: None, place: Place) -> None:
-    node, old = where(place), node_id(place)
+    node, old = place.pinned_to(NAME, LAST), node_id(place)
     inside = listing(node, directory(place))
     result = scale_out(place, old, volumes="archive")
     assert result.steps == [f"reuse/{NAME}-{LAST}", f"volume/{NAME}-{LAST}", f"scale_out/{NAME}-{LAST}"]
@@ -111,6 +105,7 @@ def test_a_retained_store_is_archived_when_told(four: None, place: Place) -> Non
     assert volume is not None and RETIRED not in volume["metadata"]["annotations"]
 
 
+@pytest.mark.thorough
 def test_a_retained_store_is_erased_when_told(four: None, place: Place) -> None:
     old = node_id(place)
     scale_in(place, volumes="retain")
@@ -120,7 +115,7 @@ def test_a_retained_store_is_erased_when_told(four: None, place: Place) -> None:
 def test_delete_drops_the_objects_only_and_no_one_takes_the_data_for_a_fresh_directory(
     four: None, place: Place
 ) -> None:
-    node, old = where(place), node_id(place)
+    node, old = place.pinned_to(NAME, LAST), node_id(place)
     scale_in(place, volumes="delete")
     assert place.volume(NAME, LAST) is None
     inside = listing(node, directory(place))
@@ -135,8 +130,9 @@ def test_delete_drops_the_objects_only_and_no_one_takes_the_data_for_a_fresh_dir
     scale_out(place, old)
 
 
+@pytest.mark.thorough
 def test_archive_keeps_the_data_under_another_name(four: None, place: Place) -> None:
-    node, old = where(place), node_id(place)
+    node, old = place.pinned_to(NAME, LAST), node_id(place)
     before, inside = found_in(place, node), listing(node, directory(place))
     scale_in(place, volumes="archive")
     assert place.volume(NAME, LAST) is None
@@ -147,7 +143,7 @@ def test_archive_keeps_the_data_under_another_name(four: None, place: Place) -> 
 
 
 def test_wipe_erases_the_data_too(four: None, place: Place) -> None:
-    node = where(place)
+    node = place.pinned_to(NAME, LAST)
     before = found_in(place, node)
     assert listing(node, directory(place))
     scale_in(place, volumes="wipe")
@@ -156,11 +152,12 @@ def test_wipe_erases_the_data_too(four: None, place: Place) -> None:
     assert place.good(NAME, replicas="3").writes == []
 
 
+@pytest.mark.thorough
 def test_where_pods_do_not_make_directories_the_empty_one_stays(four: None, place: Place) -> None:
     """Somebody else made it (it may be a mount); the claim is all that is needed to erase what is in it."""
     old = node_id(place)
     scale_out(place, old)
-    node = where(place)
+    node = place.pinned_to(NAME, LAST)
     scale_in(place, volumes="wipe", local_pv_prepare="none")
     assert place.volume(NAME, LAST) is None
     assert (
@@ -191,14 +188,14 @@ def unmount(node: str, path: str) -> None:
     until(f"{path} is unmounted", gone, 30, 1)
 
 
-@pytest.mark.parametrize("prepare", ["pod", "none"])
+@pytest.mark.parametrize("prepare", ["pod", pytest.param("none", marks=pytest.mark.thorough)])
 def test_a_mount_point_is_archived_in_itself(four: None, place: Place, prepare: str) -> None:
     """As where each volume has a disk of its own: it cannot be renamed. Neither the next store nor `wipe` takes what was put aside for its own."""
     node = mount(place, directory(place), local_pv_prepare=prepare)
     old, aside = max(int(row["id"]) for row in place.node_rows(NAME)), f"{directory(place)}/{ASIDE}"
     try:
         scale_out(place, old, local_pv_prepare=prepare)
-        assert where(place) == node
+        assert place.pinned_to(NAME, LAST) == node
         mark, old = json.loads(on_node(node, "cat", f"{directory(place)}/{FILE}")), node_id(place)
         inside = set(listing(node, directory(place)))
         before = found_in(place, node)
@@ -209,7 +206,7 @@ def test_a_mount_point_is_archived_in_itself(four: None, place: Place, prepare: 
         assert len(archives) == 1 and set(listing(node, f"{aside}/{archives[0]}")) & inside
         assert json.loads(on_node(node, "cat", f"{aside}/{archives[0]}/{FILE}")) == mark, "whose store it was"
         scale_out(place, old, local_pv_prepare=prepare)
-        assert where(place) == node and set(listing(node, directory(place))) >= {ASIDE, FILE}
+        assert place.pinned_to(NAME, LAST) == node and set(listing(node, directory(place))) >= {ASIDE, FILE}
         scale_in(place, volumes="wipe", local_pv_prepare=prepare)
         assert listing(node, directory(place)) == [ASIDE] and listing(node, aside) == archives
         assert json.loads(on_node(node, "cat", f"{aside}/{archives[0]}/{FILE}")) == mark
@@ -218,12 +215,13 @@ def test_a_mount_point_is_archived_in_itself(four: None, place: Place, prepare: 
         unmount(node, directory(place))
 
 
+@pytest.mark.thorough
 def test_a_disk_mounted_above_keeps_its_archives_by_name(four: None, place: Place) -> None:
     """As `prepare_nodes` mounts it, at `local_path`: there a volume's directory is none but a directory, and is renamed."""
     node = mount(place, place.local_path)
     try:
         scale_out(place, max(int(row["id"]) for row in place.node_rows(NAME)))
-        assert where(place) == node
+        assert place.pinned_to(NAME, LAST) == node
         scale_in(place, volumes="archive")
         archived = found_in(place, node)
         assert len(archived) == 1 and archived[0].startswith(f"{directory(place).rsplit('/', 1)[1]}.")

@@ -263,13 +263,14 @@ def modules(log: Path, echo: bool, which: str = "first") -> list[Check]:
 
 
 # They label the Kubernetes nodes of everybody, or take them away.
-ALONE = ("test_zones.py", "test_maintain_node.py", "test_replace_node.py")
+ALONE = ("test_zones.py", "test_maintain_node.py", "test_lost_worker.py")
 
 
-def behaviour(log: Path, echo: bool, alone: bool = False) -> list[Check]:
+def behaviour(log: Path, echo: bool, alone: bool = False, thorough: bool = False) -> list[Check]:
     """What the modules do on the real cluster: check mode, idempotence, refusals, hopeless waits, two runs at once.
 
     alone: the tests that treat the cluster's own nodes, one after the other; else all but those, four files at a time.
+    thorough: also those marked so, for which `make test` has no time.
     """
     tests = ws.REPO / "tests" / "integration" / "kind"
     if not tests.exists():
@@ -277,11 +278,12 @@ def behaviour(log: Path, echo: bool, alone: bool = False) -> list[Check]:
     environment = first()
     ws.install(environment, log)
     treating = [tests / name for name in ALONE]
-    together = ["-n", "4", "--dist", "loadfile", *(f"--ignore={path}" for path in treating)]
+    options = ["--import-mode=importlib"]
+    options += [] if alone else ["-n", "4", "--dist", "loadfile", *(f"--ignore={path}" for path in treating)]
+    options += [] if thorough else ["-m", "not thorough"]
     return _pytest(
         log, echo, treating if alone else [tests], environment=environment, cwd=ws.REPO,
-        path=[ws.COLLECTIONS, ws.REPO / "tests" / "lab" / "apiserver"], options=["--import-mode=importlib", *([] if alone else together)],
-        env=ws.cluster_env(), seconds=1500,
+        path=[ws.COLLECTIONS, ws.REPO / "tests" / "lab" / "apiserver"], options=options, env=ws.cluster_env(), seconds=2400,
     )  # fmt: skip
 
 
@@ -380,21 +382,21 @@ def _scenario(name: str, beside: str = "") -> Stage:
 
 
 # The cheap ones first; what needs the cluster (or an undisturbed machine) after it is there. What measures times, gaps and
-# retries on the cluster (behaviour, careless, faults, scale, upgrade) has nothing of the cluster beside it.
+# retries on the cluster (behaviour, careless, faults, scale, upgrade) has nothing of the cluster beside it. What waits for
+# Kubernetes nodes to go and come leaves room for what needs no cluster and installs nothing.
 STAGES = (
     Stage("lint", lint),
     Stage("typing", typing),
     Stage("units", units),
     Stage("units-newer", lambda log, echo: units(log, echo, "newer"), newer=True),
     Stage("engine", engine),
-    Stage("sanity", sanity),
     Stage("lab", lab_up, after_lab=True),
     Stage("modules", modules, after_lab=True),
     Stage("modules-newer", lambda log, echo: modules(log, echo, "newer"), after_lab=True, newer=True),
     Stage("harness", harness, after_lab=True),
     Stage("behaviour", behaviour, after_lab=True, nodes=True),
     Stage("conformance", conformance, after_lab=True, beside="behaviour-nodes"),
-    Stage("sanity-newer", lambda log, echo: sanity(log, echo, "newer"), newer=True, beside="behaviour-nodes"),
+    Stage("sanity", sanity, beside="behaviour-nodes"),
     Stage("behaviour-nodes", lambda log, echo: behaviour(log, echo, alone=True), after_lab=True, nodes=True),
     Stage("careless", careless, after_lab=True, nodes=True),
     Stage("faults", faults, after_lab=True, nodes=True),
@@ -403,10 +405,15 @@ STAGES = (
     _scenario("fleet", beside="molecule-prepare_ssh"),
     _scenario("volume_policy", beside="molecule-prepare_ssh"),
     *map(_scenario, ("local_pv", "deploy", "article_bini", "sql", "remove", "prepare_ssh")),
+    Stage("sanity-newer", lambda log, echo: sanity(log, echo, "newer"), newer=True, beside="molecule-maintain_node"),
     *map(_scenario, ("placement", "replace_node", "maintain_node")),  # change the Kubernetes nodes of everybody
 )
 ON_DEMAND = (
     Stage("lab-images", images),
     Stage("demo", demo, after_lab=True),
+    Stage("thorough", lambda log, echo: behaviour(log, echo, thorough=True), after_lab=True, nodes=True),
+    Stage(
+        "thorough-nodes", lambda log, echo: behaviour(log, echo, alone=True, thorough=True), after_lab=True, nodes=True
+    ),
     Stage("faults-all", lambda log, echo: faults(log, echo, "all"), after_lab=True, nodes=True),
 )
