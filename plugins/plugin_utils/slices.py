@@ -18,17 +18,7 @@ from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.verbs 
 # Short at first, so that a line appears soon; then longer, since every slice pays the module's start.
 SLICES = (5.0, 10.0, 20.0, 30.0)
 REMOVAL = (30.0,)  # takes seconds; nothing to watch
-# Hiccups of the API server in the middle of work: the next slice looks and plans again, as the next run would.
-HICCUPS = (
-    "api_conflict",
-    "api_connectionfailed",
-    "api_internalerror",
-    "api_serviceunavailable",
-    "api_timeout",
-    "api_toomanyrequests",
-    "engine_cut",
-)
-PATIENCE = 2  # such slices in succession
+PATIENCE = 2  # slices in succession that fail for a moment's trouble
 
 
 class SlicedAction(ActionBase):  # type: ignore[misc]  # Ansible ships no types
@@ -58,13 +48,16 @@ class SlicedAction(ActionBase):  # type: ignore[misc]  # Ansible ships no types
             answer = self._execute_module(
                 module_args={**args, "run_id": run_id, "carry": carry, **how}, task_vars=task_vars
             )
-            carry = answer.pop("carry", None) or {}
-            if hiccup(answer, begun=turn > 0) and hiccups < PATIENCE and not last:
+            handed = answer.pop("carry", None)
+            carry = handed or {}
+            # One that failed and hands something on is to be followed by another, which looks again.
+            if answer.get("failed") and handed is not None and hiccups < PATIENCE and not last:
                 hiccups += 1
                 Display().display(
                     f"{who}    {answer['reason']} at {answer.get('step') or 'a look'}: looks again and goes on"
                 )
-                answer = {**answer, "failed": False, "in_progress": True, "changed": bool(answer.get("steps"))}
+                changed = bool(answer.get("steps") or carry.get("changed"))
+                answer = {**answer, "failed": False, "in_progress": True, "changed": changed}
             elif not answer.get("failed"):
                 hiccups = 0
             total = merge(total, answer)
@@ -81,16 +74,6 @@ class SlicedAction(ActionBase):  # type: ignore[misc]  # Ansible ships no types
         total["took"] = took(total["seconds"])
         result.update(total)
         return result
-
-
-def hiccup(answer: dict[str, t.Any], *, begun: bool) -> bool:
-    """Whether a slice failed in the middle of work for a moment's trouble: at a step, or at the look with which a later slice begins."""
-    return bool(
-        answer.get("failed")
-        and (answer.get("step") or begun)
-        and answer.get("resumable")
-        and answer.get("reason") in HICCUPS
-    )
 
 
 def spoken_of(name: str, task_vars: t.Mapping[str, t.Any]) -> str:

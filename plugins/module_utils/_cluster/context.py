@@ -377,12 +377,13 @@ class Context:
         self.untouched = not changed
         try:
             self.wait(judge, step.id, poll=3.0, limit=_gates.GATE_PATIENCE)
-            self.untouched = False
         except ClusterError as error:
             if error.reason != "timeout":
                 raise
             self.ask_engine()
             self.prove(found(), step, changed=changed)
+        self.check_lock()  # an order follows, and the machine may have slept since the gates were asked
+        self.untouched = False
 
     def prove(self, found: t.Sequence[_gates.Gate], step: Step, *, changed: bool = False) -> None:
         """ClusterError for the first gate that refuses."""

@@ -6,6 +6,9 @@ from __future__ import annotations
 
 import typing as t
 
+from .._engine.errors import EngineError
+from .._kube.errors import KubeError
+
 UNCHANGED = "Nothing was changed."
 STAYS = "What had been done until then stays"
 AGAIN = f"{STAYS}; run again to continue."
@@ -14,6 +17,18 @@ AGAIN = f"{STAYS}; run again to continue."
 def stopped(why: object) -> str:
     """The message of a run that something outside of it ended."""
     return f"{str(why).rstrip('.')}. {AGAIN}"
+
+
+# A moment's trouble in the middle of work: the next slice looks and plans again, as the next run would.
+HICCUPS = (
+    "api_conflict",
+    "api_connectionfailed",
+    "api_internalerror",
+    "api_serviceunavailable",
+    "api_timeout",
+    "api_toomanyrequests",
+    "engine_cut",
+)
 
 
 class ClusterError(Exception):
@@ -45,3 +60,15 @@ class InputError(ClusterError):
 
     def __init__(self, option: str, problem: str) -> None:
         super().__init__(f"{option}: {problem}", "invalid_option", option=option, resumable=False)
+
+
+def failure(error: EngineError | KubeError, step: str = "", pod: str = "", **facts: t.Any) -> ClusterError:
+    """What one of the two edges raised, as the failure of a run. step, pod: what the run was at, empty for neither."""
+    if isinstance(error, EngineError):
+        return ClusterError(
+            stopped(error), f"engine_{error.reason}", step=step or None, node=error.pod or None, **facts
+        )
+    said = f"{str(error).rstrip('.')}. {UNCHANGED}" if error.unasked else stopped(error)
+    return ClusterError(
+        said, f"api_{error.reason}".lower(), step=step or None, node=pod or None, status=error.status, **facts
+    )

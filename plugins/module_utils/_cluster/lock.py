@@ -91,10 +91,10 @@ class Lock:
     def release(self) -> None:
         """Give it up; a lock that somebody else holds by now is left alone."""
         self.hold()
-        lease = self._get()
-        if lease and lease["spec"].get("holderIdentity") == self._holder:
-            # Taken over in this moment, or deleted with its namespace.
-            with contextlib.suppress(ClusterError, KubeError):
+        # Taken over in this moment, deleted with its namespace, or the server is away: none of them is what this run came to.
+        with contextlib.suppress(ClusterError, KubeError):
+            lease = self._get()
+            if lease and lease["spec"].get("holderIdentity") == self._holder:
                 self._swap(lease, "")
 
     def _other(self, lease: t.Mapping[str, t.Any]) -> str:
@@ -193,7 +193,8 @@ def _when(spec: t.Mapping[str, t.Any], field: str) -> str:
 
 
 def locked(run: Run, ctx: Context, work: t.Callable[[], dict[str, t.Any]]) -> dict[str, t.Any]:
-    """C(work) under the cluster's lock. A slice that ends keeps it for the next one; everything else gives it up."""
+    """C(work) under the cluster's lock. A slice that ends keeps it for the next one, also one that fails for a moment's trouble;
+    everything else gives it up."""
     held = Lock(run.client, ctx.names, run.holder, kept=run.kept)
     ctx.lost = held.taken
     if run.kept:
@@ -202,8 +203,12 @@ def locked(run: Run, ctx: Context, work: t.Callable[[], dict[str, t.Any]]) -> di
     run.kept = False
     try:
         result = work()
-    except BaseException:
-        held.release()
+    except BaseException as error:
+        run.kept = run.passes(error)
+        if run.kept:
+            held.hold()
+        else:
+            held.release()
         raise
     if result["in_progress"] and run.sliced:
         held.hold()

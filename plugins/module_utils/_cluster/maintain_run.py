@@ -72,8 +72,9 @@ class MaintainRun(Run):
             raise
 
     def _is_over(self, ctx: Context, step: Step, error: ClusterError) -> bool:
-        # Where uncordoning itself fails, the node is away as before.
-        if error.reason == "lock_lost" or not ctx.seen.journal.window or step.verb in ("restore", "uncordon"):
+        # Where uncordoning itself fails, the node is away as before. Another node's window is not this run's to close.
+        window = ctx.seen.journal.window
+        if error.reason == "lock_lost" or window.get("node") != self.node or step.verb in ("restore", "uncordon"):
             return False
         return self.wanted == "ready" or all(
             pod in ctx.seen.pods and observe.ready(ctx.seen.pods[pod]) for pod in ctx.seen.expected_pods()

@@ -147,12 +147,13 @@ def ready(spec: Spec, seen: Observed, name: str, node: Object | None) -> Plan:
         steps.append(_step("return", name, "until every pod is ready and live", but=()))
     if mine:
         steps.append(_step("restore", name, f"{STORE_DEAD} back to {window.get('was')}"))
-    if (steps and not others) or seen.journal.operation.get("name") == OPERATION:
+    if not others and (steps or seen.journal.operation.get("name") == OPERATION):
         steps.append(_step("whole", name, "until all ranges are whole"))
-    return _plan(spec, seen, f"take {name} back", steps, changes)
+    return _plan(spec, seen, f"take {name} back", steps, changes, closes=not others)
 
 
-def _plan(spec: Spec, seen: Observed, what: str, steps: list[Step], changes: Changes) -> Plan:
-    if not steps and seen.journal.operation.get("name") == OPERATION:
+def _plan(spec: Spec, seen: Observed, what: str, steps: list[Step], changes: Changes, *, closes: bool = True) -> Plan:
+    """closes: an operation that the journal still has under way is this one, so it is complete where nothing is left to do."""
+    if closes and not steps and seen.journal.operation.get("name") == OPERATION:
         steps = [Step("close", "an earlier run is complete")]
     return Plan(f"{spec.name}: {what if steps else 'nothing to do'}", tuple(steps), changes=changes)

@@ -17,7 +17,7 @@ from .._kube.auth import AUTH_ARGS, connection_of
 from .._kube.client import Client
 from .._kube.errors import KubeError
 from . import options, status
-from .errors import UNCHANGED, ClusterError, stopped
+from .errors import ClusterError, failure
 from .maintain_run import MaintainRun, window_of
 from .node_run import NodeRun
 from .operations.remove import refuse_unconfirmed
@@ -52,23 +52,8 @@ def finish(module: AnsibleModule, work: t.Callable[[], dict[str, t.Any]]) -> t.N
         result = work()
     except ClusterError as error:
         module.fail_json(**error.result())
-    except EngineError as error:
-        module.fail_json(
-            msg=stopped(error),
-            reason=f"engine_{error.reason}",
-            step=None,
-            node=error.pod or None,
-            resumable=True,
-        )
-    except KubeError as error:
-        module.fail_json(
-            msg=f"{str(error).rstrip('.')}. {UNCHANGED}" if error.unasked else stopped(error),
-            reason=f"api_{error.reason}".lower(),
-            step=None,
-            node=None,
-            resumable=True,
-            status=error.status,
-        )
+    except (EngineError, KubeError) as error:
+        module.fail_json(**failure(error).result())
     if not module._diff:
         result.pop("diff", None)
     module.exit_json(**result)

@@ -18,7 +18,7 @@ from . import absent, answer, gates, going, growing, lock, observe, placement, p
 from . import volumes as planned
 from .context import Context, Paused, utc
 from .deeds import DEEDS
-from .errors import ClusterError, stopped
+from .errors import HICCUPS, ClusterError, failure
 from .manifests import names_of
 from .names import Names
 from .observe import Observed
@@ -61,12 +61,13 @@ class Run:
         sliced: bool = False,
         carry: t.Mapping[str, t.Any] | None = None,
     ) -> None:
-        self.carry = carry
-        self.kept = bool((carry or {}).get("locked"))  # whether the slice before kept the lock for this one
+        self.carry: dict[str, t.Any] = dict(carry or {})
+        self.begun = bool(carry)  # in an earlier slice
+        self.kept = bool(self.carry.get("locked"))  # whether the slice before kept the lock for this one
         self.client, self.asked, self.state, self.check = client, asked, state, check
         self.who, self.run_id, self.seconds, self.volumes_only, self.sliced = who, run_id, seconds, volumes_only, sliced
         self.started = time.monotonic()
-        self.changed = bool((carry or {}).get("changed"))  # whether this run did anything to the cluster, in any slice
+        self.changed = bool(self.carry.get("changed"))  # whether this run did anything to the cluster, in any slice
         self.undoes = run_id  # the run whose way back this one goes: its own, or an earlier one's
         self.done: list[str] = []
         self.times: list[dict[str, t.Any]] = []  # of the steps done, not yet in the journal
@@ -77,18 +78,39 @@ class Run:
     # ---- the way through
 
     def go(self) -> dict[str, t.Any]:
-        """The module's result. ClusterError and KubeError carry what the module fails with."""
+        """The module's result; ClusterError carries what the module fails with.
+
+        A failure that another slice may mend hands on what this one knew (C(carry)), the lock with it.
+        """
         try:
             return self.slice()
-        except ClusterError as error:
+        except (ClusterError, EngineError, KubeError) as error:
+            failed = error if isinstance(error, ClusterError) else failure(error)
             if self.changed:
-                error.after_work()
-            raise
+                failed.after_work()
+            if self.passes(failed):
+                failed.facts["carry"] = {**self.carry, "locked": self.kept, "changed": self.changed}
+                self.kept = False
+            if failed is error:
+                raise
+            raise failed from error
         finally:
             # This slice ended before it came so far as to take the lock again: refused, or nothing left to do.
             if self.kept:
                 with contextlib.suppress(KubeError):
                     lock.Lock(self.client, Names(self.asked["name"], self.asked["namespace"]), self.holder).release()
+
+    def passes(self, error: BaseException) -> bool:
+        """Whether another slice of this run looks again and goes on: at a moment's trouble, once something was begun."""
+        if isinstance(error, (EngineError, KubeError)):
+            error = failure(error)
+        return (
+            isinstance(error, ClusterError)
+            and self.sliced
+            and error.reason in HICCUPS
+            and bool(self.begun or error.facts.get("step"))
+            and error.result()["resumable"]
+        )
 
     @property
     def holder(self) -> str:
@@ -181,6 +203,7 @@ class Run:
             seconds=self.seconds,
             carry=self.carry,
         )
+        self.carry = ctx.carry
         ctx.seen = replace(seen, names=names_of(spec), sql_port=spec.sql_port)
         if back and self.undoes != self.run_id:
             why = seen.journal.operation["undoing"]
@@ -355,8 +378,10 @@ class Run:
             deep = ctx.deep() if ctx.seen.nodes else None
             self.whole = deep.wholeness(ctx.seen).whole if deep else None
         if undoing:
+            down = rollout.still_down(ctx)
+            who = f"{', '.join(down)} is still down, and every other pod" if down else "every pod"
             raise ClusterError(
-                f"{undoing['msg']} It was rolled back: every pod runs {ctx.spec.image} as before.",
+                f"{undoing['msg']} It was rolled back: {who} runs {ctx.spec.image} as before.",
                 undoing["reason"],
                 step=undoing["step"],
                 node=undoing.get("node"),
@@ -414,27 +439,9 @@ class Run:
             if step.known.writes and not ctx.untouched:
                 self._did(ctx)
             return False
-        except EngineError as error:
-            raise ClusterError(
-                stopped(error),
-                f"engine_{error.reason}",
-                step=step.id,
-                node=error.pod or None,
-                steps=self.done,
-                plan=first.result(),
-                progress=ctx.lines,
-            ) from error
-        except KubeError as error:
-            raise ClusterError(
-                stopped(error),
-                f"api_{error.reason}".lower(),
-                step=step.id,
-                node=step.pod or None,
-                status=error.status,
-                steps=self.done,
-                plan=first.result(),
-                progress=ctx.lines,
-            ) from error
+        except (EngineError, KubeError) as error:
+            told = {"steps": self.done, "plan": first.result(), "progress": ctx.lines}
+            raise failure(error, step.id, step.pod, **told) from error
         except ClusterError as error:
             error.facts["step"] = error.facts.get("step") or step.id
             error.facts.update(steps=self.done, plan=first.result(), progress=ctx.lines)
@@ -476,8 +483,11 @@ class Run:
         self, ctx: Context, plan: Plan, first: Plan, *, finished: bool, at: Step | None = None
     ) -> dict[str, t.Any]:
         steps = [step.id for step in plan.steps] if self.check else self.done
+        found = answer.answer(ctx, first, steps, check=self.check, finished=finished, at=at)
         return {
-            **answer.answer(ctx, first, steps, check=self.check, finished=finished, at=at),
+            **found,
+            # A step in whose middle this slice ends may have done much already.
+            "changed": found["changed"] or (self.changed and not self.check),
             "cluster": {**answer.summary(ctx), "ranges_whole": self.whole},
             "server": self.client.server,
             "context": self.client.context,

@@ -34,7 +34,11 @@ def test_an_image_that_cannot_be_pulled_restarts_nothing(cluster: None, place: P
     before = place.uids(NAME)
     result = place.refused(NAME, "image_pull", image=NO_IMAGE, **UPGRADE)
     assert place.uids(NAME) == before and result.data["step"] == "prepull"
-    assert "Nothing was restarted" in result.msg and result.data["node"] in PODS and result.data["evidence"]["events"]
+    assert (
+        "No pod was restarted for it" in result.msg
+        and result.data["node"] in PODS
+        and result.data["evidence"]["events"]
+    )
     assert place.get("pods", selector="app.kubernetes.io/component=pull") == []
     assert place.get("statefulset", NAME)["spec"]["template"]["spec"]["containers"][0]["image"] == IMAGE
 

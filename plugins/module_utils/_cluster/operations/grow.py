@@ -106,11 +106,7 @@ def renew(ctx: Context, step: Step) -> None:
     ordinal, pod = step.facts["ordinal"], step.pod
     name = ctx.names.claim(ordinal)
     if _behind(ctx, step):
-        node = ctx.seen.node_of(pod)
-        if node is not None:
-            members.decommission(ctx, step, node.id)
-            node_id = node.id
-            ctx.prove_in_time(lambda: gates.emptied(ctx.deep(), node_id), step, changed=True)
+        members.empty(ctx, step)
         _give_up(ctx, ordinal)
         ctx.disturbed()
 

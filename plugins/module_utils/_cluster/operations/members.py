@@ -95,23 +95,10 @@ def _judged(ctx: Context, step: Step, node_id: int | None) -> list[gates.Gate]:
 def scale_in(ctx: Context, step: Step) -> None:
     """The highest ordinal leaves: decommissioned, its replicas moved, then the pod, then its volume by policy."""
     pod, ordinal = step.pod, step.facts["ordinal"]
-    if ctx.seen.initialized and ctx.seen.nodes is None:
-        raise ClusterError(
-            f"no database node answers ({ctx.seen.engine_silence}), so nobody can move the replicas of {pod}. Nothing was changed.",
-            "engine_answers",
-            step=step.id,
-            node=pod,
-        )
+    refuse_silence(ctx, step)
     _refuse_grown(ctx, step)
     if ctx.seen.replicas > ordinal:
-        node = ctx.seen.node_of(pod)
-        if node is None and ctx.seen.initialized:
-            _prove_never_joined(ctx, step)
-        if node is not None:
-            node_id = node.id
-            decommission(ctx, step, node_id)
-            # The counter said 0 twice; the ranges' own lists must say the same before the pod goes.
-            ctx.prove_in_time(lambda: gates.emptied(ctx.deep(), node_id), step, changed=True)
+        node = empty(ctx, step)
         ctx.look_at_objects()
         _refuse_grown(ctx, step, node)
         if ctx.seen.replicas > ordinal:  # else somebody was faster
@@ -125,6 +112,31 @@ def scale_in(ctx: Context, step: Step) -> None:
         ctx.prove_in_time(lambda: gates.common(ctx.seen, ctx.deep(), None), step)
     ctx.wait(lambda: _gone(ctx, pod), step.id, poll=5.0)
     ctx.say(f"pod {pod} gone   {volumes.retire(ctx, ordinal, step.id)}")
+
+
+def refuse_silence(ctx: Context, step: Step) -> None:
+    """ClusterError when no database node answers: an unknown member looks like one that never was."""
+    if ctx.seen.initialized and ctx.seen.nodes is None:
+        raise ClusterError(
+            f"no database node answers ({ctx.seen.engine_silence}), so nobody can move the replicas of {step.pod}. Nothing was changed.",
+            "engine_answers",
+            step=step.id,
+            node=step.pod,
+        )
+
+
+def empty(ctx: Context, step: Step) -> NodeRow | None:
+    """The node of the step's pod, once it holds nothing any more; None for a pod that never had one. ClusterError where that is not known."""
+    refuse_silence(ctx, step)
+    node = ctx.seen.node_of(step.pod)
+    if node is None and ctx.seen.initialized:
+        _prove_never_joined(ctx, step)
+    if node is not None:
+        node_id = node.id
+        decommission(ctx, step, node_id)
+        # The counter said 0 twice; the ranges' own lists must say the same before the pod goes.
+        ctx.prove_in_time(lambda: gates.emptied(ctx.deep(), node_id), step, changed=True)
+    return node
 
 
 def _refuse_grown(ctx: Context, step: Step, emptied: NodeRow | None = None) -> None:
@@ -203,6 +215,7 @@ def decommission(ctx: Context, step: Step, node_id: int) -> None:
     known = ctx.seen.journal.operation.get("moving") or {}
     falling = Falling("replicas", ctx.run_id, known if known.get("node") == node_id else None)
     limit, quiet, confirmed = _stall_limit(ctx), 40.0, 0
+    ctx.check_lock()  # the engine was asked for several things since
     try:
         while True:
             report = ctx.engine.decommission([node_id], pods=others or None)

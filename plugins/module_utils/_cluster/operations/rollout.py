@@ -33,7 +33,7 @@ ITS_OWN = ("timeout", "unschedulable", "volume_mount")  # of its Kubernetes node
 
 
 def prepull(ctx: Context, step: Step) -> None:
-    """Run the new image's C(version) once on every node that needs it; ClusterError (image_pull) with nothing restarted."""
+    """Run the new image's C(version) once on every node that needs it; ClusterError (image_pull) with no pod restarted for it."""
     nodes: dict[str, str] = step.facts["nodes"]
     pods = {ctx.names.puller(ordinal_of(pod) or 0): (pod, node) for pod, node in nodes.items()}
     wanted = {
@@ -50,7 +50,7 @@ def prepull(ctx: Context, step: Step) -> None:
     except ClusterError as error:
         pod, node = pods.get(str(error.facts.get("node")), ("", ""))
         raise ClusterError(
-            f"Kubernetes node {node or '?'}, on which {pod or 'a pod'} runs, cannot run the new image: {error.msg} Nothing was restarted.",
+            f"Kubernetes node {node or '?'}, on which {pod or 'a pod'} runs, cannot run {ctx.spec.image}: {error.msg} No pod was restarted for it.",
             error.reason,
             **{**error.facts, "node": pod or error.facts.get("node")},
         ) from error
@@ -78,7 +78,7 @@ def roll(ctx: Context, step: Step) -> None:
     if any((ordinal_of(pod) or 0) > ordinal for pod in others) and not template.is_new(ctx, step.pod):
         _replace(ctx, step)  # its controller waits for the broken one above it, for ever
     try:
-        ctx.wait(lambda: _serving(ctx, step.pod), step.id, limit=DOWN_PATIENCE if step.pod in down else None)
+        ctx.wait(lambda: _serving(ctx, step.pod), step.id, limit=_patience(ctx, step.pod) if step.pod in down else None)
     except ClusterError as error:
         if step.pod not in down or error.reason not in ITS_OWN:
             raise
@@ -112,6 +112,13 @@ def roll(ctx: Context, step: Step) -> None:
     ctx.say(
         f"{step.pod} (node {node.id if node else '?'}) runs {node.build if node else ctx.spec.image}   ranges whole after {time.monotonic() - began:.0f} s"
     )
+
+
+def _patience(ctx: Context, pod: str) -> float:
+    """Seconds for one that was down before; a process that hangs takes all of its grace to end."""
+    found = ctx.seen.pods.get(pod)
+    hangs = found is not None and (verdict.running(found, pod).done or verdict.ends_in_time(found, time.time()))
+    return DOWN_PATIENCE + (ctx.spec.termination_grace_period if hangs and not template.is_new(ctx, pod) else 0)
 
 
 def _down_before(ctx: Context, turn: str) -> list[str]:
@@ -187,9 +194,14 @@ def _replace(ctx: Context, step: Step) -> None:
         ctx.client.delete("Pod", step.pod, ctx.names.namespace, uid=found["metadata"]["uid"])
 
 
+def still_down(ctx: Context) -> list[str]:
+    """The pods that were passed over, or that went down since."""
+    return [pod for pod in ctx.seen.expected_pods() if pod not in ctx.seen.pods or not ready(ctx.seen.pods[pod])]
+
+
 def refuse_down(ctx: Context, **facts: t.Any) -> None:
     """ClusterError, with these facts, for pods that were passed over because they were down before; the others have what is new."""
-    down = [pod for pod in ctx.seen.expected_pods() if pod not in ctx.seen.pods or not ready(ctx.seen.pods[pod])]
+    down = still_down(ctx)
     if down:
         raise ClusterError(
             f"{', '.join(down)} was down before and still is; every other pod has what was asked. Mend it (its Kubernetes node, its volume) "

@@ -593,6 +593,17 @@ def test_a_node_leaves_before_its_volume_does(policy: str, gates: Gates, monkeyp
     assert kept == ("Retain" if policy == "archive" else "Delete")
 
 
+@pytest.mark.parametrize(("nodes", "reason"), [(None, "engine_answers"), ((row(1, 0), row(3, 2)), "node_unknown")])
+def test_whose_node_is_not_known_keeps_its_volume(nodes: Any, reason: str, gates: Gates) -> None:
+    """The engine may fall silent between two steps: then a member looks like a pod that never had a node."""
+    client = server(of=DYNAMIC)
+    ctx = context(client, **DYNAMIC)
+    ctx.seen = replace(ctx.seen, nodes=nodes)
+    with pytest.raises(ClusterError) as error:
+        grow.renew(ctx, RENEW)
+    assert error.value.reason == reason and "delete" not in [verb for verb, _kind, _name in client.sent]
+
+
 def test_its_gates_are_those_of_a_node_that_leaves(gates: Gates) -> None:
     ctx = context(server(of=DYNAMIC), **DYNAMIC)
     grow.before_renew(ctx, RENEW)

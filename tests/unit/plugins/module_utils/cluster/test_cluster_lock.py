@@ -5,14 +5,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster import lock as under_test
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster import manifests
-from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.errors import ClusterError
+from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.errors import HICCUPS, ClusterError
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.lock import DURATION, Lock
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.run import Run
+from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._engine.errors import EngineError
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._kube.errors import KubeError
 from ansible_collections.kaiwudb.kubernetes.tests.unit.plugins.module_utils.cluster.factories import NAMES, REQUIRED
 from ansible_collections.kaiwudb.kubernetes.tests.unit.plugins.module_utils.cluster.fakes import Client, Clock
@@ -111,6 +113,61 @@ def test_a_slice_that_ends_early_gives_up_what_the_one_before_kept(
         run.go()
     assert lease(client)["holderIdentity"] == still
     assert bool(client.sent) is bool(carry), "who holds nothing asks nothing"
+
+
+@pytest.mark.parametrize(
+    ("error", "how", "hands_on"),
+    [
+        *((ClusterError("x", reason, step="upgrade/kw-2"), {}, True) for reason in HICCUPS),
+        (KubeError(0, "ConnectionFailed", "refused"), {}, True),
+        (EngineError("cut", "no exit code"), {}, True),
+        *((ClusterError("x", reason, step="upgrade/kw-2"), {}, False) for reason in ("image_pull", "locked", "timeout", "engine_sql")),
+        (ClusterError("x", "api_conflict", step="upgrade/kw-2", resumable=False), {}, False),
+        (ClusterError("x", "api_conflict", step="upgrade/kw-2"), {"sliced": False}, False),
+        (ClusterError("x", "api_conflict"), {"carry": {}}, False),  # nothing was begun
+        (ClusterError("x", "api_conflict", step="upgrade/kw-2"), {"carry": {}}, True),
+    ],
+)  # fmt: skip
+def test_a_moments_trouble_hands_on_what_the_slice_knew(
+    client: Client, make: Make, error: Exception, how: dict[str, Any], hands_on: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The lock above all: given up, the next slice would take it anew, whatever another run did meanwhile."""
+    held_by(client, "ann/1")
+    known = {"carry": {"locked": True, "changed": True, "waiting": {"since": 1.5}}, "sliced": True, **how}
+    run = Run(client, REQUIRED, who="ann", run_id="1", **known)  # type: ignore[arg-type]
+
+    def slice_of_it() -> dict[str, Any]:
+        raise error
+
+    monkeypatch.setattr(run, "slice", slice_of_it)
+    with pytest.raises(ClusterError) as found:
+        run.go()
+    assert found.value.facts.get("carry") == (
+        {"locked": False, "changed": False, **known["carry"]} if hands_on else None
+    )
+    assert lease(client)["holderIdentity"] == ("ann/1" if hands_on or not known["carry"] else "")
+
+
+@pytest.mark.parametrize(("reason", "kept"), [("api_conflict", True), ("image_pull", False)])
+def test_work_that_fails_for_a_moment_keeps_the_lock_it_took(
+    client: Client, make: Make, reason: str, kept: bool
+) -> None:
+    run = Run(client, REQUIRED, who="ann", run_id="1", sliced=True)  # type: ignore[arg-type]
+
+    def work() -> dict[str, Any]:
+        raise ClusterError("x", reason, step="upgrade/kw-2")
+
+    ctx = SimpleNamespace(names=NAMES, seen=None, say=lambda _text: None, check_lock=lambda: None)
+    with pytest.raises(ClusterError):
+        under_test.locked(run, ctx, work)  # type: ignore[arg-type]
+    assert run.kept is kept and lease(client)["holderIdentity"] == ("ann/1" if kept else "")
+
+
+def test_a_server_that_is_away_when_it_is_given_up_hides_nothing(client: Client, make: Make) -> None:
+    held = make("ann/1")
+    take(held)
+    client.fail["get", "Lease"] = KubeError(0, "ConnectionFailed", "refused")
+    held.release()
 
 
 def test_a_run_that_renews_refuses_another_and_is_named(client: Client, clock: Clock, make: Make) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.journa
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.maintain_run import MaintainRun, window_of
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.names import CORDONED
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.observe import Observed
-from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.plan import Plan
+from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.plan import Plan, Step
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.replace_run import ReplaceRun
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.run import Run
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._kube.errors import KubeError
@@ -200,6 +201,8 @@ def test_a_pod_that_somebody_sent_away_first_has_its_window_too() -> None:
 
 def test_another_nodes_window_is_left_alone() -> None:
     assert ids(ready(away(), name="w5")) == ["uncordon/w5"]
+    under_way = replace(away(), journal=replace(IN_WINDOW, operation=during("maintain_node", "evict/kw-2").operation))
+    assert ids(ready(under_way, name="w1", cordoned=False)) == [], "nor is its work called complete"
 
 
 def test_a_single_node_needs_no_window() -> None:
@@ -482,6 +485,14 @@ def test_where_uncordoning_fails_the_node_is_away_as_before(world: World, monkey
     assert "stays raised until the node is taken back" in error.value.msg
     assert world.settings[STORE_DEAD] == "03:00:00" and world.journal.window
     monkeypatch.undo()
+
+
+@pytest.mark.parametrize(("name", "closes"), [("w3", True), ("w4", False)])
+def test_a_failure_closes_the_window_of_its_own_node_only(name: str, closes: bool) -> None:
+    """Another's pod is still away, and the engine must go on waiting for it."""
+    run = MaintainRun(None, {"name": "kw", "namespace": "db"}, state="ready", kubernetes_node=name, window=10800)  # type: ignore[arg-type]
+    at, error = Step("whole/w4", ""), ClusterError("the ranges do not become whole", "timeout")
+    assert run._is_over(SimpleNamespace(seen=away()), at, error) is closes  # type: ignore[arg-type]
 
 
 def test_a_value_that_somebody_set_meanwhile_stays(world: World) -> None:

@@ -390,26 +390,35 @@ def test_the_size_is_looked_at_again_before_it_is_written(
     assert client.objects["StatefulSet", "kw"]["spec"]["replicas"] == after
 
 
-def test_a_run_that_lost_its_lock_in_a_pause_orders_and_writes_nothing_more(clock: Clock) -> None:
+@pytest.mark.parametrize(("when", "before"), [("in a pause", [[4]]), ("while its gates were asked", [])])
+def test_a_run_that_lost_its_lock_orders_and_writes_nothing_more(
+    clock: Clock, when: str, before: list[list[int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Its machine slept; meanwhile another run has put the node back and written so."""
     seen = live(4, journal=during("scale_in", "scale_in/kw-3"))
     ctx, client = ground(seen, clock)
     ctx.known = deep(whole_for=20, apart=15, stores=[store(number) for number in range(1, 5)])
     ordered: list[list[int]] = []
+    judged = members._judged
 
     class Asked(Engine):
         def decommission(self, ids: list[int], **how: Any) -> Any:
             ordered.append(ids)
             return super().decommission(ids, **how)
 
-    def taken() -> None:
+    def taken(*args: Any) -> Any:
         ctx.lost = lambda: "bob/2"
+        return judged(*args) if args else None
 
-    ctx.engine, client.on_watch = Asked(), taken  # type: ignore[assignment]
+    ctx.engine = Asked()  # type: ignore[assignment]
+    if before:
+        client.on_watch = taken
+    else:
+        monkeypatch.setattr(members, "_judged", taken)
     step = Step("scale_in/kw-3", "", "scale_in", pod="kw-3", facts={"ordinal": 3})
     with pytest.raises(ClusterError) as error:
         members.decommission(ctx, step, 4)
-    assert error.value.reason == "lock_lost" and ordered == [[4]]
+    assert error.value.reason == "lock_lost" and ordered == before
     assert not [name for verb, _kind, name in client.sent if verb in ("apply", "patch")]
 
 

@@ -184,6 +184,21 @@ def test_a_pod_that_was_down_before_does_not_hold_up_the_others(world: World) ->
     assert world.journal.operation["down"] == ["kw-2"]
 
 
+def test_one_whose_process_hangs_has_its_grace_to_end(world: World) -> None:
+    """Passed over while it ends, it would be called down though its successor serves a minute later."""
+
+    def pods() -> list[Any]:
+        hung = pod(2, ready=False, deleting=world.past > 2)
+        if world.past > 2:
+            hung["metadata"]["deletionTimestamp"] = in_time()
+        return [pod(0), pod(1), hung if world.past < 100 else pod(2, image=NEW, revision="r2")]
+
+    world.pods = pods
+    world.live = lambda: {1, 2} if world.past < 100 else {1, 2, 3}
+    ctx, took = turn(world)
+    assert took >= 100 and not any("does not come back" in line for line in ctx.lines)
+
+
 @pytest.mark.parametrize(
     ("waiting", "reason"),
     [

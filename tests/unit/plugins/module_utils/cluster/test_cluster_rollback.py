@@ -31,7 +31,9 @@ from ansible_collections.kaiwudb.kubernetes.tests.unit.plugins.module_utils.clus
     left,
     live,
     mid_upgrade,
+    named,
     plan_of,
+    pod,
     spec,
     spec_over,
 )
@@ -330,6 +332,25 @@ def test_who_goes_on_with_a_way_back_fails_as_the_run_before_would_have() -> Non
         run._do = lambda *_what: None  # type: ignore[method-assign]
         run._work(ctx, plan, plan)
     assert error.value.reason == "image_pull" and error.value.facts["rolled_back"]
+
+
+def test_a_pod_that_is_still_down_is_not_said_to_run_as_before() -> None:
+    run, ctx, _client = run_on(cut(paused=True), run_id="r2", **SAME)
+    run.undoes, ctx.deep = "r1", lambda: None  # type: ignore[method-assign]
+    ctx.seen = replace(ctx.seen, objects={**ctx.seen.objects, "Pod": named(pod(0), pod(1), pod(2, ready=False))})
+    plan, run._do = Plan("kw", (Step("stamp", "x"),)), lambda *_what: None  # type: ignore[method-assign]
+    with pytest.raises(ClusterError, match=r"rolled back: kw-2 is still down, and every other pod runs .* as before"):
+        run._work(ctx, plan, plan)
+
+
+@pytest.mark.parametrize(("check", "changed"), [(False, True), (True, False)])
+def test_a_slice_that_ends_in_the_middle_of_its_first_step_has_changed_something(check: bool, changed: bool) -> None:
+    run, ctx, client = run_on(live())
+    client.server = client.context = "x"  # type: ignore[attr-defined]
+    plan, run.check = Plan("kw", ()), check
+    assert not run._result(ctx, plan, plan, finished=False, at=STEP)["changed"]
+    run._did(ctx)
+    assert run._result(ctx, plan, plan, finished=False, at=STEP)["changed"] is changed
 
 
 # ---- what the journal keeps of steps
