@@ -49,6 +49,8 @@ options:
       - V(true) says that what ran on the old Kubernetes node will never run again, where Kubernetes cannot tell or hopes for its return, that is,
         where the node does not answer or is cordoned. The pod is then ended without its kubelet's word.
       - Needed too where only the image or the configuration keeps the pod from starting, which says nothing about its store.
+      - It is said of the Kubernetes node on which the pod was when the run began. Should the one that took it over be lost as well before all ranges
+        are whole, say it again together with O(kubernetes_node).
       - Not needed where the Node object is gone, carries the taint C(node.kubernetes.io/out-of-service), or answers.
       - V(false) when not given.
     type: str

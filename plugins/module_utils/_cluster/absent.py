@@ -13,6 +13,11 @@ from .plan import Plan, Step, permitted
 from .spec import Spec
 
 
+def keeps_claims(spec: Spec) -> bool:
+    """Whether a removal leaves the claims: where a storage class provisions they are all that holds the data."""
+    return bool(spec.storage == "dynamic" and spec.volumes == "retain")
+
+
 def absent(spec: Spec, seen: Observed, *, volumes_only: bool = False, lock: bool = False) -> Plan:
     """Everything of the cluster that is there, in the order in which it goes; or its volumes alone, when nothing uses them.
 
@@ -41,8 +46,9 @@ def absent(spec: Spec, seen: Observed, *, volumes_only: bool = False, lock: bool
     steps, kinds = [], {"StatefulSet": "statefulset", "Pod": "pods", "PersistentVolumeClaim": "claims"}
     facts = {"local": spec.storage == "local", "policy": spec.volumes}
     by_claims = spec.volumes == "wipe" or (spec.storage == "dynamic" and spec.volumes == "archive")
+    keeps = bool(seen.claims) and keeps_claims(spec)
     for kind, what in kinds.items():
-        if seen.objects[kind]:
+        if seen.objects[kind] and not (what == "claims" and keeps):
             told = facts if what == "claims" and by_claims else {}
             steps.append(
                 Step(f"remove/{what}", ", ".join(sorted(seen.objects[kind])), "remove", asked=True, facts=told)
@@ -63,13 +69,14 @@ def absent(spec: Spec, seen: Observed, *, volumes_only: bool = False, lock: bool
         steps.append(Step("remove/journal", seen.names.journal, "remove", asked=True))
     if lock and not steps and not volumes_only:
         steps.append(Step("remove/lock", seen.names.lock, "remove", asked=True))
-    if seen.namespace and seen.made_namespace:
+    if seen.namespace and seen.made_namespace and not keeps:  # the claims would go with it
         steps.append(Step("remove/namespace", spec.namespace, "remove", asked=True))
     changes = {
         f"{kind}/{name}": ("present", None)
         for kind, found in seen.objects.items()
         for name in found
-        if kind != "PersistentVolume" or spec.volumes != "retain"
+        if not (kind == "PersistentVolume" and spec.volumes == "retain")
+        and not (kind == "PersistentVolumeClaim" and keeps)
     }
     headline = f"{spec.name}: remove, volumes {spec.volumes}" if steps else f"{spec.name}: nothing to remove"
     return permitted(Plan(headline, tuple(steps), changes=changes), spec)

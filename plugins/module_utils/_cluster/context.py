@@ -28,6 +28,9 @@ if t.TYPE_CHECKING:
     from .plan import Step
 
 POLL = 2.0  # seconds between two questions to the engine, which offers nothing to watch
+# Seconds until a claim without its volume is hopeless. The volume controller may find it with its resync only (15 s by default), and the scheduler
+# comes back to the pod within ten.
+BINDING = 45.0
 QUIET = 10.0  # seconds a wait may last before it says what it waits for
 Pods = t.Mapping[str, t.Mapping[str, t.Any]]
 
@@ -285,6 +288,11 @@ class Context:
             else found
         )
 
+    def _patience(self, found: verdict.Verdict) -> float:
+        """Seconds for which a hopeless cause must last. A local volume is there and names its claim, so only a controller is late with it."""
+        late = found.never == "unschedulable" and self.spec.storage == "local" and "unbound" in found.why
+        return BINDING if late else found.patience
+
     def _give_up_if_hopeless(self, found: verdict.Verdict, step: str) -> None:
         if not found.never:
             self.carry.pop("hopeless", None)
@@ -292,7 +300,7 @@ class Context:
         # Over slices: some causes are believed after longer than a slice lasts.
         seen = self.carry.setdefault("hopeless", {})
         lasted = time.time() - float(seen.setdefault(f"{step}/{found.never}/{found.pod}", time.time()))
-        if lasted < found.patience:
+        if lasted < self._patience(found):
             return
         evidence = self._evidence(found)
         if found.never == "container_crash" and any(STORE_IN_USE in line for line in evidence["log"]):

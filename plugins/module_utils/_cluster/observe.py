@@ -196,6 +196,13 @@ class Observed:
         return dict(operation.get("options") or {}) if operation.get("name") == "remove" else {}
 
     @property
+    def left_options(self) -> dict[str, t.Any]:
+        """What the claims that a removal left say of the cluster: with volumes of a storage class's own making, that it provisioned them."""
+        bound = {claim["spec"].get("volumeName") for claim in self.claims.values()} - {None, ""}
+        ours = {self.names.volume(ordinal) for ordinal in map(ordinal_of, self.claims) if ordinal is not None}
+        return {"storage": "dynamic"} if bound - ours else {}
+
+    @property
     def cluster_id(self) -> str | None:
         """The engine's cluster id, from the journal or from any claim or volume that outlived it."""
         stamped = (

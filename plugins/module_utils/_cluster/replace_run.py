@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import typing as t
+from dataclasses import replace
 
 from .._kube.errors import KubeError
 from . import replacing, rights
@@ -60,7 +61,8 @@ class ReplaceRun(Run):
         ordinal = self._ordinal(ctx)
         nodes = self._readable_nodes()
         deep = ctx.deep() if ctx.seen.nodes is not None else None
-        loss = replacing.diagnose(ctx.seen, ordinal, nodes, given_up=self.lost)
+        loss = replacing.diagnose(ctx.seen, ordinal, nodes)
+        loss = replace(loss, given_up=self._is_said_of(ctx, loss))
         plan = replacing.replacement(ctx.spec, ctx.seen, deep, ordinal, nodes, loss=loss, target=self.target)
         self._tell(ctx, plan, loss)
         refuse_paused(ctx, plan)
@@ -69,6 +71,15 @@ class ReplaceRun(Run):
             self._refuse_foreign(ctx, plan)
             rights.refuse_missing(self.client, plan, ctx.spec.namespace)
         return plan
+
+    def _is_said_of(self, ctx: Context, loss: replacing.Loss) -> bool:
+        """Whether C(lost) is said of the Kubernetes node of this loss: it is of the one on which the run found the pod, not of the one to which
+        it brings it. Of that one a later run says so by naming another (C(kubernetes_node))."""
+        if self.lost and "lost_on" not in ctx.carry:
+            kept = replacing.kept(ctx.seen, self.pod)
+            moved = kept is not None and replacing.detached(ctx.seen, kept) and loss.on not in kept.away
+            ctx.carry["lost_on"] = "" if moved and not self.target else loss.on
+        return self.lost and loss.on == ctx.carry["lost_on"]
 
     def _tell(self, ctx: Context, plan: Plan, loss: replacing.Loss) -> None:
         """What was lost, for the answer: as it was found when the replacement began, also by a run before this one."""

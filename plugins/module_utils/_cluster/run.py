@@ -180,7 +180,7 @@ class Run:
         seen = observe.look_at_objects(self.client, names, volumes=self.asked.get("storage") != "dynamic")
         remembered = seen.remembered
         if self.state == "absent" and seen.statefulset is None:
-            remembered = seen.removed_options or remembered or {}
+            remembered = seen.removed_options or remembered or seen.left_options
         # Volumes alone need an image only for the pods that make their directories.
         required = (
             (("image",) if self.asked.get("local_pv_prepare", "pod") == "pod" else ())

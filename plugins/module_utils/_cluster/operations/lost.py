@@ -199,7 +199,8 @@ def _may_go(ctx: Context, step: Step, place: volumes.Place) -> bool:
             step=step.id,
             node=step.pod,
         )
-    if found == fingerprint.UNKNOWN and ctx.spec.volumes == "wipe":
+    holds = found not in (fingerprint.MISSING, fingerprint.EMPTY)
+    if holds and inside is None and ctx.spec.volumes == "wipe":
         raise ClusterError(
             f"directory {place.path} on {place.node} is not empty, and nothing in it says whose store it is. Nothing in it was touched. "
             "Set volumes to archive (it keeps it under another name), move it away, or name another kubernetes_node.",
@@ -207,7 +208,7 @@ def _may_go(ctx: Context, step: Step, place: volumes.Place) -> bool:
             step=step.id,
             node=step.pod,
         )
-    return found not in (fingerprint.MISSING, fingerprint.EMPTY)
+    return holds
 
 
 def rejoin(ctx: Context, step: Step) -> None:

@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from ..._kube.errors import KubeError
 from .. import gates, verdict
+from ..absent import keeps_claims
 from ..context import utc
 from ..errors import InputError
 from ..names import COMPONENT, owned
@@ -82,7 +83,7 @@ def _end_helpers(ctx: Context) -> None:
 
 def pods(ctx: Context, step: Step) -> None:
     _end_pods(ctx)
-    if not _keeps_claims(ctx) and not _needs_claims(ctx):
+    if not keeps_claims(ctx.spec) and not _needs_claims(ctx):
         _all(ctx, "PersistentVolumeClaim")  # they go when their pods are gone
 
     def gone() -> verdict.Verdict:
@@ -100,19 +101,12 @@ def objects(ctx: Context, step: Step) -> None:
         _all(ctx, kind)
 
 
-def _keeps_claims(ctx: Context) -> bool:
-    return bool(ctx.spec.storage == "dynamic" and ctx.spec.volumes == "retain")
-
-
 def _needs_claims(ctx: Context) -> bool:
     """Whether something is still to be done by the claims, or to what they name."""
     return bool(ctx.spec.volumes == "wipe" or (ctx.spec.storage == "dynamic" and ctx.spec.volumes == "archive"))
 
 
 def claims(ctx: Context, step: Step) -> None:
-    if _keeps_claims(ctx):
-        ctx.say("claims kept (policy retain)")
-        return
     ordinals = sorted(ordinals_of(ctx.seen.claims))
     if ctx.spec.storage == "dynamic":
         ctx.say(volumes.give_up_claims(ctx, ordinals, ctx.spec.volumes, step.id))
@@ -143,11 +137,13 @@ def local_volumes(ctx: Context, step: Step) -> None:
 def journal(ctx: Context, step: Step) -> None:
     """Last of all: until here a run that was killed knows what it was doing."""
     _end_helpers(ctx)
+    if ctx.seen.claims and keeps_claims(ctx.spec):
+        ctx.say(f"{len(ctx.seen.claims)} claims kept (policy retain)")
     _all(ctx, "ConfigMap")
 
 
 def namespace(ctx: Context, step: Step) -> None:
-    """Only one that was made here, and only when nothing of anybody else's lies in it, as far as that may be seen."""
+    """Only one that was made here, and only when nothing of anybody else's and no claim lies in it, as far as that may be seen."""
     others, hidden = [], []
     for kind in (*KINDS, *WORKLOADS):
         try:
@@ -160,7 +156,8 @@ def namespace(ctx: Context, step: Step) -> None:
         others += [
             f"{kind} {obj['metadata']['name']}"
             for obj in found
-            if not owned(obj, ctx.names) and obj["metadata"]["name"] not in ("kube-root-ca.crt", "default")
+            if (kind == "PersistentVolumeClaim" or not owned(obj, ctx.names))
+            and obj["metadata"]["name"] not in ("kube-root-ca.crt", "default")
         ]
     if others or hidden:
         ctx.say(

@@ -57,8 +57,7 @@ def _ensure(ctx: Context, name: str, manifest: Manifest) -> None:
     manifest["metadata"]["annotations"] = {RUN: ctx.run_id}
     there = ctx.client.get("Pod", name, ctx.names.namespace)
     if there is not None:
-        mine = (there["metadata"].get("annotations") or {}).get(RUN) == ctx.run_id
-        if mine and _same_work(there, manifest) and not ending(there):
+        if _mine(ctx, there) and _same_work(there, manifest) and not ending(there):
             return
         # One left by a run that was killed may do something else: it goes first.
         if not _helps(ctx, there):
@@ -72,6 +71,11 @@ def _ensure(ctx: Context, name: str, manifest: Manifest) -> None:
         ctx.client.delete("Pod", name, ctx.names.namespace, grace=0, uid=there["metadata"].get("uid"))
         ctx.say(f"removed pod {name} of an interrupted run")
     ctx.client.create(manifest)
+
+
+def _mine(ctx: Context, pod: t.Mapping[str, t.Any]) -> bool:
+    """Whether this run made it; another one that took over uses the same names."""
+    return bool((pod["metadata"].get("annotations") or {}).get(RUN) == ctx.run_id)
 
 
 def _same_work(pod: t.Mapping[str, t.Any], manifest: Manifest) -> bool:
@@ -92,5 +96,5 @@ def _helps(ctx: Context, pod: t.Mapping[str, t.Any]) -> bool:
 def _clean(ctx: Context, names: t.Iterable[str]) -> None:
     for name in names:
         there = ctx.client.get("Pod", name, ctx.names.namespace)
-        if there is not None and _helps(ctx, there):
+        if there is not None and _helps(ctx, there) and _mine(ctx, there):
             ctx.client.delete("Pod", name, ctx.names.namespace, grace=0, uid=there["metadata"].get("uid"))

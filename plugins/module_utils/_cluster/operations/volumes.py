@@ -119,9 +119,13 @@ def give_up_claims(ctx: Context, ordinals: t.Sequence[int], action: str, step: s
     """Claims of a storage class, by policy, and what provisioned them: what was done."""
     names = ", ".join(ctx.names.claim(ordinal) for ordinal in ordinals)
     if action == "retain":
-        for ordinal in ordinals:
-            ctx.client.patch("PersistentVolumeClaim", ctx.names.claim(ordinal), ctx.names.namespace, _mark(RETIRED))
-        return f"claim {names} kept (policy retain)"
+        claims = [
+            ctx.client.get("PersistentVolumeClaim", ctx.names.claim(item), ctx.names.namespace) for item in ordinals
+        ]
+        there = [claim["metadata"]["name"] for claim in claims if claim is not None]
+        for name in there:
+            ctx.client.patch("PersistentVolumeClaim", name, ctx.names.namespace, _mark(RETIRED))
+        return f"claim {', '.join(there)} kept (policy retain)" if there else f"claim {names} was gone already"
     kept = [volume for ordinal in ordinals if (volume := archive_volume(ctx, ordinal))] if action == "archive" else []
     if action == "wipe":
         wipe(ctx, ordinals, step)
@@ -358,7 +362,7 @@ def run_pods(ctx: Context, places: t.Sequence[Place], action: str, step: str) ->
         for name, place in pods.items()
     }
     try:
-        return short_lived.run(
+        found = short_lived.run(
             ctx, wanted, verdict.completed, step, lambda: {name: _said(ctx, name) for name in wanted}
         )
     except ClusterError as error:
@@ -372,6 +376,15 @@ def run_pods(ctx: Context, places: t.Sequence[Place], action: str, step: str) ->
             error.reason,
             **error.facts,
         ) from error
+    silent = [place for name, place in pods.items() if action == "look" and not found[name]]
+    if silent:
+        raise ClusterError(
+            f"what lies in directory {silent[0].path} on {silent[0].node} is not known: the pod that looked was taken away before it could be "
+            "read. Nothing in it was touched. Run again.",
+            "look_lost",
+            node=ctx.names.pod(silent[0].ordinal),
+        )
+    return found
 
 
 def _suffix(ctx: Context, place: Place) -> str:

@@ -11,9 +11,11 @@ import pytest
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.absent import absent
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.errors import ClusterError
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.plan import Plan
+from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.spec import parse_asked, resolve
 from ansible_collections.kaiwudb.kubernetes.tests.unit.plugins.module_utils.cluster.factories import (
     JOURNAL,
     OLD,
+    claim,
     ids,
     live,
     observed,
@@ -51,6 +53,40 @@ def test_remove_in_the_order_in_which_it_goes() -> None:
     kept = removal(seen)
     assert "remove/volumes" not in ids(kept) and "PersistentVolume/db.kw-1" not in kept.changes
     assert {"StatefulSet/kw", "Service/kw-public", "PersistentVolumeClaim/datadir-kw-1"} <= set(kept.changes)
+
+
+def provisioned() -> Any:
+    """A cluster on volumes that a storage class made."""
+    claims = [claim(ordinal) for ordinal in range(3)]
+    for ordinal, made in enumerate(claims):
+        made["spec"]["volumeName"] = f"pvc-{ordinal}"
+    return live(of=spec(storage="dynamic"), extra=claims, namespace=made_for("kw"))
+
+
+@pytest.mark.parametrize(
+    ("policy", "keeps"), [("retain", True), ("delete", False), ("wipe", False), ("archive", False)]
+)
+def test_claims_that_are_kept_are_no_part_of_it(policy: str, keeps: bool) -> None:
+    """Nor is their namespace, with which they would go; so a second removal finds nothing to do."""
+    found = removal(provisioned(), volumes=policy)
+    assert ({"remove/claims", "remove/namespace"} <= set(ids(found))) is not keeps
+    assert ("PersistentVolumeClaim/datadir-kw-1" in found.changes) is not keeps
+    left = replace(
+        provisioned(), objects={kind: {} for kind in live().objects} | {"PersistentVolumeClaim": provisioned().claims}
+    )
+    again = absent(
+        resolve(
+            parse_asked({"name": "kw", "namespace": "db", "volumes": policy, "operations": ["remove"]}),
+            left.left_options,
+        ),
+        left,
+    )
+    assert (ids(again) == []) is keeps, "of what was left it is known that a storage class made it"
+
+
+def test_claims_of_local_volumes_say_nothing_of_a_storage_class() -> None:
+    local = live(extra=[{**claim(ordinal), "spec": {"volumeName": f"db.kw-{ordinal}"}} for ordinal in range(3)])
+    assert local.left_options == {} and live().left_options == {}
 
 
 @pytest.mark.parametrize(

@@ -174,6 +174,15 @@ def test_nor_is_it_cleaned_up(clock: Clock, labels: dict[str, str]) -> None:
     assert client.deleted() == []
 
 
+def test_nor_is_the_helper_of_a_run_that_took_over(clock: Clock) -> None:
+    """Whoever lost the lock stops where it is; the other one's pod, in the middle of erasing perhaps, has the same name."""
+    ctx, client = ground(live(), clock)
+    theirs = called("kw-volume-0")
+    theirs["metadata"]["annotations"] = {"kaiwudb.kubernetes/run": "another"}
+    prepare(ctx, lambda: client.put(theirs) and None)
+    assert client.deleted() == []
+
+
 def test_a_helper_that_a_killed_run_left_goes_first_and_the_new_one_at_the_end(clock: Clock) -> None:
     ctx, client = ground(live(), clock, called("kw-volume-0"))
     prepare(ctx)
@@ -215,16 +224,27 @@ def labelled(kind: str, name: str, **labels: str) -> dict[str, Any]:
     return {"kind": kind, "metadata": {"name": name, "namespace": "db", "labels": labels}, "spec": {}}
 
 
+CLAIMS = [f"PersistentVolumeClaim/datadir-kw-{ordinal}" for ordinal in range(3)]
+
+
+def test_a_namespace_with_claims_is_kept(clock: Clock) -> None:
+    """They are the cluster's own; and with them all that a storage class made for it would go."""
+    ctx, client = ground(live(), clock)
+    remove.namespace(ctx, Step("remove/namespace", ""))
+    assert client.deleted() == []
+    assert ctx.lines == ["namespace db kept: it holds PersistentVolumeClaim datadir-kw-0 and 2 more"]
+
+
 @pytest.mark.parametrize("kind", ["Deployment", "Job", "CronJob", "ConfigMap"])
 def test_a_namespace_with_other_peoples_work_is_kept(clock: Clock, kind: str) -> None:
     """A Deployment scaled to 0 and a CronJob between its hours have no pod that would show."""
-    ctx, client = ground(live(), clock, labelled(kind, "reports"))
+    ctx, client = ground(live(without=CLAIMS), clock, labelled(kind, "reports"))
     remove.namespace(ctx, Step("remove/namespace", ""))
     assert client.deleted() == [] and ctx.lines == [f"namespace db kept: it holds {kind} reports"]
 
 
 def test_a_namespace_whose_contents_may_not_be_seen_is_kept(clock: Clock) -> None:
-    ctx, client = ground(live(), clock)
+    ctx, client = ground(live(without=CLAIMS), clock)
     for kind in ("Deployment", "CronJob"):
         client.fail["list", kind] = KubeError(403, "Forbidden", "no")
     remove.namespace(ctx, Step("remove/namespace", ""))
@@ -236,7 +256,7 @@ def test_a_namespace_whose_contents_may_not_be_seen_is_kept(clock: Clock) -> Non
 
 
 def test_an_empty_namespace_goes(clock: Clock) -> None:
-    ctx, client = ground(live(), clock)
+    ctx, client = ground(live(without=CLAIMS), clock)
     ctx.lost = lambda: "nobody (it was deleted)"  # with all else that is in it, before it is gone itself
     there: list[Any] = [{}, {}]
     client.get = lambda *_what: there.pop() if there else None  # type: ignore[method-assign]

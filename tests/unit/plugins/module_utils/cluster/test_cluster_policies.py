@@ -323,6 +323,14 @@ def test_a_claim_by_each_policy(policy: str, stays: list[str], said: str) -> Non
     assert (set(MARK) | {"kaiwudb.kubernetes/archived"} == set(notes)) is (policy == "archive")
 
 
+@pytest.mark.parametrize("policy", ["retain", "delete", "archive", "wipe"])
+def test_a_claim_that_is_gone_already_holds_nobody_up(policy: str) -> None:
+    """A run that was killed deleted it, or somebody else did; the next run knows another policy."""
+    server = Server()
+    said = volumes.retire(context(server, storage="dynamic", volumes=policy), 3, STEP)
+    assert (said == "claim datadir-kw-3 was gone already") is (policy == "retain")
+
+
 def test_archiving_comes_before_the_claim_goes() -> None:
     """Otherwise its provisioner would delete the volume."""
     server = Server(taken(3), provisioned(3))

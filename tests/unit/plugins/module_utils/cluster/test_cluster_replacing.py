@@ -7,6 +7,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -332,6 +333,30 @@ def test_a_second_loss_begins_anew_and_forgets_nobody() -> None:
     assert found.steps[1].facts["node"] == "w5"
     assert ids(made(seen)) == ALL[3:], "where the new place is there, it is waited for"
     assert ids(made(seen, target="w5")) == ALL[1:], "unless another one is named"
+
+
+@pytest.mark.parametrize(
+    ("seen", "carry", "target", "counts"),
+    [
+        ("at first", {}, "", True), ("at first", {"lost_on": "w3"}, "", True),
+        ("moved", {"lost_on": "w3"}, "", False),  # the run itself has brought it there
+        ("moved", {}, "", False),  # a run before has: its job template says lost again with every launch
+        ("moved", {}, "w5", True),  # unless another place is named
+    ],
+)  # fmt: skip
+def test_that_a_kubernetes_node_is_lost_is_not_said_of_the_next_one(
+    seen: str, carry: dict[str, Any], target: str, counts: bool
+) -> None:
+    """Its kubelet may only be away for a minute, and the store there is the new one."""
+    silent_one = [{**node, **kube_node(node["metadata"]["name"], ready=False)} for node in WORKERS]
+    found = joined_and_lost() if seen == "moved" else seen_with()
+    loss = replacing.diagnose(found, 2, silent_one)
+    assert loss.kind == "node_silent"
+    run = ReplaceRun(None, {"name": "kw", "namespace": "db"}, node="2", lost=True, kubernetes_node=target)  # type: ignore[arg-type]
+    ctx = SimpleNamespace(seen=found, carry=dict(carry))
+    assert run._is_said_of(ctx, loss) is counts  # type: ignore[arg-type]
+    run.lost = False
+    assert run._is_said_of(ctx, loss) is False  # type: ignore[arg-type]
 
 
 def joined_and_lost(*, is_live: bool = False, leaves: bool = False, uid: str = "c2") -> Observed:
@@ -763,6 +788,22 @@ def test_what_another_cluster_left_there_is_never_cleared(world: World, policy: 
     go(world, asked={"volumes": policy})
     assert world.writes.count("create Pod/kw-volume-2") == 2, "one looks, one makes the directory; nothing is put aside"
     replaced(world)
+
+
+@pytest.mark.parametrize(
+    ("found", "reason"), [('{"cluster": "o', "store_foreign"), ("a note", "store_foreign"), ("", "look_lost")]
+)
+def test_what_nothing_says_whose_it_is_is_not_erased(world: World, found: str, reason: str) -> None:
+    """The note beside the store may be cut off; or the pod that looked is taken away before it could be read."""
+    world.stores[STORE], world.beside[STORE] = 99, found
+    world.node_dies("w3", gone=True)
+    for policy in ("wipe", "archive"):
+        if policy == "archive" and found:
+            continue  # it keeps everything
+        with pytest.raises(ClusterError) as error:
+            go(world, asked={"volumes": policy})
+        assert error.value.reason == reason and "Nothing in it was touched" in error.value.msg
+        assert world.stores[STORE] == 99 and not world.archived
 
 
 def test_an_earlier_life_of_it_is_cleared(world: World) -> None:

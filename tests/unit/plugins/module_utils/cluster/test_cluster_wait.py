@@ -106,6 +106,18 @@ def test_hopeless_ends_after_its_patience_with_the_evidence(clock: Clock) -> Non
     }
 
 
+@pytest.mark.parametrize(("storage", "until"), [("local", 46.0), ("dynamic", 14.0)])
+def test_a_local_volume_is_there_so_its_claim_is_bound_sooner_or_later(
+    clock: Clock, storage: str, until: float
+) -> None:
+    """Where the volume controller missed it, with its next resync."""
+    ctx, _client = context(clock, storage=storage)
+    text = "pod kw-2 cannot be scheduled: 0/5 nodes are available: pod has unbound immediate PersistentVolumeClaims"
+    with pytest.raises(ClusterError) as error:
+        ctx.wait(judge(Verdict(False, text, "unschedulable", 14.0, "kw-2")), "create/StatefulSet/kw")
+    assert error.value.reason == "unschedulable" and until - 1 <= clock.now - 1000.0 <= until
+
+
 def test_a_hopeless_sight_that_passes_is_none(clock: Clock) -> None:
     """ErrImagePull, then for a moment something else, then again: its patience begins anew."""
     ctx, _client = context(clock)
