@@ -264,6 +264,8 @@ def modules(log: Path, echo: bool, which: str = "first") -> list[Check]:
 
 # They label the Kubernetes nodes of everybody, or take them away.
 ALONE = ("test_zones.py", "test_maintain_node.py", "test_lost_worker.py")
+# They take the longest: begun first, none of them is left to run alone at the end.
+LONG = ("test_replace_node.py", "test_check_mode.py", "test_upgrades.py", "test_volumes.py", "test_highest_pod.py", "test_two_runs.py")
 
 
 def behaviour(log: Path, echo: bool, alone: bool = False, thorough: bool = False) -> list[Check]:
@@ -277,12 +279,13 @@ def behaviour(log: Path, echo: bool, alone: bool = False, thorough: bool = False
         return [Check("behaviour", SKIPPED, "tests/integration/kind does not exist yet")]
     environment = first()
     ws.install(environment, log)
-    treating = [tests / name for name in ALONE]
+    names = sorted(path.name for path in tests.glob("test_*.py"))
+    together = [*LONG, *(name for name in names if name not in (*LONG, *ALONE))]
     options = ["--import-mode=importlib"]
-    options += [] if alone else ["-n", "4", "--dist", "loadfile", *(f"--ignore={path}" for path in treating)]
+    options += [] if alone else ["-n", "4", "--dist", "loadfile", "--no-loadscope-reorder"]
     options += [] if thorough else ["-m", "not thorough"]
     return _pytest(
-        log, echo, treating if alone else [tests], environment=environment, cwd=ws.REPO,
+        log, echo, [tests / name for name in (ALONE if alone else together)], environment=environment, cwd=ws.REPO,
         path=[ws.COLLECTIONS, ws.REPO / "tests" / "lab" / "apiserver"], options=options, env=ws.cluster_env(), seconds=2400,
     )  # fmt: skip
 
