@@ -124,6 +124,7 @@ def test_nobody_restarts_and_all_claims_grow_at_once(three: None, place: Place) 
     assert place.good(NAME, storage_size="2Gi").writes == [] and place.good(NAME, storage_size=None).writes == []
 
 
+@pytest.mark.thorough
 def test_while_nobody_resizes_the_run_says_so_and_another_goes_on(three: None, place: Place) -> None:
     """It ends by max_runtime with everything asked for; the next one need not be told the size."""
     place.defaults["storage_size"] = None

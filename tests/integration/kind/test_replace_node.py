@@ -56,6 +56,7 @@ def test_a_lost_disk_moves_its_ordinal_to_another_worker(three: None, place: Pla
     is_new(place, 2, before)
 
 
+@pytest.mark.thorough
 def test_a_new_disk_in_the_same_worker(three: None, place: Place) -> None:
     before, where = node_id(place, 1), place.pinned_to(NAME, 1)
     lose_disk(place, 1)

@@ -188,7 +188,8 @@ def unmount(node: str, path: str) -> None:
     until(f"{path} is unmounted", gone, 30, 1)
 
 
-@pytest.mark.parametrize("prepare", ["pod", pytest.param("none", marks=pytest.mark.thorough)])
+@pytest.mark.thorough
+@pytest.mark.parametrize("prepare", ["pod", "none"])
 def test_a_mount_point_is_archived_in_itself(four: None, place: Place, prepare: str) -> None:
     """As where each volume has a disk of its own: it cannot be renamed. Neither the next store nor `wipe` takes what was put aside for its own."""
     node = mount(place, directory(place), local_pv_prepare=prepare)

@@ -308,7 +308,7 @@ def faults(log: Path, echo: bool, part: str = "quick") -> list[Check]:
         )
     # Faults that disturb the Kubernetes cluster as a whole have it to themselves.
     parts = (
-        (["-n", "4", "--dist", "loadgroup", "-m", "quick", "--every", "24"],)
+        (["-n", "4", "--dist", "loadgroup", "-m", "quick", "--every", "36"],)
         if part == "quick"
         else (["-n", "4", "--dist", "loadgroup", "-k", "not whole-"], ["-k", "whole-"])
     )
