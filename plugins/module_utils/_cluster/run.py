@@ -222,6 +222,7 @@ class Run:
                 held = ctx.engine.setting("cluster.preserve_downgrade_option")
                 ctx.seen = replace(ctx.seen, journal=rolling.with_hold(ctx.seen.journal, held))
         spec, seen = ctx.spec, ctx.seen
+        planned.refuse_other_storage(spec, seen)
         if seen.namespace is not None and not usable(seen.namespace):
             raise ClusterError(
                 f"namespace {spec.namespace} is being deleted. Nothing was changed. Run again when it is gone.",

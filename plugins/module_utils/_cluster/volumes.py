@@ -7,7 +7,7 @@ from __future__ import annotations
 import typing as t
 
 from . import compare, fingerprint, going, growing, manifests, placement
-from .errors import ClusterError
+from .errors import ClusterError, InputError
 from .fingerprint import retired, wiping
 from .names import RETIRED, ordinal_of
 from .observe import Observed, ending, ready
@@ -24,6 +24,16 @@ Object = t.Mapping[str, t.Any]
 def ordinals_to_add(spec: Spec, seen: Observed) -> range:
     """Ordinals that get a pod they do not have yet."""
     return range(seen.replicas, max(seen.replicas, spec.replicas))
+
+
+def refuse_other_storage(spec: Spec, seen: Observed) -> None:
+    """InputError when a storage class made what the claims hold that a removal left: taken for local ones, the next removal would delete them."""
+    if spec.storage != "dynamic" and seen.statefulset is None and seen.left_options:
+        raise InputError(
+            "storage",
+            f"{spec.storage!r} is not allowed: a storage class made the volumes of the claims that are there ({', '.join(sorted(seen.claims))}); "
+            "allowed is 'dynamic'",
+        )
 
 
 def ordinals_without_volume(spec: Spec, seen: Observed) -> list[int]:

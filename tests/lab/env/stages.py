@@ -265,7 +265,14 @@ def modules(log: Path, echo: bool, which: str = "first") -> list[Check]:
 # They label the Kubernetes nodes of everybody, or take them away.
 ALONE = ("test_zones.py", "test_maintain_node.py", "test_lost_worker.py")
 # They take the longest: begun first, none of them is left to run alone at the end.
-LONG = ("test_replace_node.py", "test_check_mode.py", "test_upgrades.py", "test_volumes.py", "test_highest_pod.py", "test_two_runs.py")
+LONG = (
+    "test_replace_node.py",
+    "test_check_mode.py",
+    "test_upgrades.py",
+    "test_volumes.py",
+    "test_highest_pod.py",
+    "test_two_runs.py",
+)
 
 
 def behaviour(log: Path, echo: bool, alone: bool = False, thorough: bool = False) -> list[Check]:

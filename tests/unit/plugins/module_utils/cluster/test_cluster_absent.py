@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.absent import absent
-from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.errors import ClusterError
+from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.errors import ClusterError, InputError
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.plan import Plan
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.spec import parse_asked, resolve
+from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.volumes import refuse_other_storage
 from ansible_collections.kaiwudb.kubernetes.tests.unit.plugins.module_utils.cluster.factories import (
     JOURNAL,
     OLD,
@@ -82,6 +83,18 @@ def test_claims_that_are_kept_are_no_part_of_it(policy: str, keeps: bool) -> Non
         left,
     )
     assert (ids(again) == []) is keeps, "of what was left it is known that a storage class made it"
+
+
+def test_what_a_storage_class_made_is_not_taken_for_local_volumes() -> None:
+    """By a deployment that forgot to say so: the next removal would delete the claims."""
+    left = replace(
+        provisioned(), objects={kind: {} for kind in live().objects} | {"PersistentVolumeClaim": provisioned().claims}
+    )
+    with pytest.raises(InputError, match=r"storage: 'local' is not allowed: .*datadir-kw-0, .*allowed is 'dynamic'"):
+        refuse_other_storage(spec(), left)
+    refuse_other_storage(spec(storage="dynamic"), left)
+    refuse_other_storage(spec(), live())
+    refuse_other_storage(spec(), provisioned())  # of one that lives its options tell
 
 
 def test_claims_of_local_volumes_say_nothing_of_a_storage_class() -> None:
