@@ -12,6 +12,7 @@ import uuid
 from ansible import constants
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
+from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.errors import LAST_TRY
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.progress import took
 from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.verbs import in_short
 
@@ -60,6 +61,9 @@ class SlicedAction(ActionBase):  # type: ignore[misc]  # Ansible ships no types
                 answer = {**answer, "failed": False, "in_progress": True, "changed": changed}
             elif not answer.get("failed"):
                 hiccups = 0
+            # The last try is told so: should it fail, too, it gives the lock up for whoever runs next.
+            carry.pop(LAST_TRY, None)
+            carry.update({LAST_TRY: True} if hiccups == PATIENCE else {})
             total = merge(total, answer)
             if self._task.check_mode and answer.get("plan_lines"):
                 # At once: other forks' plans would come between its lines.

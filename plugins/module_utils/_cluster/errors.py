@@ -30,6 +30,8 @@ HICCUPS = (
     "engine_cut",
 )
 
+LAST_TRY = "last_try"  # in what is handed on to a slice: no other one follows it should it fail
+
 
 class ClusterError(Exception):
     """A refusal or a failure that says what, why and what to do.

@@ -18,7 +18,7 @@ from . import absent, answer, gates, going, growing, lock, observe, placement, p
 from . import volumes as planned
 from .context import Context, Paused, utc
 from .deeds import DEEDS
-from .errors import HICCUPS, ClusterError, failure
+from .errors import HICCUPS, LAST_TRY, ClusterError, failure
 from .manifests import names_of
 from .names import Names
 from .observe import Observed
@@ -107,6 +107,7 @@ class Run:
         return (
             isinstance(error, ClusterError)
             and self.sliced
+            and not self.carry.get(LAST_TRY)
             and error.reason in HICCUPS
             and bool(self.begun or error.facts.get("step"))
             and error.result()["resumable"]

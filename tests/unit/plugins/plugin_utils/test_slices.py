@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from ansible.plugins.action import ActionBase
+from ansible_collections.kaiwudb.kubernetes.plugins.module_utils._cluster.errors import LAST_TRY
 from ansible_collections.kaiwudb.kubernetes.plugins.plugin_utils import slices
 from ansible_collections.kaiwudb.kubernetes.plugins.plugin_utils.slices import (
     PATIENCE,
@@ -192,12 +193,16 @@ def test_hiccups_without_end_are_a_failure(clock: Any, lines: list[str]) -> None
     result = action.run()
     assert result["failed"] and (result["reason"], result["msg"]) == ("api_connectionfailed", "refused")
     assert len(action.calls) == PATIENCE + 1
+    assert [LAST_TRY in call["carry"] for call in action.calls] == [False] * PATIENCE + [True], (
+        "the last one gives the lock up"
+    )
 
 
 def test_a_slice_that_works_forgives_the_hiccups_before(clock: Any, lines: list[str]) -> None:
     answers = [hiccup(), hiccup(), going(), hiccup(), hiccup(), dict(DONE)]
     action = Action({"name": "kw"}, answers, clock)
     assert not action.run().get("failed") and len(action.calls) == 6
+    assert [LAST_TRY in call["carry"] for call in action.calls] == [False, False, True, False, False, True]
 
 
 def test_in_the_last_slice_there_is_no_time_to_look_again(clock: Any, lines: list[str]) -> None:

@@ -126,6 +126,7 @@ def test_a_slice_that_ends_early_gives_up_what_the_one_before_kept(
         (ClusterError("x", "api_conflict", step="upgrade/kw-2"), {"sliced": False}, False),
         (ClusterError("x", "api_conflict"), {"carry": {}}, False),  # nothing was begun
         (ClusterError("x", "api_conflict", step="upgrade/kw-2"), {"carry": {}}, True),
+        (ClusterError("x", "api_conflict", step="upgrade/kw-2"), {"carry": {"locked": True, "last_try": True}}, False),
     ],
 )  # fmt: skip
 def test_a_moments_trouble_hands_on_what_the_slice_knew(
