@@ -47,8 +47,9 @@ def absent(spec: Spec, seen: Observed, *, volumes_only: bool = False, lock: bool
     facts = {"local": spec.storage == "local", "policy": spec.volumes}
     by_claims = spec.volumes == "wipe" or (spec.storage == "dynamic" and spec.volumes == "archive")
     keeps = bool(seen.claims) and keeps_claims(spec)
+    stays = {"PersistentVolume": spec.volumes == "retain", "PersistentVolumeClaim": keeps}
     for kind, what in kinds.items():
-        if seen.objects[kind] and not (what == "claims" and keeps):
+        if seen.objects[kind] and not stays.get(kind):
             told = facts if what == "claims" and by_claims else {}
             steps.append(
                 Step(f"remove/{what}", ", ".join(sorted(seen.objects[kind])), "remove", asked=True, facts=told)
@@ -60,11 +61,9 @@ def absent(spec: Spec, seen: Observed, *, volumes_only: bool = False, lock: bool
     ]
     if others:
         steps.append(Step("remove/objects", ", ".join(others), "remove", asked=True))
-    volumes = {name: volume for name, volume in seen.volumes.items() if spec.volumes != "retain"}
-    if volumes:
-        steps.append(
-            Step("remove/volumes", f"{spec.volumes} {', '.join(sorted(volumes))}", "remove", asked=True, facts=facts)
-        )
+    if seen.volumes and not stays["PersistentVolume"]:
+        what = f"{spec.volumes} {', '.join(sorted(seen.volumes))}"
+        steps.append(Step("remove/volumes", what, "remove", asked=True, facts=facts))
     if seen.objects["ConfigMap"]:
         steps.append(Step("remove/journal", seen.names.journal, "remove", asked=True))
     if lock and not steps and not volumes_only:
@@ -75,8 +74,7 @@ def absent(spec: Spec, seen: Observed, *, volumes_only: bool = False, lock: bool
         f"{kind}/{name}": ("present", None)
         for kind, found in seen.objects.items()
         for name in found
-        if not (kind == "PersistentVolume" and spec.volumes == "retain")
-        and not (kind == "PersistentVolumeClaim" and keeps)
+        if not stays.get(kind)
     }
     headline = f"{spec.name}: remove, volumes {spec.volumes}" if steps else f"{spec.name}: nothing to remove"
     return permitted(Plan(headline, tuple(steps), changes=changes), spec)
